@@ -1,0 +1,35 @@
+//! What a conversation can show.
+
+/// How well a conversation carries one feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As what it is. The adapter must then carry it; the conformance suite checks that it does.
+    Full,
+    /// As text: the core turns it into a message before the adapter sees it.
+    AsText,
+    /// Not at all: the core refuses it and tells the sender.
+    Refused,
+}
+
+/// What people in a conversation can be shown. The core lowers or refuses the rest, so an adapter never
+/// receives an event that it has not declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    pub reply: Support,
+    pub edit: Support,
+    pub delete: Support,
+    pub reaction: Support,
+    /// The longest text, in octets of UTF-8. Longer ones are refused.
+    pub max_text: usize,
+}
+
+impl Capabilities {
+    /// Text and nothing else: where every adapter starts.
+    pub const PLAIN_TEXT: Self = Self {
+        reply: Support::AsText,
+        edit: Support::AsText,
+        delete: Support::Refused,
+        reaction: Support::AsText,
+        max_text: 65_536,
+    };
+}

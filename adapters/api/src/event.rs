@@ -1,0 +1,63 @@
+//! What happens in a conversation, in MIMI's words.
+//!
+//! `Ref` is how an event points at an earlier message: a [`NativeMessageId`](crate::NativeMessageId) on
+//! the adapter's side of the line, a MIMI message ID inside the core. An adapter never sees the latter.
+
+/// Something a person did. The person is the `sender` of the [`Inbound`](crate::Inbound) or the
+/// `speaker` of the [`Delivery`](crate::Delivery) around it.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event<Ref> {
+    /// Wrote something, perhaps in answer to something.
+    Message { text: Text, in_reply_to: Option<Ref> },
+    /// Replaced what they had written. Points at the first version (D39).
+    Edit { replaces: Ref, text: Text },
+    /// Took back what they had written.
+    Delete { replaces: Ref },
+    /// Reacted with one emoji; two reactions are two events (C§5.3).
+    Reaction { in_reply_to: Ref, emoji: String },
+    /// Took back a reaction, which is a message of its own and is what `replaces` points at.
+    Unlike { replaces: Ref },
+    /// Is now in the conversation. Said of somebody who is there already, it changes nothing.
+    Join,
+    /// Is no longer in the conversation.
+    Leave,
+    /// Outbound only: the gateway itself has something to tell the people here, such as why a message
+    /// was not carried. `about` is that message, `to` the person it is meant for: show it to that person
+    /// alone if the network can.
+    Notice { text: String, about: Option<Ref>, to: Option<crate::NativeUserId> },
+}
+
+/// What a person wrote. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// Exactly these characters (`text/plain;charset=utf-8`).
+    Plain(String),
+    /// GitHub-flavoured Markdown without raw HTML (`text/markdown;variant=GFM-MIMI`, C§7.1.1).
+    Markdown(String),
+}
+
+impl Text {
+    /// The characters, markup and all: what to show where there is no formatting.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Plain(text) | Self::Markdown(text) => text,
+        }
+    }
+}
+
+impl<Ref> Event<Ref> {
+    /// A word for logs, without content.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Message { .. } => "message",
+            Self::Edit { .. } => "edit",
+            Self::Delete { .. } => "delete",
+            Self::Reaction { .. } => "reaction",
+            Self::Unlike { .. } => "unlike",
+            Self::Join => "join",
+            Self::Leave => "leave",
+            Self::Notice { .. } => "notice",
+        }
+    }
+}
