@@ -1,0 +1,4 @@
+//! The MIMI protocol, without I/O.
+
+pub mod directory;
+pub mod uri;

@@ -1,0 +1,3 @@
+//! The only user of openmls.
+
+pub mod codec;
