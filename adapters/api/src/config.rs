@@ -12,8 +12,11 @@ pub struct AdapterKind {
     pub example: &'static str,
     /// Turns the table (without `kind`) into an adapter. Pure apart from reading `*_file` secrets:
     /// connecting is [`Adapter::run`]'s work. Unknown keys are problems. Returns every problem at once.
-    pub build: fn(toml::Table, &Context) -> Result<Arc<dyn Adapter>, Vec<ConfigError>>,
+    pub build: fn(toml::Table, &Context) -> Built,
 }
+
+/// An adapter, or everything that keeps it from being one.
+pub type Built = Result<Arc<dyn Adapter>, Vec<ConfigError>>;
 
 /// What an adapter is told about the gateway it runs in.
 #[derive(Clone, Debug)]

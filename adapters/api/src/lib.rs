@@ -14,7 +14,7 @@ pub use adapter::{
 };
 pub use async_trait::async_trait;
 pub use capabilities::{Capabilities, Support};
-pub use config::{AdapterKind, ConfigError, Context};
+pub use config::{AdapterKind, Built, ConfigError, Context};
 pub use event::{Event, Text};
 pub use id::{ConversationId, Cursor, DeliveryKey, NativeMessageId, NativeUserId};
 pub use tokio_util::sync::CancellationToken;

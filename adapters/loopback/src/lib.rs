@@ -1,1 +1,146 @@
-//! 
+//! The reference adapter: a messenger that is a line-based socket.
+//!
+//! It carries tests, demos and load, and it is the worked example of the guide in `mimi_adapter`: a whole
+//! adapter, every feature, nothing that a real network would make accidental. Read it top down: this file
+//! is the plug, [`frame`] the translation (pure), [`network`] the people and what they have been shown,
+//! `lane` the way in, `socket` the lines.
+//!
+//! The messenger itself, its people and its memory, is whoever connects. That is deliberate: it outlives
+//! the gateway, so a test that kills the gateway finds out what really was lost or doubled. The adapter
+//! remembers nothing.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use mimi_adapter::{
+    Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, ConfigError, Context, ConversationId,
+    Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Support, UserUri, async_trait, toml,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+pub mod frame;
+mod lane;
+pub mod network;
+mod socket;
+
+use frame::AdapterFrame;
+use network::{Answer, Connection, Network};
+
+pub const KIND: AdapterKind = AdapterKind { name: "loopback", example: include_str!("../example.toml"), build };
+
+/// How long a delivery waits for the network's confirmation.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long stopping waits for what is in hand.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub struct Loopback {
+    network: Network,
+    /// Who has connected. `run` takes it.
+    arrivals: Mutex<Option<mpsc::UnboundedReceiver<Connection>>>,
+    socket: Option<PathBuf>,
+}
+
+impl Loopback {
+    /// An adapter without a socket, and the network to connect to it by [`Network::connect`].
+    pub fn new() -> (Self, Network) {
+        let (network, arrivals) = Network::new();
+        (Self { network: network.clone(), arrivals: Mutex::new(Some(arrivals)), socket: None }, network)
+    }
+
+    /// An adapter whose people connect to a unix socket.
+    pub fn listening(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: Some(socket.into()), ..Self::new().0 }
+    }
+}
+
+fn build(mut table: toml::Table, _: &Context) -> Built {
+    let mut problems = Vec::new();
+    let mut problem = |key: &str, problem: String| problems.push(ConfigError::new(key, problem));
+    let socket = match table.remove("socket") {
+        Some(toml::Value::String(path)) if Path::new(&path).is_absolute() => Some(path),
+        Some(toml::Value::String(path)) => {
+            problem("socket", format!("{path:?} is not an absolute path (write it from the root: \"/run/…\")"));
+            None
+        }
+        Some(other) => {
+            problem("socket", format!("this is {}, not a string (write a path in quotes)", other.type_str()));
+            None
+        }
+        None => {
+            problem("socket", "is missing (where should people connect? \"/run/mimi-gateway/loopback.sock\")".into());
+            None
+        }
+    };
+    for key in table.keys() {
+        problem(key, "there is no such key (the only one is: socket)".into());
+    }
+    match socket {
+        Some(socket) if problems.is_empty() => Ok(Arc::new(Loopback::listening(socket))),
+        _ => Err(problems),
+    }
+}
+
+#[async_trait]
+impl Adapter for Loopback {
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
+        let mut arrivals =
+            self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or("run is called once")?;
+        let mut running = JoinSet::new();
+        if let Some(path) = &self.socket {
+            let listener = socket::bind(path).await?;
+            running.spawn(socket::listen(listener, self.network.clone(), stop.clone()));
+        }
+        while let Some(Some(connection)) = stop.run_until_cancelled(arrivals.recv()).await {
+            running.spawn(lane::serve(connection, inbox.clone(), stop.clone()));
+            while running.try_join_next().is_some() {}
+        }
+        // What the core is just accepting is still answered, unless a client does not listen.
+        drop(arrivals);
+        let _ = tokio::time::timeout(GRACE, async { while running.join_next().await.is_some() {} }).await;
+        Ok(())
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
+        let answer = self.network.show(&delivery.key, AdapterFrame::deliver(delivery)?);
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Some(Answer::Delivered(id))) => Ok(Delivered { ids: id.into_iter().collect() }),
+            Ok(Some(Answer::NotNow)) => Err(Refusal::retry("the network said: not now")),
+            Ok(Some(Answer::Never(reason))) => Err(Refusal::reject(reason)),
+            Ok(None) => Err(Refusal::retry("nobody is connected to the loopback network")),
+            Err(_) => Err(Refusal::retry("the loopback network has not confirmed the delivery in time")),
+        }
+    }
+
+    /// Plain names: nothing that could be an address of another network.
+    fn serves(&self, user: &NativeUserId) -> bool {
+        frame::is_name(user.as_str())
+    }
+
+    fn capabilities(&self, _: &ConversationId) -> Capabilities {
+        use Support::Full;
+        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: 1 << 20 }
+    }
+
+    async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
+        Ok(direct_conversation(user, &ghost.user))
+    }
+
+    async fn probe(&self) -> Vec<Problem> {
+        let directory = self.socket.as_deref().and_then(Path::parent);
+        let missing = directory.filter(|directory| !directory.is_dir());
+        let problem = |directory: &Path| Problem {
+            what: format!("the socket's directory {} does not exist", directory.display()),
+            next_step: format!("mkdir -p {}, and let the gateway's account write there", directory.display()),
+        };
+        missing.map(problem).into_iter().collect()
+    }
+}
+
+/// The one-to-one conversation of a person and a ghost. It is a function of the two, so that it is found
+/// again after a crash, whoever wrote first.
+pub fn direct_conversation(user: &NativeUserId, ghost: &UserUri) -> ConversationId {
+    ConversationId::new(format!("{user}+{ghost}"))
+}

@@ -1,0 +1,232 @@
+//! What is said on the line: one JSON object per line, one key, the verb.
+//!
+//! ```text
+//! → {"say":{"id":"m1","conversation":"tea","from":"alice","text":"Is the tea ready?"}}
+//! ← {"accepted":{"id":"m1","duplicate":false}}
+//! ← {"deliver":{"key":"k1","conversation":"tea","from":{"user":"mimi://b.example/u/bob","name":"bob (b.example)"},
+//!               "event":{"message":{"text":"Yes.","reply_to":"m1"}}}}
+//! → {"delivered":{"key":"k1","id":"m2"}}
+//! ```
+//!
+//! Nothing here does I/O, and everything an [`Inbound`] or [`Delivery`] says is in the frame.
+
+use mimi_adapter::{
+    Accepted, ConversationId, Delivery, DeliveryKey, Event, Inbound, NativeMessageId, NativeUserId, Refusal,
+    SenderProof, Speaker, Text, UserUri,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::direct_conversation;
+
+/// From the people to the adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientFrame {
+    Say {
+        #[serde(flatten)]
+        act: Act,
+        #[serde(flatten)]
+        text: Written,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply_to: Option<NativeMessageId>,
+    },
+    Edit {
+        #[serde(flatten)]
+        act: Act,
+        replaces: NativeMessageId,
+        #[serde(flatten)]
+        text: Written,
+    },
+    Delete {
+        #[serde(flatten)]
+        act: Act,
+        replaces: NativeMessageId,
+    },
+    React {
+        #[serde(flatten)]
+        act: Act,
+        reply_to: NativeMessageId,
+        emoji: String,
+    },
+    Unlike {
+        #[serde(flatten)]
+        act: Act,
+        replaces: NativeMessageId,
+    },
+    Join(Act),
+    Leave(Act),
+    /// The network has shown it. `id` is what the new message is called here, absent if there is none.
+    /// A key that comes again is confirmed again and shown only once. If several clients are connected,
+    /// the first answer counts; those that must agree on the id use the key.
+    Delivered {
+        key: DeliveryKey,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<NativeMessageId>,
+    },
+    NotNow {
+        key: DeliveryKey,
+    },
+    Never {
+        key: DeliveryKey,
+        reason: String,
+    },
+}
+
+/// What every act of a person says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// Chosen by the client, and what the answer names: best unique for all its conversations.
+    pub id: NativeMessageId,
+    pub conversation: ConversationId,
+    pub from: NativeUserId,
+    /// The MIMI user with whom the conversation is one-to-one. It is then called `<from>+<direct>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<UserUri>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub text: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub markdown: bool,
+}
+
+/// From the adapter to the people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterFrame {
+    /// The act is safe with the gateway: the client can forget it.
+    Accepted { id: NativeMessageId, duplicate: bool },
+    /// Not taken. With `retry` (the gateway is stopping) the client keeps it, and what it said after it,
+    /// and says all that again on its next connection.
+    Refused { id: NativeMessageId, reason: String, retry: bool },
+    /// The line was no frame.
+    Unreadable { reason: String },
+    /// Show this, and answer `delivered`, `not_now` or `never`.
+    Deliver(Deliver),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deliver {
+    pub key: DeliveryKey,
+    pub conversation: ConversationId,
+    /// `None` is the gateway itself.
+    pub from: Option<Person>,
+    pub event: Shown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    pub user: UserUri,
+    pub name: String,
+}
+
+/// [`Event`], in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    Message {
+        #[serde(flatten)]
+        text: Written,
+        reply_to: Option<NativeMessageId>,
+    },
+    Edit {
+        replaces: NativeMessageId,
+        #[serde(flatten)]
+        text: Written,
+    },
+    Delete {
+        replaces: NativeMessageId,
+    },
+    Reaction {
+        reply_to: NativeMessageId,
+        emoji: String,
+    },
+    Unlike {
+        replaces: NativeMessageId,
+    },
+    Join,
+    Leave,
+    Notice {
+        text: String,
+        about: Option<NativeMessageId>,
+        to: Option<NativeUserId>,
+    },
+}
+
+/// Could this be somebody here? Everything that looks like an address belongs to another network, and a
+/// ghost (a URI) can't be spoken for.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "@:/+".contains(c))
+}
+
+/// What a person did, as the core wants to hear it, or why it can't be.
+pub fn to_inbound(act: Act, event: Event<NativeMessageId>) -> Result<Inbound, String> {
+    let Act { id, conversation, from, direct } = act;
+    if !is_name(from.as_str()) {
+        return Err(format!("{:?} is not a name here: use letters and digits", from.as_str()));
+    }
+    if let Some(direct) = &direct {
+        let expected = direct_conversation(&from, direct);
+        if conversation != expected {
+            return Err(format!(
+                "the conversation of {from} and {direct} is called {expected:?}",
+                expected = expected.as_str()
+            ));
+        }
+    }
+    match &event {
+        Event::Message { text, .. } | Event::Edit { text, .. } if text.as_str().is_empty() => {
+            return Err("there is nothing to read in it".into());
+        }
+        Event::Reaction { emoji, .. } if emoji.is_empty() => return Err("a reaction is an emoji".into()),
+        _ => {}
+    }
+    Ok(Inbound { conversation, direct, id, sender: from, proof: SenderProof::Verified, event, cursor: None })
+}
+
+impl AdapterFrame {
+    pub fn accepted(id: NativeMessageId, accepted: Accepted) -> Self {
+        Self::Accepted { id, duplicate: accepted == Accepted::Duplicate }
+    }
+
+    pub fn deliver(delivery: &Delivery) -> Result<Self, Refusal> {
+        let from = match &delivery.speaker {
+            Speaker::Ghost(ghost) => Some(Person { user: ghost.user.clone(), name: ghost.name.clone() }),
+            Speaker::Gateway => None,
+        };
+        let event = match delivery.event.clone() {
+            Event::Message { text, in_reply_to } => Shown::Message { text: text.into(), reply_to: in_reply_to },
+            Event::Edit { replaces, text } => Shown::Edit { replaces, text: text.into() },
+            Event::Delete { replaces } => Shown::Delete { replaces },
+            Event::Reaction { in_reply_to, emoji } => Shown::Reaction { reply_to: in_reply_to, emoji },
+            Event::Unlike { replaces } => Shown::Unlike { replaces },
+            Event::Join => Shown::Join,
+            Event::Leave => Shown::Leave,
+            Event::Notice { text, about, to } => Shown::Notice { text, about, to },
+            // `Event` grows; what this network can't show yet, the sender is told.
+            other => return Err(Refusal::reject(format!("this network can't show a {}", other.kind()))),
+        };
+        Ok(Self::Deliver(Deliver {
+            key: delivery.key.clone(),
+            conversation: delivery.conversation.clone(),
+            from,
+            event,
+        }))
+    }
+}
+
+impl From<Written> for Text {
+    fn from(Written { text, markdown }: Written) -> Self {
+        if markdown { Self::Markdown(text) } else { Self::Plain(text) }
+    }
+}
+
+impl From<Text> for Written {
+    fn from(text: Text) -> Self {
+        match text {
+            Text::Plain(text) => Self { text, markdown: false },
+            Text::Markdown(text) => Self { text, markdown: true },
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The way in: each conversation of a client is a lane in which one act after the other is offered to the core.
+//!
+//! Invariant: within a conversation nothing overtakes, also not what the core takes only at the second try.
+//! Conversations don't wait for each other. A client is told `accepted` when the core has said yes, never before.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use mimi_adapter::{CancellationToken, Event, Inbox, NativeMessageId, Refusal};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tracing::debug;
+
+use crate::{
+    frame::{self, Act, AdapterFrame},
+    network::Connection,
+};
+
+/// Acts of one client that the core has not answered yet. More wait in the client's channel.
+const IN_FLIGHT: usize = 1024;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+type Queued = (Act, Event<NativeMessageId>, OwnedSemaphorePermit);
+
+/// Serves a client until it disconnects or the adapter stops. What it said before it disconnected is still offered.
+pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: CancellationToken) {
+    let Connection { mut acts, answers, present } = connection;
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+    let mut lanes = HashMap::new();
+    let mut running = JoinSet::new();
+    let next = async |acts: &mut mpsc::Receiver<_>| {
+        let permit = in_flight.clone().acquire_owned().await.expect("the semaphore is never closed");
+        acts.recv().await.map(|act| (act, permit))
+    };
+    while let Some(Some(((act, event), permit))) = stop.run_until_cancelled(next(&mut acts)).await {
+        let lane = lanes.entry(act.conversation.clone()).or_insert_with(|| {
+            let (lane, queue) = mpsc::unbounded_channel();
+            running.spawn(offer_in_order(queue, answers.clone(), inbox.clone(), stop.clone()));
+            lane
+        });
+        let _ = lane.send((act, event, permit));
+    }
+    drop((lanes, present));
+    while running.join_next().await.is_some() {}
+    while let Ok((act, _)) = acts.try_recv() {
+        let _ = answers.try_send(not_now(act.id));
+    }
+}
+
+async fn offer_in_order(
+    mut queue: mpsc::UnboundedReceiver<Queued>,
+    answers: mpsc::Sender<AdapterFrame>,
+    inbox: Inbox,
+    stop: CancellationToken,
+) {
+    while let Some((act, event, _permit)) = queue.recv().await {
+        let answer = offer(act, event, &inbox, &stop).await;
+        // An error means that the client has gone. It will ask again, and hear that this is a duplicate.
+        let _ = answers.send(answer).await;
+    }
+}
+
+async fn offer(act: Act, event: Event<NativeMessageId>, inbox: &Inbox, stop: &CancellationToken) -> AdapterFrame {
+    let id = act.id.clone();
+    let inbound = match frame::to_inbound(act, event) {
+        Ok(inbound) => inbound,
+        Err(reason) => return AdapterFrame::Refused { id, reason, retry: false },
+    };
+    let mut wait = FIRST_WAIT;
+    while !stop.is_cancelled() {
+        match inbox.accept(inbound.clone()).await {
+            Ok(accepted) => return AdapterFrame::accepted(id, accepted),
+            Err(Refusal::Reject { reason }) => return AdapterFrame::Refused { id, reason, retry: false },
+            Err(Refusal::Retry { after, source }) => {
+                debug!(conversation = %inbound.conversation, %id, error = %source, "The core can't accept this now.");
+                stop.run_until_cancelled(tokio::time::sleep(after.unwrap_or(wait))).await;
+                wait = LONGEST_WAIT.min(wait * 2);
+            }
+        }
+    }
+    not_now(id)
+}
+
+fn not_now(id: NativeMessageId) -> AdapterFrame {
+    AdapterFrame::Refused { id, reason: "the gateway is stopping".into(), retry: true }
+}
