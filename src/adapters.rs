@@ -1,0 +1,60 @@
+//! The table of adapter kinds: the only file that names them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mimi_adapter::{Adapter, AdapterKind, Context, Domain};
+
+use crate::config::{AdapterTable, Lines, Problem, did_you_mean};
+
+/// The adapters of one gateway by the name of their table.
+pub type Adapters = BTreeMap<String, Arc<dyn Adapter>>;
+
+/// What this binary was built with.
+pub const KINDS: &[&AdapterKind] = &[
+    &mimi_loopback::KIND,
+    #[cfg(feature = "matrix")]
+    &mimi_matrix::KIND,
+    #[cfg(feature = "xmpp")]
+    &mimi_xmpp::KIND,
+];
+
+/// Every kind there is. The two that bring a large library of their network with them are cargo features.
+const NAMES: [&str; 3] = ["loopback", "matrix", "xmpp"];
+
+/// The value of a `kind` key. Whether this binary has it is another question, which [`build`] answers.
+pub fn known(kind: &str) -> Result<String, String> {
+    if NAMES.contains(&kind) {
+        Ok(kind.to_owned())
+    } else {
+        let hint = did_you_mean(kind, NAMES);
+        Err(format!("there is no adapter of kind {kind:?}{hint}; there are: {}", NAMES.join(", ")))
+    }
+}
+
+/// Builds each adapter that can be built, and says of each other why not. Without `domain` (it was wrong)
+/// it is only about the problems.
+pub fn build(
+    tables: &BTreeMap<String, AdapterTable>,
+    domain: Option<&Domain>,
+    lines: &Lines,
+) -> (Adapters, Vec<Problem>) {
+    let (mut adapters, mut problems) = (Adapters::new(), Vec::new());
+    let unknown = || Domain::parse("unknown.invalid").expect("a domain name");
+    let domain = domain.cloned().unwrap_or_else(unknown);
+    for (name, AdapterTable { kind, table }) in tables {
+        let Some(found) = KINDS.iter().find(|known| known.name == kind) else {
+            let what = format!(
+                "this mimi-gateway was built without the {kind} adapter (build it with `cargo build --release --features {kind}`)"
+            );
+            problems.push(lines.problem(format!("adapters.{name}.kind"), what));
+            continue;
+        };
+        match (found.build)(table.clone(), &Context { name: name.clone(), domain: domain.clone() }) {
+            Ok(adapter) => drop(adapters.insert(name.clone(), adapter)),
+            Err(found) => problems.extend(
+                found.into_iter().map(|error| lines.problem(format!("adapters.{name}.{}", error.key), error.problem)),
+            ),
+        }
+    }
+    (adapters, problems)
+}

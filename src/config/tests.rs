@@ -1,0 +1,258 @@
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use super::*;
+
+const PROVIDER: &str = "[provider]\ndomain = \"a.example\"\ncertificate_file = \"a.crt\"\nkey_file = \"a.key\"\n";
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    fs::write(&file, text).unwrap();
+    Config::parse(&file)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    parse(text).unwrap_err().problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_line_and_path_and_hint() {
+    let text = r#"[provider]
+domain = "a example"
+listen = "8443"
+publik_port = 443
+certificate_file = "a.crt"
+
+[peers]
+"b.example" = "b.example:9443"
+
+[consent]
+allow = ["b.example", 7, "*"]
+
+[disclosure]
+security = "plain text"
+policy = "http://a.example/"
+
+[adapters.work]
+kind = "matrx"
+
+[adapters.office]
+kind = "loopback"
+socket = "office.sock"
+
+[[portals]]
+room = "mimi://a.example/u/alice"
+adapter = "offise"
+conversation = ""
+
+[portal]
+"#;
+    let expected = [
+        r#"line 1: provider.key_file: is missing"#,
+        r#"line 2: provider.domain: "a example" is not a domain name (lower-case letters, digits, hyphens and dots)"#,
+        r#"line 3: provider.listen: "8443" is not an IP address with a port (did you mean "0.0.0.0:8443"?)"#,
+        r#"line 4: provider.publik_port: is not a key that mimi-gateway knows (did you mean "public_port"?)"#,
+        r#"line 8: peers."b.example": "b.example:9443" is not an IP address with a port (it looks like "127.0.0.1:8443" or "[::1]:8443")"#,
+        r#"line 11: consent.allow[1]: is a number, but should be a string"#,
+        r#"line 11: consent.allow[2]: "*" is not a pattern: name a provider ("b.example"), the providers below a domain ("*.gov.example") or a person ("mimi://c.example/u/cathy")"#,
+        r#"line 14: disclosure.security: "plain text" is none of unknown, plaintext, transport, reencrypted (did you mean "plaintext"?)"#,
+        r#"line 15: disclosure.policy: "http://a.example/" is not an https address"#,
+        r#"line 18: adapters.work.kind: there is no adapter of kind "matrx" (did you mean "matrix"?); there are: loopback, matrix, xmpp"#,
+        r#"line 25: portals[0].room: "mimi://a.example/u/alice" is not a room URI: it should look like mimi://a.example/r/clubhouse"#,
+        r#"line 26: portals[0].adapter: no adapter is called "offise" (did you mean "office"?); there are: office"#,
+        r#"line 27: portals[0].conversation: is empty"#,
+        r#"line 29: portal: is not a key that mimi-gateway knows (did you mean "portals"?)"#,
+    ];
+    assert_eq!(problems(text), expected);
+}
+
+#[test]
+fn the_admin_reads_the_file_and_the_number_of_problems_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    fs::write(&file, "[provider]\ndomain = \"a.example\"\ncertificate_file = \"a.crt\"\n").unwrap();
+    let told = Config::parse(&file).unwrap_err().to_string();
+    assert_eq!(told, format!("{} has 1 problem:\n  line 1: provider.key_file: is missing", file.display()));
+}
+
+#[test]
+fn a_missing_section_or_file_is_a_problem_too() {
+    let expected =
+        ["provider.domain: is missing", "provider.certificate_file: is missing", "provider.key_file: is missing"];
+    assert_eq!(problems(""), expected);
+    let told = Config::parse(Path::new("/nowhere/gateway.toml")).unwrap_err().to_string();
+    assert!(told.contains("can't be read") && told.contains("--config"), "{told}");
+}
+
+#[test]
+fn what_is_not_toml_is_told_with_its_lines() {
+    let told = problems("[provider]\ndomain = \n\n[store]\npath = \"x\"\npath = \"y\"\n");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("line 2: ") && told[1].starts_with("line 6: duplicate key"), "{told:?}");
+}
+
+#[test]
+fn sections_of_the_wrong_shape_are_problems() {
+    let text =
+        format!("portals = 3\npeers = [1]\nadapters = {{ work = 1, \"a b\" = {{ kind = \"loopback\" }} }}\n{PROVIDER}");
+    let expected = [
+        "line 1: portals: should be written as [[portals]], once for each",
+        "line 2: peers: is an array, but should be a table",
+        "line 3: adapters.\"a b\": is not a name for an adapter: use letters, digits, - and _",
+        "line 3: adapters.work: is a number, but should be a table",
+    ];
+    assert_eq!(problems(&text), expected);
+}
+
+#[test]
+fn a_conversation_has_one_room_and_only_the_hub_invites() {
+    let portal = |room: &str| format!("[[portals]]\nroom = \"{room}\"\nadapter = \"work\"\nconversation = \"tea\"\n");
+    let text = format!(
+        "{PROVIDER}[adapters.work]\nkind = \"loopback\"\n{}{}invite = [\"mimi://c.example/u/cathy\"]\n",
+        portal("mimi://a.example/r/one"),
+        portal("mimi://b.example/r/two"),
+    );
+    let expected = [
+        "line 14: portals[1].conversation: is already linked by portals[0]: a conversation has one room",
+        "line 15: portals[1].invite: the room is not ours: somebody at b.example has to invite (remove this key)",
+    ];
+    assert_eq!(problems(&text), expected);
+}
+
+#[test]
+fn a_socket_path_that_no_address_can_hold_is_a_problem() {
+    let told = problems(&format!("{PROVIDER}[admin]\nsocket = \"/{}\"\n", "x".repeat(103)));
+    assert_eq!(
+        told,
+        ["line 6: admin.socket: the path has 104 octets, and 103 fit into a socket address (use a shorter one)"]
+    );
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let config =
+        parse(&format!("{PROVIDER}listen = \"127.0.0.1:9443\"\n[adapters.work]\nkind = \"loopback\"\n")).unwrap();
+    assert_eq!(config.provider.public_port, 9443);
+    assert_eq!(config.provider.authorities_file, None);
+    assert_eq!(config.store.path, Path::new("/var/lib/mimi-gateway/gateway.sqlite"));
+    assert_eq!(config.admin.socket, Path::new("/run/mimi-gateway/admin.sock"));
+    assert_eq!(config.admin.listen, None);
+    assert!(config.peers.is_empty() && config.consent.is_empty() && config.portals.is_empty());
+    let expected = Disclosure {
+        network: "loopback".into(),
+        security: Security::Unknown,
+        operator: Domain::parse("a.example").unwrap(),
+        policy: String::new(),
+    };
+    assert_eq!(config.disclosure, expected);
+    assert_eq!(parse(PROVIDER).unwrap().provider.listen.to_string(), "0.0.0.0:8443");
+}
+
+#[test]
+fn relative_paths_start_at_the_configuration_file_also_those_of_adapters() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    let adapter = "[adapters.work]\nkind = \"loopback\"\nsocket = \"work.sock\"\nname = \"work.sock\"\n[adapters.work.login]\npassword_file = \"/etc/password\"\ntoken_file = \"token\"\n";
+    fs::write(&file, format!("{PROVIDER}[store]\npath = \"state/gateway.sqlite\"\n{adapter}")).unwrap();
+    let config = Config::parse(&file).unwrap();
+    assert_eq!(config.provider.key_file, directory.path().join("a.key"));
+    assert_eq!(config.store.path, directory.path().join("state/gateway.sqlite"));
+    let table = &config.adapters["work"].table;
+    assert_eq!(table["socket"].as_str(), directory.path().join("work.sock").to_str());
+    assert_eq!(table["name"].as_str(), Some("work.sock"));
+    assert_eq!(table["login"]["password_file"].as_str(), Some("/etc/password"));
+    assert_eq!(table["login"]["token_file"].as_str(), directory.path().join("token").to_str());
+    assert!(!table.contains_key("kind"));
+}
+
+#[test]
+fn debug_shows_no_secret() {
+    let text = format!(
+        "{PROVIDER}[adapters.work]\nkind = \"matrix\"\nas_token = \"s3cret\"\n[adapters.work.login]\npassword = \"s3cret\"\n"
+    );
+    let shown = format!("{:?}", parse(&text).unwrap());
+    assert!(shown.contains("as_token") && !shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn files_and_adapters_are_looked_at_even_if_another_section_is_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    fs::write(directory.path().join("a.key"), "no key\n").unwrap();
+    fs::write(
+        &file,
+        format!("{PROVIDER}[store]\npth = \"x\"\n[adapters.work]\nkind = \"loopback\"\nsokket = \"w.sock\"\n"),
+    )
+    .unwrap();
+    let told = load(&file).err().unwrap();
+    let told: Vec<_> = told.problems.iter().map(|problem| (problem.line, problem.path.as_str())).collect();
+    for expected in [
+        (Some(3), "provider.certificate_file"),
+        (Some(4), "provider.key_file"),
+        (Some(6), "store.pth"),
+        (Some(9), "adapters.work.sokket"),
+    ] {
+        assert!(told.contains(&expected), "{expected:?} is not in {told:?}");
+    }
+}
+
+#[test]
+fn a_key_that_every_user_can_read_is_a_problem() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    fs::write(&file, PROVIDER).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["a.example".into()]).unwrap();
+    fs::write(directory.path().join("a.crt"), cert.pem()).unwrap();
+    let key = directory.path().join("a.key");
+    fs::write(&key, signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let told = load(&file).err().unwrap().problems;
+    let expected = format!(
+        "line 4: provider.key_file: every user of this machine can reach {0} (run: chmod o= {0})",
+        key.display()
+    );
+    assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(load(&file).is_ok());
+}
+
+/// The examples, by what they hold, so that a file that is forgotten here is noticed.
+fn examples() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_file_under_config_is_right() {
+    let examples = examples();
+    assert!(examples.len() >= 4, "{examples:?}");
+    for file in examples {
+        if let Err(problems) = Config::parse(&file) {
+            panic!("{problems}");
+        }
+    }
+}
+
+/// The option lines (`#key = value`) of the full example without their `#`.
+fn uncommented(text: &str) -> String {
+    let option = |line: &str| {
+        line.strip_prefix('#').filter(|rest| !rest.is_empty() && !rest.starts_with([' ', '#'])).map(str::to_owned)
+    };
+    text.lines().map(|line| option(line).unwrap_or(line.to_owned()) + "\n").collect()
+}
+
+#[test]
+fn the_full_example_has_every_option_and_each_of_them_is_known() {
+    let text = uncommented(include_str!("../../config/gateway.toml"));
+    let (draft, problems) = check(Path::new("gateway.toml"), &text).unwrap();
+    assert_eq!(problems, []);
+    for option in draft.asked.iter().filter(|option| !option.starts_with("adapters.")) {
+        let problem = draft.lines.problem(option.as_str(), "");
+        let line = text.lines().nth(problem.line.unwrap() - 1).unwrap();
+        let key = option.rsplit('.').next().unwrap().trim_end_matches("[0]");
+        assert!(line.contains(key), "{option} is not in config/gateway.toml");
+    }
+}
