@@ -1,0 +1,204 @@
+"""Somebody with an XMPP client (slixmpp).
+
+The client behaves as a good one does when its server goes away: it comes back by itself, joins its
+group chats again, reads in their archive what it missed (XEP-0313), and sends again only what the
+archive doesn't have. So whatever is lost or doubled in a test, it was not lost or doubled here.
+"""
+
+import asyncio
+import uuid
+from datetime import datetime, timezone
+
+import slixmpp
+from slixmpp.exceptions import IqError, IqTimeout, PresenceError
+
+from .people import Person
+from .prosody import DOMAIN, Prosody
+
+_AWAY = (IqError, IqTimeout, PresenceError, TimeoutError)
+
+
+class XmppPerson(Person):
+    @classmethod
+    async def sign_up(cls, prosody: Prosody, name: str) -> "XmppPerson":
+        """A new account, signed in."""
+        await prosody.register(name, password(name))
+        return await cls.sign_in(prosody, name)
+
+    @classmethod
+    async def sign_in(cls, prosody: Prosody, name: str) -> "XmppPerson":
+        self = cls(name)
+        self.jid = f"{name}@{DOMAIN}"
+        self._address = (prosody.host, prosody.port)
+        self._chats: dict[str, _GroupChat] = {}
+        self._refused: dict[str, str] = {}
+        self._connections = 0  # How many there have been; grows when one is lost.
+        self._online = False
+        self._client = client = slixmpp.ClientXMPP(f"{self.jid}/phone", password(name))
+        client.enable_starttls = client.enable_direct_tls = False
+        client.enable_plaintext = True
+        client.plugin["feature_mechanisms"].unencrypted_plain = True
+        for plugin in ("xep_0045", "xep_0199", "xep_0313", "xep_0359"):
+            client.register_plugin(plugin)
+        client.add_event_handler("session_start", self._on_session)
+        client.add_event_handler("disconnected", self._on_disconnected)
+        client.add_event_handler("message", self._on_message)
+        client.add_event_handler("message_error", self._on_error)
+        self._staying_online = asyncio.create_task(self._stay_online())
+        await self.until(lambda: self._online, 30, "to be signed in")
+        return self
+
+    async def sign_out(self):
+        self._staying_online.cancel()
+        await asyncio.gather(self._staying_online, return_exceptions=True)
+        await self._client.disconnect()
+
+    async def creates_group_chat(self, room: str):
+        """Creates a group chat as the server likes its group chats, and is in it."""
+        await self.joins(room)
+        # Until its owner has said so, nobody else may enter (XEP-0045 §10.1.2).
+        as_it_is = self._client.plugin["xep_0004"].make_form(ftype="submit")
+        await self._client.plugin["xep_0045"].set_room_config(room, as_it_is)
+
+    async def joins(self, room: str):
+        self._chats[room] = chat = _GroupChat(room)
+        await self._enter(chat)
+
+    async def sees_occupant(self, room: str, nick: str, within: float = 30):
+        """Waits until somebody of this name is in the group chat."""
+        present = asyncio.Event()
+        handler = self._client.event_handler(f"muc::{room}::got_online", lambda _: present.set())
+        with handler:
+            async with asyncio.timeout(within):
+                while nick not in self.occupants(room):
+                    await present.wait()
+                    present.clear()
+
+    def occupants(self, room: str) -> list[str]:
+        return self._client.plugin["xep_0045"].get_roster(room)
+
+    async def says(self, room: str, text: str):
+        """Says something in a group chat; returns once the group chat has it."""
+        chat, id = self._chats[room], uuid.uuid4().hex
+        while True:
+            await self.until(lambda: chat.is_live, 120, f"{room} to be back")
+            connection = self._connections
+            message = self._client.make_message(mto=room, mbody=text, mtype="groupchat")
+            message["id"] = id
+            message.send()
+            await self.until(
+                lambda: id in chat.confirmed or id in self._refused or self._connections != connection,
+                120,
+                f"{room} to confirm {text!r}",
+            )
+            if id not in chat.confirmed and id not in self._refused:
+                # The connection broke. The archive knows, as soon as it has been read.
+                await self.until(lambda: chat.is_live, 120, f"{room} to be back")
+            if id in self._refused:
+                raise RuntimeError(f"{room} refused {text!r}: {self._refused[id]}")
+            if id in chat.confirmed:
+                return
+
+    async def writes_to(self, jid: str, text: str):
+        """Writes to somebody directly; returns once the server has routed it."""
+        self._client.make_message(mto=jid, mbody=text, mtype="chat").send()
+        # A server handles one client's stanzas in order (RFC 6120 §10.1).
+        await self._client.plugin["xep_0199"].ping(DOMAIN)
+
+    async def _stay_online(self):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(*self._address)
+                writer.close()
+            except OSError:
+                await asyncio.sleep(0.1)
+                continue
+            connection = self._connections
+            self._client.connect(*self._address)
+            await self.until(lambda: self._connections != connection, float("inf"), "the connection to break")
+
+    def _on_disconnected(self, _):
+        self._online = False
+        for chat in self._chats.values():
+            chat.is_live = False
+        self._connections += 1
+        self._something_happened()
+
+    async def _on_session(self, _):
+        self._client.send_presence()
+        self._online = True
+        self._something_happened()
+        for chat in list(self._chats.values()):
+            await self._enter(chat)
+
+    async def _enter(self, chat: "_GroupChat"):
+        """Joins, then reads what was said since the last message seen, then what came in meanwhile."""
+        connection = self._connections
+        chat.is_live = False
+        chat.waiting = []
+        try:
+            muc = self._client.plugin["xep_0045"]
+            await muc.join_muc_wait(slixmpp.JID(chat.room), self.name, maxstanzas=0, timeout=20)
+            found = {"after": chat.last} if chat.last else {}
+            archive = self._client.plugin["xep_0313"].iterate(
+                jid=slixmpp.JID(chat.room), start=chat.since, rsm={"max": 50, **found}
+            )
+            if chat.since is None:
+                # The first time there is nothing to make up for.
+                chat.since = datetime.now(timezone.utc)
+            else:
+                async for entry in archive:
+                    result = entry["mam_result"]
+                    self._take(chat, result["id"], result["forwarded"]["stanza"])
+        except _AWAY:
+            if connection != self._connections:
+                return  # It broke again; the next session starts anew.
+            raise
+        waiting, chat.waiting = chat.waiting, None
+        for archive_id, message in waiting:
+            self._take(chat, archive_id, message)
+        chat.is_live = True
+        self._something_happened()
+
+    def _on_message(self, message):
+        room = message["from"].bare
+        if message["type"] != "groupchat":
+            self._show(room, room, message["from"].user, message["body"])
+        elif chat := self._chats.get(room):
+            archive_id = message["stanza_id"]["id"]
+            if chat.waiting is not None:
+                chat.waiting.append((archive_id, message))
+            else:
+                self._take(chat, archive_id, message)
+
+    def _take(self, chat: "_GroupChat", archive_id: str, message):
+        # What came in while the archive was read may be in it as well.
+        if archive_id in chat.shown:
+            return
+        chat.shown.add(archive_id)
+        chat.last = archive_id
+        sender = message["from"]
+        if sender.resource == self.name:
+            chat.confirmed.add(message["id"])
+        self._show(chat.room, sender.full, sender.resource, message["body"])
+
+    def _on_error(self, message):
+        self._refused[message["id"]] = f"{message['error']['condition']}: {message['error']['text']}"
+        self._something_happened()
+
+
+class _GroupChat:
+    def __init__(self, room: str):
+        self.room = room
+        self.is_live = False
+        self.since: datetime | None = None
+        self.last: str | None = None
+        """The archive id of the last message seen."""
+        self.shown: set[str] = set()
+        self.confirmed: set[str] = set()
+        self.waiting: list | None = []
+        """What comes in while the archive is read."""
+
+
+def password(name: str) -> str:
+    return f"{name}-in-the-lab"
