@@ -1,0 +1,31 @@
+//! The gauges of `/metrics`, in Prometheus' text format.
+
+use std::fmt::Write;
+
+use super::{AdapterStatus, Status};
+
+pub(super) fn render(status: &Status, ready: bool) -> String {
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, samples: &[(String, u64)]| {
+        let _ = writeln!(text, "# HELP mimi_gateway_{name} {help}\n# TYPE mimi_gateway_{name} gauge");
+        for (labels, value) in samples {
+            let _ = writeln!(text, "mimi_gateway_{name}{labels} {value}");
+        }
+    };
+    let info = labels(&[("version", &status.version), ("domain", status.domain.as_str())]);
+    gauge("info", "Which gateway this is.", &[(info, 1)]);
+    gauge("ready", "1 if the gateway can do its work.", &[(String::new(), ready.into())]);
+    let state = |it: &AdapterStatus| labels(&[("adapter", &it.name), ("kind", &it.kind), ("state", &it.state)]);
+    let adapters: Vec<_> = status.adapters.iter().map(|adapter| (state(adapter), 1)).collect();
+    gauge("adapter", "The adapters and the state they are in.", &adapters);
+    gauge("outbox_queued", "Deliveries accepted and not yet settled.", &[(String::new(), status.outbox.queued)]);
+    let oldest = status.outbox.oldest_age_s.unwrap_or(0);
+    gauge("outbox_oldest_age_seconds", "How long the oldest of them has waited.", &[(String::new(), oldest)]);
+    text
+}
+
+fn labels(labels: &[(&str, &str)]) -> String {
+    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let pairs: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    format!("{{{}}}", pairs.join(","))
+}

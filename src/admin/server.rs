@@ -1,0 +1,180 @@
+//! The HTTP face of an [`Operator`].
+//!
+//! A room's URI is one percent-encoded path segment, as in MIMI's own endpoints (P§5). Errors are
+//! [`OperatorError`]s in JSON.
+
+use std::{
+    fs, io,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path as FilePath,
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+    serve::Listener,
+};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Link, Operator, OperatorError, RoomDetail,
+    RoomSummary, Status, metrics,
+};
+use crate::mimi::uri::RoomUri;
+use mimi_adapter::UserUri;
+
+type Core = State<Arc<dyn Operator>>;
+type Answer<T> = Result<Json<T>, OperatorError>;
+
+/// Everything: for the socket.
+pub fn router(operator: Arc<dyn Operator>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/rooms", get(rooms).post(create_room))
+        .route("/rooms/{room}", get(room))
+        .route("/rooms/{room}/invites", post(invite))
+        .route("/rooms/{room}/link", post(link))
+        .route("/rooms/{room}/link", delete(unlink))
+        .route("/direct", post(direct))
+        .route("/consents", get(consents))
+        .route("/consents/grant", post(grant))
+        .route("/consents/revoke", post(revoke))
+        .with_state(operator.clone())
+        .merge(public_router(operator))
+}
+
+/// What changes nothing and names nobody: for a TCP address.
+pub fn public_router(operator: Arc<dyn Operator>) -> Router {
+    Router::new()
+        .route("/health", get(async || "ok\n"))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(operator)
+}
+
+/// Serves until `stop`, then finishes the requests that are under way.
+pub async fn serve<L: Listener>(listener: L, router: Router, stop: CancellationToken) -> io::Result<()>
+where
+    L::Addr: std::fmt::Debug,
+{
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// A socket at `path` that only its owner can open. Takes the place of one that a dead gateway left behind,
+/// and refuses to take that of a living one.
+pub fn bind(path: &FilePath) -> io::Result<UnixListener> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway is listening there (stop it first)"));
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    // Bound under another name and moved: it must never be there with the mode that the umask gives it.
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    if let Err(e) = fs::remove_file(&unfinished)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    let listener = UnixListener::bind(&unfinished)?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unfinished, path)?;
+    Ok(listener)
+}
+
+async fn status(State(core): Core) -> Answer<Status> {
+    core.status().await.map(Json)
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Ready {
+    pub ready: bool,
+    pub reasons: Vec<String>,
+}
+
+async fn ready(State(core): Core) -> Response {
+    let reasons = core.not_ready().await;
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(Ready { ready: reasons.is_empty(), reasons })).into_response()
+}
+
+async fn metrics(State(core): Core) -> Result<Response, OperatorError> {
+    let text = metrics::render(&core.status().await?, core.not_ready().await.is_empty());
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn rooms(State(core): Core) -> Answer<Vec<RoomSummary>> {
+    core.rooms().await.map(Json)
+}
+
+async fn room(State(core): Core, Path(room): Path<RoomUri>) -> Answer<RoomDetail> {
+    core.room(&room).await.map(Json)
+}
+
+/// The room that now is there.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Created {
+    pub room: RoomUri,
+}
+
+async fn create_room(State(core): Core, Json(new): Json<CreateRoom>) -> Answer<Created> {
+    core.create_room(new).await.map(|room| Json(Created { room }))
+}
+
+async fn direct(State(core): Core, Json(new): Json<CreateDirect>) -> Answer<Created> {
+    core.direct(new).await.map(|room| Json(Created { room }))
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Invited {
+    pub user: UserUri,
+}
+
+async fn invite(State(core): Core, Path(room): Path<RoomUri>, Json(Invited { user }): Json<Invited>) -> Answer<()> {
+    core.invite(&room, &user).await.map(Json)
+}
+
+async fn link(State(core): Core, Path(room): Path<RoomUri>, Json(link): Json<Link>) -> Answer<()> {
+    core.link(&room, link).await.map(Json)
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Unlink {
+    #[serde(default)]
+    pub yes: bool,
+}
+
+async fn unlink(State(core): Core, Path(room): Path<RoomUri>, Query(Unlink { yes }): Query<Unlink>) -> Answer<()> {
+    core.unlink(&room, yes).await.map(Json)
+}
+
+async fn consents(State(core): Core) -> Answer<Vec<ConsentRequest>> {
+    core.consents().await.map(Json)
+}
+
+async fn grant(State(core): Core, Json(scope): Json<ConsentScope>) -> Answer<()> {
+    core.grant(scope).await.map(Json)
+}
+
+async fn revoke(State(core): Core, Json(scope): Json<ConsentScope>) -> Answer<()> {
+    core.revoke(scope).await.map(Json)
+}
+
+impl IntoResponse for OperatorError {
+    fn into_response(self) -> Response {
+        let code = match self.kind {
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (code, Json(self)).into_response()
+    }
+}

@@ -1,0 +1,296 @@
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use super::*;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+fn user(uri: &str) -> UserUri {
+    UserUri::parse(uri).unwrap()
+}
+
+fn clubhouse() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/clubhouse").unwrap()
+}
+
+fn summary(participants: u64) -> RoomSummary {
+    RoomSummary {
+        room: clubhouse(),
+        hub: Domain::parse("a.example").unwrap(),
+        adapter: Some("matrix".into()),
+        conversation: Some(ConversationId::new("!abc:matrix.a.example")),
+        state: "active".into(),
+        participants,
+        epoch: 7,
+        queued: 2,
+    }
+}
+
+fn scope() -> ConsentScope {
+    ConsentScope {
+        requester: user("mimi://b.example/u/bob"),
+        target: user("mimi://a.example/u/@alice:matrix.a.example"),
+        room: Some(clubhouse()),
+    }
+}
+
+/// A gateway with one room, that writes down what it was asked to do.
+#[derive(Default)]
+struct Stub {
+    asked: Mutex<Vec<String>>,
+    participants: u64,
+    not_ready: Vec<String>,
+}
+
+impl Stub {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl Operator for Stub {
+    async fn status(&self) -> Result<Status, OperatorError> {
+        Ok(Status {
+            version: "0.1.0".into(),
+            domain: Domain::parse("a.example").unwrap(),
+            adapters: vec![AdapterStatus { name: "work".into(), kind: "matrix".into(), state: "running".into() }],
+            outbox: OutboxStatus { queued: 3, oldest_age_s: Some(12) },
+        })
+    }
+
+    async fn not_ready(&self) -> Vec<String> {
+        self.not_ready.clone()
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, OperatorError> {
+        Ok(vec![summary(self.participants)])
+    }
+
+    async fn room(&self, room: &RoomUri) -> Result<RoomDetail, OperatorError> {
+        if *room != clubhouse() {
+            return Err(OperatorError::new(ErrorKind::NotFound, format!("there is no room {room}"), "try `room list`"));
+        }
+        Ok(RoomDetail {
+            summary: summary(self.participants),
+            name: Some("Clubhouse".into()),
+            participants: vec![Participant { user: user("mimi://b.example/u/bob"), role: "ordinary_user".into() }],
+            invites: vec![Invite { user: user("mimi://c.example/u/cathy"), state: "waits for consent".into() }],
+        })
+    }
+
+    async fn create_room(&self, new: CreateRoom) -> Result<RoomUri, OperatorError> {
+        self.note(format!("create {} {} {:?} {:?}", new.adapter, new.conversation, new.name, new.room));
+        Ok(clubhouse())
+    }
+
+    async fn direct(&self, new: CreateDirect) -> Result<RoomUri, OperatorError> {
+        self.note(format!("direct {} {}", new.user, new.with));
+        Ok(clubhouse())
+    }
+
+    async fn invite(&self, room: &RoomUri, user: &UserUri) -> Result<(), OperatorError> {
+        self.note(format!("invite {room} {user}"));
+        Ok(())
+    }
+
+    async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError> {
+        self.note(format!("link {room} {} {}", link.adapter, link.conversation));
+        Ok(())
+    }
+
+    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
+        ask_before_unlink(room, self.participants, yes)?;
+        self.note(format!("unlink {room}"));
+        Ok(())
+    }
+
+    async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
+        Ok(vec![ConsentRequest { scope: scope(), state: "requested".into(), since: 1_700_000_000 }])
+    }
+
+    async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.note(format!("grant {} {} {:?}", scope.requester, scope.target, scope.room.map(|room| room.to_string())));
+        Ok(())
+    }
+
+    async fn revoke(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.note(format!("revoke {} {} {:?}", scope.requester, scope.target, scope.room.map(|room| room.to_string())));
+        Ok(())
+    }
+}
+
+/// A stub behind a real socket.
+struct Served {
+    stub: Arc<Stub>,
+    client: Client,
+    socket: PathBuf,
+    stop: CancellationToken,
+    _directory: TempDir,
+}
+
+impl Served {
+    fn new(stub: Stub) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("run/admin.sock");
+        let (stub, stop) = (Arc::new(stub), CancellationToken::new());
+        let listener = bind(&socket).unwrap();
+        tokio::spawn(serve(listener, router(stub.clone()), stop.clone()));
+        Self { stub, client: Client::new(&socket).unwrap(), socket, stop, _directory: directory }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let http = reqwest::Client::builder().unix_socket(self.socket.clone()).build().unwrap();
+        let response = http.get(format!("http://mimi-gateway{path}")).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn what_the_gateway_says_arrives_at_the_command_line_as_it_was() {
+    let it = Served::new(Stub { participants: 2, ..Stub::default() });
+    assert_eq!(it.client.status().await, it.stub.status().await);
+    assert_eq!(it.client.rooms().await, it.stub.rooms().await);
+    assert_eq!(it.client.room(&clubhouse()).await, it.stub.room(&clubhouse()).await);
+    assert_eq!(it.client.consents().await, it.stub.consents().await);
+    assert_eq!(it.client.not_ready().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
+    let it = Served::new(Stub::default());
+    let alice = user("mimi://a.example/u/@alice:matrix.a.example");
+    let bob = user("mimi://b.example/u/bob%2Fwork");
+    let create = CreateRoom {
+        adapter: "matrix".into(),
+        conversation: ConversationId::new("!abc:matrix.a.example"),
+        name: Some("Tea & biscuits".into()),
+        room: None,
+    };
+    let link = Link { adapter: "xmpp".into(), conversation: ConversationId::new("tea@muc.a.example") };
+    assert_eq!(it.client.create_room(create).await, Ok(clubhouse()));
+    assert_eq!(it.client.direct(CreateDirect { user: alice, with: bob.clone() }).await, Ok(clubhouse()));
+    it.client.invite(&clubhouse(), &bob).await.unwrap();
+    it.client.link(&RoomUri::parse("mimi://b.example/r/a%20b/c").unwrap(), link).await.unwrap();
+    it.client.unlink(&clubhouse(), false).await.unwrap();
+    it.client.grant(scope()).await.unwrap();
+    it.client.revoke(ConsentScope { room: None, ..scope() }).await.unwrap();
+    let expected = [
+        r#"create matrix !abc:matrix.a.example Some("Tea & biscuits") None"#,
+        "direct mimi://a.example/u/@alice:matrix.a.example mimi://b.example/u/bob%2Fwork",
+        "invite mimi://a.example/r/clubhouse mimi://b.example/u/bob%2Fwork",
+        "link mimi://b.example/r/a%20b/c xmpp tea@muc.a.example",
+        "unlink mimi://a.example/r/clubhouse",
+        r#"grant mimi://b.example/u/bob mimi://a.example/u/@alice:matrix.a.example Some("mimi://a.example/r/clubhouse")"#,
+        "revoke mimi://b.example/u/bob mimi://a.example/u/@alice:matrix.a.example None",
+    ];
+    assert_eq!(*it.stub.asked.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn an_error_keeps_its_kind_and_its_next_step() {
+    let it = Served::new(Stub::default());
+    let attic = RoomUri::parse("mimi://a.example/r/attic").unwrap();
+    let error = it.client.room(&attic).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert_eq!(error.to_string(), "there is no room mimi://a.example/r/attic (try `room list`)");
+}
+
+#[tokio::test]
+async fn unlinking_many_people_asks_first() {
+    let it = Served::new(Stub { participants: 11, ..Stub::default() });
+    let error = it.client.unlink(&clubhouse(), false).await.unwrap_err();
+    assert_eq!((error.kind, it.stub.asked.lock().unwrap().len()), (ErrorKind::Conflict, 0));
+    assert!(error.next_step.contains("--yes"), "{error}");
+    it.client.unlink(&clubhouse(), true).await.unwrap();
+    assert_eq!(it.stub.asked.lock().unwrap().len(), 1);
+    assert!(ask_before_unlink(&clubhouse(), 10, false).is_ok());
+}
+
+#[tokio::test]
+async fn health_ready_and_metrics_say_how_it_is() {
+    let it = Served::new(Stub::default());
+    assert_eq!(it.get("/health").await, (200, "ok\n".into()));
+    assert_eq!(it.get("/ready").await, (200, r#"{"ready":true,"reasons":[]}"#.into()));
+    let expected = r#"# HELP mimi_gateway_info Which gateway this is.
+# TYPE mimi_gateway_info gauge
+mimi_gateway_info{version="0.1.0",domain="a.example"} 1
+# HELP mimi_gateway_ready 1 if the gateway can do its work.
+# TYPE mimi_gateway_ready gauge
+mimi_gateway_ready 1
+# HELP mimi_gateway_adapter The adapters and the state they are in.
+# TYPE mimi_gateway_adapter gauge
+mimi_gateway_adapter{adapter="work",kind="matrix",state="running"} 1
+# HELP mimi_gateway_outbox_queued Deliveries accepted and not yet settled.
+# TYPE mimi_gateway_outbox_queued gauge
+mimi_gateway_outbox_queued 3
+# HELP mimi_gateway_outbox_oldest_age_seconds How long the oldest of them has waited.
+# TYPE mimi_gateway_outbox_oldest_age_seconds gauge
+mimi_gateway_outbox_oldest_age_seconds 12
+"#;
+    assert_eq!(it.get("/metrics").await, (200, expected.into()));
+
+    let it = Served::new(Stub { not_ready: vec!["adapter work: signed out".into()], ..Stub::default() });
+    assert_eq!(it.get("/ready").await, (503, r#"{"ready":false,"reasons":["adapter work: signed out"]}"#.into()));
+    assert_eq!(it.client.not_ready().await, ["adapter work: signed out"]);
+}
+
+#[tokio::test]
+async fn the_public_address_has_no_acts_and_no_names() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, public_router(Arc::new(Stub::default())), CancellationToken::new()));
+    for (path, code) in [("/health", 200), ("/ready", 200), ("/metrics", 200), ("/rooms", 404), ("/status", 404)] {
+        let response = reqwest::get(format!("http://{address}{path}")).await.unwrap();
+        assert_eq!(response.status().as_u16(), code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_can_open_the_socket_and_only_one_gateway_has_it() {
+    let it = Served::new(Stub::default());
+    assert_eq!(fs::metadata(&it.socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(bind(&it.socket).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn a_socket_that_a_dead_gateway_left_behind_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(socket.exists());
+    tokio::spawn(serve(bind(&socket).unwrap(), router(Arc::new(Stub::default())), CancellationToken::new()));
+    assert!(Client::new(&socket).unwrap().status().await.is_ok());
+}
+
+#[tokio::test]
+async fn without_a_gateway_the_admin_is_told_to_start_it() {
+    let error = Client::new(std::path::Path::new("/nowhere/admin.sock")).unwrap().status().await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (ErrorKind::Unavailable, "no gateway is listening at /nowhere/admin.sock")
+    );
+    assert!(error.next_step.contains("mimi-gateway run"), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_that_makes_no_sense_is_refused() {
+    let it = Served::new(Stub::default());
+    let (code, _) = it.get("/rooms/not-a-room").await;
+    assert_eq!(code, 400);
+}
+
+#[tokio::test]
+async fn stopping_ends_the_service() {
+    let it = Served::new(Stub::default());
+    it.client.status().await.unwrap();
+    it.stop.cancel();
+    // The connection that was kept alive is closed and no new one is taken, sooner or later.
+    while it.client.status().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
