@@ -1,4 +1,6 @@
 //! The MIMI protocol, without I/O.
 
+pub mod cbor;
 pub mod directory;
+pub mod tls;
 pub mod uri;
