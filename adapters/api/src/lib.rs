@@ -5,12 +5,15 @@
 mod adapter;
 mod capabilities;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod event;
 mod id;
 pub mod uri;
 
 pub use adapter::{
-    Accepted, Adapter, BoxError, Core, Delivered, Delivery, Ghost, Inbound, Inbox, Links, Problem, Refusal, SenderProof, Speaker,
+    Accepted, Adapter, BoxError, Core, Delivered, Delivery, Ghost, Inbound, Inbox, Links, Problem, Refusal,
+    SenderProof, Speaker,
 };
 pub use async_trait::async_trait;
 pub use capabilities::{Capabilities, Support};

@@ -224,10 +224,21 @@ mod tests {
     #[test]
     fn what_is_not_a_user_uri_is_refused() {
         for uri in [
-            "", "mimi://", "mimi://a.example", "mimi://a.example/u/", "mimi://a.example/r/room", "https://a.example/u/bob",
-            "mimi://a.example:8443/u/bob", "mimi://bob@a.example/u/bob", "mimi://a.example/u/bob?x", "mimi://a.example/u/bob#x",
-            "mimi://a.example//u/bob", "mimi://a.example/u/bob/", "mimi://a.example/u/b ob",
-            "mimi://-a.example/u/bob", "mimi://a..example/u/bob",
+            "",
+            "mimi://",
+            "mimi://a.example",
+            "mimi://a.example/u/",
+            "mimi://a.example/r/room",
+            "https://a.example/u/bob",
+            "mimi://a.example:8443/u/bob",
+            "mimi://bob@a.example/u/bob",
+            "mimi://a.example/u/bob?x",
+            "mimi://a.example/u/bob#x",
+            "mimi://a.example//u/bob",
+            "mimi://a.example/u/bob/",
+            "mimi://a.example/u/b ob",
+            "mimi://-a.example/u/bob",
+            "mimi://a..example/u/bob",
         ] {
             assert!(UserUri::parse(uri).is_err(), "{uri:?} was accepted");
         }

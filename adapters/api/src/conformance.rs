@@ -1,0 +1,162 @@
+//! Does an adapter keep its word? The checks every adapter has to pass, against its own network.
+//!
+//! An author writes a [`Harness`]: a network (a real server in a container, or a fake one in the test) and
+//! one person on it, Alice. The rest is one line in the adapter's `tests/conformance.rs`:
+//!
+//! ```ignore
+//! mimi_adapter::conformance!(TeaHouse::open().await);
+//! ```
+//!
+//! Each check gets a harness of its own, and plays the core: accepted events end in a [`Recorder`], which
+//! refuses when a check tells it to, and deliveries come from Bob and Cathy. Nothing is slept for: a check
+//! waits for what should happen, and fails when it has not happened within [`BOUND`].
+//!
+//! Behind the feature `conformance`, for `[dev-dependencies]` only.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    Adapter, ConversationId, Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Speaker, Text, UserUri,
+};
+
+pub mod checks;
+mod recorder;
+mod scene;
+
+pub use recorder::Recorder;
+
+/// How long anything may take. [`Adapter::deliver`] alone may wait half a minute for its network.
+pub const BOUND: Duration = Duration::from_secs(40);
+
+/// A network to test with. Alice, and nobody else of the network, is in one conversation there; it is
+/// linked, so the adapter takes part in it.
+#[async_trait]
+pub trait Harness: Send {
+    /// An adapter for this network, configured as an admin would, not yet running. Asked for again to play a
+    /// restart of the gateway: the network stays as it is.
+    async fn adapter(&mut self) -> Arc<dyn Adapter>;
+
+    /// Waits until the adapter, whose `run` was started just now, is connected, or connected again.
+    async fn connected(&mut self) {}
+
+    fn conversation(&self) -> ConversationId;
+
+    fn alice(&self) -> NativeUserId;
+
+    /// Alice does this (never `Join`, `Leave` or `Notice`). Answers how the network names it, and does not
+    /// wait for the adapter: she goes on typing while it is slow.
+    async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId;
+
+    /// The next thing that everybody in the conversation is shown and that is not Alice's own, in order.
+    /// Comings and goings are left out, and so is what [`told`](Self::told) answers.
+    async fn sees(&mut self) -> Seen;
+
+    /// The next thing the gateway itself tells Alice: a notice, or the error that answers her message.
+    async fn told(&mut self) -> String;
+
+    /// Is the ghost, as Alice sees it, in the conversation?
+    async fn is_present(&mut self, ghost: &Ghost) -> bool;
+
+    /// The network can't be reached, until [`comes_back`](Self::comes_back).
+    async fn goes_away(&mut self);
+    async fn comes_back(&mut self);
+
+    /// Declares that this network can't recognise a repeated delivery, so people see it twice. Say it in
+    /// the adapter's documentation as well.
+    fn at_least_once(&self) -> bool {
+        false
+    }
+}
+
+/// What people see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// How the network names it. For a change of something earlier, whatever it has.
+    pub id: NativeMessageId,
+    /// Who did it, as people read the name.
+    pub name: String,
+    pub event: Event<NativeMessageId>,
+}
+
+/// `bob (b.example)`.
+pub fn bob() -> Ghost {
+    ghost("mimi://b.example/u/bob")
+}
+
+/// `cathy (c.example)`.
+pub fn cathy() -> Ghost {
+    ghost("mimi://c.example/u/cathy")
+}
+
+fn ghost(user: &str) -> Ghost {
+    Ghost::new(UserUri::parse(user).expect("a user URI written by hand"))
+}
+
+/// A message in plain text, in answer to nothing.
+pub fn message(text: impl Into<String>) -> Event<NativeMessageId> {
+    Event::Message { text: Text::Plain(text.into()), in_reply_to: None }
+}
+
+/// What the core would hand to [`Adapter::deliver`], accepted by the hub on 9 October 2025.
+pub fn delivery(key: &str, conversation: &ConversationId, speaker: &Ghost, event: Event<NativeMessageId>) -> Delivery {
+    Delivery {
+        key: DeliveryKey::new(key),
+        conversation: conversation.clone(),
+        speaker: Speaker::Ghost(speaker.clone()),
+        accepted: SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000),
+        event,
+    }
+}
+
+/// Waits for what should happen.
+pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(BOUND, happens).await {
+        Ok(happened) => happened,
+        Err(_) => panic!("{what}: nothing happened within {BOUND:?}"),
+    }
+}
+
+/// Runs one check to its end.
+#[doc(hidden)]
+pub fn run(check: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime can be started").block_on(check);
+}
+
+/// Generates one test for each of the [`checks`]. The expression makes a [`Harness`]; it is evaluated in
+/// each test, and may `.await`.
+#[macro_export]
+macro_rules! conformance {
+    ($harness:expr) => {
+        $crate::conformance! { @tests $harness;
+            hello_goes_both_ways
+            fifty_messages_come_in_in_order
+            fifty_messages_go_out_in_order
+            the_same_key_is_seen_once
+            the_same_key_is_seen_once_across_a_restart
+            what_is_answered_retry_is_offered_again_in_order
+            what_is_rejected_is_told_to_the_sender
+            a_notice_reaches_the_person_it_is_for
+            ghosts_are_not_echoed
+            a_reply_points_at_its_message
+            an_edit_points_at_its_message
+            a_delete_points_at_its_message
+            a_reaction_comes_and_goes
+            a_join_makes_the_ghost_present
+            a_direct_conversation_is_found_again
+            stopping_loses_nothing
+            a_network_that_is_away_means_retry
+        }
+    };
+    (@tests $harness:expr; $($check:ident)*) => {$(
+        #[test]
+        fn $check() {
+            $crate::conformance::run(async { $crate::conformance::checks::$check($harness).await });
+        }
+    )*};
+}

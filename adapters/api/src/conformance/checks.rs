@@ -1,0 +1,282 @@
+//! The checks, one promise each. Run them with [`conformance!`](crate::conformance!).
+
+use super::{Harness, Seen, bob, cathy, delivery, message, scene, scene::Scene};
+use crate::{Event, NativeMessageId, NativeUserId, Refusal, Speaker, Support, Text};
+
+pub async fn hello_goes_both_ways(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let alice = scene.network.alice();
+    assert!(scene.adapter.serves(&alice), "the adapter does not serve {alice}");
+    let uri = bob().user.to_string();
+    assert!(!scene.adapter.serves(&NativeUserId::new(&uri)), "{uri} is no native address");
+
+    let id = scene.alice_does(message("Is the tea ready?")).await;
+    let inbound = scene.comes_in().await;
+    assert_eq!(inbound.event, message("Is the tea ready?"));
+    assert_eq!(inbound.id, id);
+    assert_eq!(inbound.direct, None, "the conversation has room for more people");
+
+    let id = scene.deliver_message("k1", &bob(), message("Yes, come in.")).await;
+    let seen = scene.alice_sees().await;
+    assert_eq!((seen.event, seen.id), (message("Yes, come in."), id));
+    assert!(seen.name.contains("b.example"), "{:?} could pass for a local person: name the provider", seen.name);
+
+    scene.cathy_joins().await;
+    scene.deliver("k2", &cathy(), message("I am Cathy.")).await;
+    assert!(scene.alice_sees().await.name.contains("c.example"), "Bob and Cathy are two people");
+}
+
+pub async fn fifty_messages_come_in_in_order(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    for n in 1..=50 {
+        scene.alice_does(message(format!("cup {n}"))).await;
+    }
+    for n in 1..=50 {
+        assert_eq!(scene.comes_in().await.event, message(format!("cup {n}")));
+    }
+}
+
+pub async fn fifty_messages_go_out_in_order(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.cathy_joins().await;
+    for n in 1..=50 {
+        // Two speakers: a network that orders per sender only shows it here.
+        let speaker = if n % 3 == 0 { cathy() } else { bob() };
+        scene.deliver(&format!("k{n}"), &speaker, message(format!("cup {n}"))).await;
+    }
+    for n in 1..=50 {
+        assert_eq!(scene.alice_sees().await.event, message(format!("cup {n}")));
+    }
+}
+
+pub async fn the_same_key_is_seen_once(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let first = scene.deliver("k1", &bob(), message("One cup.")).await;
+    let again = scene.deliver("k1", &bob(), message("One cup.")).await;
+    assert_eq!(first, again, "replies to it have to find it, whichever attempt the core knows of");
+    scene.deliver("k2", &bob(), message("Another cup.")).await;
+    sees_one_cup_then_another(&mut scene).await;
+}
+
+pub async fn the_same_key_is_seen_once_across_a_restart(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.deliver("k1", &bob(), message("One cup.")).await;
+    scene.crash_and_restart().await;
+    scene.deliver("k1", &bob(), message("One cup.")).await;
+    scene.deliver("k2", &bob(), message("Another cup.")).await;
+    sees_one_cup_then_another(&mut scene).await;
+}
+
+async fn sees_one_cup_then_another(scene: &mut Scene<impl Harness>) {
+    assert_eq!(scene.alice_sees().await.event, message("One cup."));
+    let mut next = scene.alice_sees().await;
+    if scene.network.at_least_once() && next.event == message("One cup.") {
+        next = scene.alice_sees().await;
+    }
+    assert_eq!(next.event, message("Another cup."));
+}
+
+pub async fn what_is_answered_retry_is_offered_again_in_order(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    for _ in 0..3 {
+        scene
+            .core
+            .refuse_next(Refusal::Retry { after: Some(std::time::Duration::ZERO), source: "the disk is busy".into() });
+    }
+    for text in ["one", "two", "three"] {
+        scene.alice_does(message(text)).await;
+    }
+    for text in ["one", "two", "three"] {
+        assert_eq!(scene.comes_in().await.event, message(text));
+    }
+}
+
+pub async fn what_is_rejected_is_told_to_the_sender(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.core.refuse_next(Refusal::reject("the tea house is closed"));
+    scene.alice_does(message("Is the tea ready?")).await;
+    let told = scene.alice_is_told().await;
+    assert!(told.contains("the tea house is closed"), "Alice was told {told:?}");
+
+    scene.alice_does(message("Tomorrow, then.")).await;
+    assert_eq!(scene.comes_in().await.event, message("Tomorrow, then."));
+}
+
+pub async fn a_notice_reaches_the_person_it_is_for(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let about = scene.alice_does(message("Is the tea ready?")).await;
+    scene.comes_in().await;
+    let event = Event::Notice {
+        text: "Your message was not delivered to b.example.".into(),
+        about: Some(about),
+        to: Some(scene.network.alice()),
+    };
+    let notice = delivery("k1", &scene.network.conversation(), &bob(), event);
+    scene::deliver(&*scene.adapter, &crate::Delivery { speaker: Speaker::Gateway, ..notice }).await;
+    let told = scene.alice_is_told().await;
+    assert!(told.contains("Your message was not delivered to b.example."), "Alice was told {told:?}");
+}
+
+pub async fn ghosts_are_not_echoed(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.cathy_joins().await;
+    scene.deliver("k1", &cathy(), message("I am Cathy.")).await;
+    scene.alice_sees().await;
+    scene.deliver("k2", &cathy(), Event::Leave).await;
+    scene.alice_does(message("Hello, Cathy.")).await;
+    // `comes_in` fails on anything that is not Alice's, also on a join.
+    assert_eq!(scene.comes_in().await.event, message("Hello, Cathy."));
+}
+
+pub async fn a_reply_points_at_its_message(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().reply != Support::Full {
+        return;
+    }
+    let answer = |text: &str, to: &NativeMessageId| Event::Message {
+        text: Text::Plain(text.into()),
+        in_reply_to: Some(to.clone()),
+    };
+    let (from_alice, from_bob) = both_say_something(&mut scene).await;
+
+    scene.alice_does(answer("I can smell it.", &from_bob)).await;
+    assert_eq!(scene.comes_in().await.event, answer("I can smell it.", &from_bob));
+
+    scene.deliver("k2", &bob(), answer("It is.", &from_alice)).await;
+    assert_eq!(scene.alice_sees().await.event, answer("It is.", &from_alice));
+    scene.cathy_joins().await;
+    scene.deliver("k3", &cathy(), answer("No, it is not.", &from_bob)).await;
+    assert_eq!(scene.alice_sees().await.event, answer("No, it is not.", &from_bob));
+}
+
+pub async fn an_edit_points_at_its_message(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().edit != Support::Full {
+        return;
+    }
+    let edit = |replaces: &NativeMessageId, text: &str| Event::Edit {
+        replaces: replaces.clone(),
+        text: Text::Plain(text.into()),
+    };
+    let (from_alice, from_bob) = both_say_something(&mut scene).await;
+
+    // The second edit points at the first version as well (D39).
+    for text in ["Is the coffee ready?", "Is the cocoa ready?"] {
+        scene.alice_does(edit(&from_alice, text)).await;
+        assert_eq!(scene.comes_in().await.event, edit(&from_alice, text));
+    }
+    for (key, text) in [("k2", "Here is the coffee."), ("k3", "Here is the cocoa.")] {
+        scene.deliver(key, &bob(), edit(&from_bob, text)).await;
+        let Seen { event, name, .. } = scene.alice_sees().await;
+        assert_eq!(event, edit(&from_bob, text));
+        assert!(name.contains("b.example"), "the edit was made by {name:?}");
+    }
+}
+
+pub async fn a_delete_points_at_its_message(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().delete != Support::Full {
+        return;
+    }
+    let (from_alice, from_bob) = both_say_something(&mut scene).await;
+
+    scene.alice_does(Event::Delete { replaces: from_alice.clone() }).await;
+    assert_eq!(scene.comes_in().await.event, Event::Delete { replaces: from_alice });
+
+    scene.deliver("k2", &bob(), Event::Delete { replaces: from_bob.clone() }).await;
+    assert_eq!(scene.alice_sees().await.event, Event::Delete { replaces: from_bob });
+}
+
+pub async fn a_reaction_comes_and_goes(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().reaction != Support::Full {
+        return;
+    }
+    let like = |to: &NativeMessageId| Event::Reaction { in_reply_to: to.clone(), emoji: "👍".into() };
+    let (from_alice, from_bob) = both_say_something(&mut scene).await;
+
+    scene.alice_does(like(&from_bob)).await;
+    let liked = scene.comes_in().await;
+    assert_eq!(liked.event, like(&from_bob));
+    scene.alice_does(Event::Unlike { replaces: liked.id.clone() }).await;
+    assert_eq!(scene.comes_in().await.event, Event::Unlike { replaces: liked.id });
+
+    let liked = scene.deliver_message("k2", &bob(), like(&from_alice)).await;
+    assert_eq!(scene.alice_sees().await.event, like(&from_alice));
+    scene.deliver("k3", &bob(), Event::Unlike { replaces: liked }).await;
+    // What a network shows is that the reaction is gone; few say which event it was.
+    assert_eq!(scene.alice_sees().await.event.kind(), "unlike");
+}
+
+async fn both_say_something(scene: &mut Scene<impl Harness>) -> (NativeMessageId, NativeMessageId) {
+    let from_alice = scene.alice_does(message("Is the tea ready?")).await;
+    scene.comes_in().await;
+    let from_bob = scene.deliver_message("k1", &bob(), message("Here is the tea.")).await;
+    assert_eq!(scene.alice_sees().await.id, from_bob);
+    (from_alice, from_bob)
+}
+
+pub async fn a_join_makes_the_ghost_present(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    assert!(!scene.network.is_present(&cathy()).await, "Cathy has not joined yet");
+    scene.deliver("k1", &cathy(), Event::Join).await;
+    assert!(scene.network.is_present(&cathy()).await, "Cathy has joined");
+    scene.deliver("k2", &cathy(), Event::Join).await;
+    assert!(scene.network.is_present(&cathy()).await, "a second join changes nothing");
+    scene.deliver("k3", &cathy(), Event::Leave).await;
+    assert!(!scene.network.is_present(&cathy()).await, "Cathy has left");
+}
+
+pub async fn a_direct_conversation_is_found_again(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let alice = scene.network.alice();
+    let with_bob = match scene.adapter.open_direct(&alice, &bob()).await {
+        Ok(conversation) => conversation,
+        Err(Refusal::Reject { .. }) => return, // This network has none.
+        Err(refusal) => panic!("the network is there, and still: {refusal}"),
+    };
+    let with_cathy = scene.adapter.open_direct(&alice, &cathy()).await.expect("there was one with Bob");
+    assert_ne!(with_bob, with_cathy);
+    scene.crash_and_restart().await;
+    assert_eq!(scene.adapter.open_direct(&alice, &bob()).await.expect("there was one before"), with_bob);
+}
+
+pub async fn stopping_loses_nothing(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.core.hold();
+    scene.alice_does(message("one")).await;
+    scene.alice_does(message("two")).await;
+    scene.core.offered(1).await;
+    scene.ask_to_stop();
+    scene.core.release();
+    scene.has_stopped().await;
+
+    scene.restart().await;
+    scene.alice_does(message("three")).await;
+    for text in ["one", "two", "three"] {
+        assert_eq!(scene.comes_in().await.event, message(text));
+    }
+}
+
+pub async fn a_network_that_is_away_means_retry(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.network.goes_away().await;
+    match scene.try_deliver("k1", &bob(), message("Is anybody there?")).await {
+        Err(Refusal::Retry { .. }) => {}
+        Err(Refusal::Reject { reason }) => panic!("nothing is wrong with the message, but it was rejected: {reason}"),
+        Ok(_) => panic!("nobody was there to confirm it"),
+    }
+    scene.network.comes_back().await;
+    super::within("the adapter connects again", scene.network.connected()).await;
+    scene.deliver("k1", &bob(), message("Is anybody there?")).await;
+    scene.deliver("k2", &bob(), message("Good.")).await;
+    assert_eq!(scene.alice_sees().await.event, message("Is anybody there?"));
+    let mut next = scene.alice_sees().await;
+    if scene.network.at_least_once() && next.event == message("Is anybody there?") {
+        next = scene.alice_sees().await;
+    }
+    assert_eq!(next.event, message("Good."));
+
+    scene.alice_does(message("I was out.")).await;
+    assert_eq!(scene.comes_in().await.event, message("I was out."));
+}

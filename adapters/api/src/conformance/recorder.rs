@@ -1,0 +1,141 @@
+//! A core without rooms: it keeps what it accepts, and refuses when told to.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+
+use super::within;
+use crate::{Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal};
+
+/// Stands behind an [`Inbox`] in tests, and keeps the core's rules: what is not linked is rejected, what
+/// has been accepted is a duplicate the next time, cursors are remembered.
+pub struct Recorder {
+    state: Mutex<State>,
+    links: watch::Sender<Links>,
+    held: watch::Sender<bool>,
+    offers: watch::Sender<usize>,
+    accepted: mpsc::UnboundedSender<Inbound>,
+    to_read: tokio::sync::Mutex<mpsc::UnboundedReceiver<Inbound>>,
+}
+
+#[derive(Default)]
+struct State {
+    refusals: VecDeque<Refusal>,
+    known: HashSet<(ConversationId, NativeMessageId)>,
+    ghosts: HashMap<ConversationId, Vec<Ghost>>,
+    cursors: HashMap<ConversationId, Cursor>,
+}
+
+impl Recorder {
+    pub fn new(links: impl IntoIterator<Item = ConversationId>) -> Arc<Self> {
+        let (accepted, to_read) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            state: Mutex::default(),
+            links: watch::Sender::new(Arc::new(links.into_iter().collect())),
+            held: watch::Sender::new(false),
+            offers: watch::Sender::new(0),
+            accepted,
+            to_read: tokio::sync::Mutex::new(to_read),
+        })
+    }
+
+    pub fn inbox(self: &Arc<Self>) -> Inbox {
+        Inbox::new(self.clone())
+    }
+
+    /// The next event that was accepted as new, in the order of acceptance.
+    pub async fn accepted(&self) -> Inbound {
+        let mut to_read = self.to_read.lock().await;
+        within("the core waits for an event", to_read.recv()).await.expect("the recorder has the sender itself")
+    }
+
+    /// Answers the next offer like this; several calls, several offers. A `Join` or `Leave` is not counted
+    /// and not refused, since an adapter may report those whenever it connects.
+    pub fn refuse_next(&self, refusal: Refusal) {
+        self.state().refusals.push_back(refusal);
+    }
+
+    /// Lets every offer wait until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// Waits until there have been so many offers since the beginning, whatever their answer.
+    pub async fn offered(&self, offers: usize) {
+        let mut seen = self.offers.subscribe();
+        let offered = seen.wait_for(|so_far| *so_far >= offers);
+        within("the core waits to be offered an event", offered).await.expect("the recorder has the sender itself");
+    }
+
+    pub fn link(&self, conversation: ConversationId) {
+        self.change_links(|links| links.insert(conversation));
+    }
+
+    pub fn unlink(&self, conversation: &ConversationId) {
+        self.change_links(|links| links.remove(conversation));
+    }
+
+    fn change_links(&self, change: impl FnOnce(&mut BTreeSet<ConversationId>) -> bool) {
+        self.links.send_if_modified(|links| change(Arc::make_mut(links)));
+    }
+
+    /// Who is in the room from elsewhere.
+    pub fn set_ghosts(&self, conversation: ConversationId, ghosts: Vec<Ghost>) {
+        self.state().ghosts.insert(conversation, ghosts);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Core for Recorder {
+    async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
+        let comes_or_goes = matches!(inbound.event, Event::Join | Event::Leave);
+        if !comes_or_goes {
+            self.offers.send_modify(|offers| *offers += 1);
+        }
+        self.held.subscribe().wait_for(|held| !held).await.expect("the recorder has the sender itself");
+
+        // From here on there is no await: an accept that is cancelled has either happened or not.
+        let mut state = self.state();
+        if !comes_or_goes && let Some(refusal) = state.refusals.pop_front() {
+            return Err(refusal);
+        }
+        if !self.links.borrow().contains(&inbound.conversation) {
+            if inbound.direct.is_none() {
+                return Err(Refusal::reject("this conversation is not linked to a room"));
+            }
+            self.link(inbound.conversation.clone());
+        }
+        if let Some(cursor) = &inbound.cursor {
+            state.cursors.insert(inbound.conversation.clone(), cursor.clone());
+        }
+        if !comes_or_goes && !state.known.insert((inbound.conversation.clone(), inbound.id.clone())) {
+            return Ok(Accepted::Duplicate);
+        }
+        self.accepted.send(inbound).expect("the recorder has the receiver itself");
+        Ok(Accepted::New)
+    }
+
+    fn links(&self) -> watch::Receiver<Links> {
+        self.links.subscribe()
+    }
+
+    async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
+        Ok(self.state().ghosts.get(conversation).cloned().unwrap_or_default())
+    }
+
+    async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
+        Ok(self.state().cursors.get(conversation).cloned())
+    }
+}

@@ -1,0 +1,186 @@
+//! A suite that nobody can fail is worth nothing: each of these adapters breaks one promise, and the check
+//! for it notices. The clock is paused, so a check that waits in vain fails at once.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use mimi_adapter::{
+    Accepted, Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Core, Cursor, Delivered, Delivery,
+    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker,
+    async_trait,
+    conformance::{Harness, Seen, checks},
+};
+use tokio::sync::watch;
+
+use crate::people::People;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    AcknowledgesWhatIsRefused,
+    AttemptsHaveKeysOfTheirOwn,
+    SpeaksOutOfOrder,
+    HearsItself,
+    ForgetsReferences,
+    RejectsWhenAway,
+    IgnoresStop,
+    LosesJoins,
+}
+
+macro_rules! is_caught {
+    ($($name:ident: $lie:ident by $check:ident;)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            let check = tokio::spawn(checks::$check(Liars { people: People::in_process(), lie: Lie::$lie }));
+            assert!(check.await.unwrap_err().is_panic());
+        }
+    )*};
+}
+
+is_caught! {
+    who_acknowledges_what_was_answered_retry: AcknowledgesWhatIsRefused by what_is_answered_retry_is_offered_again_in_order;
+    who_tells_nobody_of_a_reject: AcknowledgesWhatIsRefused by what_is_rejected_is_told_to_the_sender;
+    who_invents_a_key_per_attempt: AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once;
+    who_invents_a_key_per_start: AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once_across_a_restart;
+    who_lets_messages_overtake: SpeaksOutOfOrder by fifty_messages_go_out_in_order;
+    who_echoes_ghosts: HearsItself by ghosts_are_not_echoed;
+    who_forgets_what_a_reply_answers: ForgetsReferences by a_reply_points_at_its_message;
+    who_gives_up_when_the_network_is_away: RejectsWhenAway by a_network_that_is_away_means_retry;
+    who_does_not_stop: IgnoresStop by stopping_loses_nothing;
+    who_does_not_let_ghosts_in: LosesJoins by a_join_makes_the_ghost_present;
+}
+
+struct Liar {
+    lie: Lie,
+    honest: Arc<dyn Adapter>,
+    inbox: Mutex<Option<Inbox>>,
+    held_back: Mutex<Option<Delivery>>,
+}
+
+#[async_trait]
+impl Adapter for Liar {
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
+        *self.inbox.lock().unwrap() = Some(inbox.clone());
+        let stop = if self.lie == Lie::IgnoresStop { CancellationToken::new() } else { stop };
+        self.honest.run(Inbox::new(Arc::new(Ear { lie: self.lie, inbox })), stop).await
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
+        static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+        let mut delivery = delivery.clone();
+        match self.lie {
+            Lie::AttemptsHaveKeysOfTheirOwn => {
+                delivery.key = DeliveryKey::new(format!("attempt-{}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
+            }
+            Lie::SpeaksOutOfOrder => {
+                let Some(earlier) = self.held_back.lock().unwrap().replace(delivery) else {
+                    return Ok(Delivered { ids: vec![NativeMessageId::new("soon")] });
+                };
+                self.honest.deliver(&earlier).await?;
+                delivery = earlier;
+                delivery.key = DeliveryKey::new(format!("{}-again", delivery.key));
+            }
+            Lie::HearsItself => {
+                let Speaker::Ghost(ghost) = &delivery.speaker else { unreachable!() };
+                let echo = Inbound {
+                    conversation: delivery.conversation.clone(),
+                    direct: None,
+                    id: NativeMessageId::new(delivery.key.as_str()),
+                    sender: NativeUserId::new(ghost.user.as_str()),
+                    proof: SenderProof::Verified,
+                    event: delivery.event.clone(),
+                    cursor: None,
+                };
+                let inbox = self.inbox.lock().unwrap().clone().unwrap();
+                inbox.accept(echo).await?;
+            }
+            Lie::LosesJoins if delivery.event == Event::Join => return Ok(Delivered::default()),
+            _ => {}
+        }
+        match self.honest.deliver(&delivery).await {
+            Err(Refusal::Retry { .. }) if self.lie == Lie::RejectsWhenAway => Err(Refusal::reject("nobody is there")),
+            answer => answer,
+        }
+    }
+
+    fn serves(&self, user: &NativeUserId) -> bool {
+        self.honest.serves(user)
+    }
+
+    fn capabilities(&self, conversation: &ConversationId) -> Capabilities {
+        self.honest.capabilities(conversation)
+    }
+}
+
+/// The core, as the liar hears it.
+struct Ear {
+    lie: Lie,
+    inbox: Inbox,
+}
+
+#[async_trait]
+impl Core for Ear {
+    async fn accept(&self, mut inbound: Inbound) -> Result<Accepted, Refusal> {
+        if let (Lie::ForgetsReferences, Event::Message { in_reply_to, .. }) = (self.lie, &mut inbound.event) {
+            *in_reply_to = None;
+        }
+        match self.inbox.accept(inbound).await {
+            Err(_) if self.lie == Lie::AcknowledgesWhatIsRefused => Ok(Accepted::New),
+            answer => answer,
+        }
+    }
+
+    fn links(&self) -> watch::Receiver<Links> {
+        self.inbox.links()
+    }
+
+    async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
+        self.inbox.ghosts(conversation).await
+    }
+
+    async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
+        self.inbox.cursor(conversation).await
+    }
+}
+
+/// The same people, with a liar between them and the gateway.
+struct Liars {
+    people: People,
+    lie: Lie,
+}
+
+#[async_trait]
+impl Harness for Liars {
+    async fn adapter(&mut self) -> Arc<dyn Adapter> {
+        let honest = self.people.adapter().await;
+        Arc::new(Liar { lie: self.lie, honest, inbox: Mutex::default(), held_back: Mutex::default() })
+    }
+    async fn connected(&mut self) {
+        self.people.connected().await
+    }
+    fn conversation(&self) -> ConversationId {
+        self.people.conversation()
+    }
+    fn alice(&self) -> NativeUserId {
+        self.people.alice()
+    }
+    async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
+        self.people.alice_does(event).await
+    }
+    async fn sees(&mut self) -> Seen {
+        self.people.sees().await
+    }
+    async fn told(&mut self) -> String {
+        self.people.told().await
+    }
+    async fn is_present(&mut self, ghost: &Ghost) -> bool {
+        self.people.is_present(ghost).await
+    }
+    async fn goes_away(&mut self) {
+        self.people.goes_away().await
+    }
+    async fn comes_back(&mut self) {
+        self.people.comes_back().await
+    }
+}

@@ -1,0 +1,275 @@
+//! The people of a loopback network: what a harness needs, and a model for any client.
+//!
+//! They outlive the gateway. What it has not answered is said again on the next connection, in order, and
+//! what it delivers a second time is confirmed a second time and shown once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use mimi_adapter::{
+    Adapter, ConversationId, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Text, UserUri, async_trait,
+    conformance::{Harness, Seen},
+};
+use mimi_loopback::{
+    Loopback,
+    frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown, Written},
+    network::Network,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+pub struct People {
+    place: Place,
+    memory: Arc<Mutex<Memory>>,
+    /// How many things Alice has done.
+    done: watch::Sender<u64>,
+    talk: Option<JoinHandle<()>>,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    told: mpsc::UnboundedReceiver<String>,
+    show: (mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
+}
+
+enum Place {
+    InProcess(Option<Network>),
+    Socket(TempDir),
+}
+
+#[derive(Default)]
+struct Memory {
+    unanswered: BTreeMap<u64, ClientFrame>,
+    shown: HashMap<DeliveryKey, Option<NativeMessageId>>,
+    present: BTreeSet<UserUri>,
+}
+
+impl People {
+    pub fn in_process() -> Self {
+        Self::at(Place::InProcess(None))
+    }
+
+    pub fn over_a_socket() -> Self {
+        Self::at(Place::Socket(tempfile::tempdir().unwrap()))
+    }
+
+    fn at(place: Place) -> Self {
+        let (show_seen, seen) = mpsc::unbounded_channel();
+        let (show_told, told) = mpsc::unbounded_channel();
+        let memory = Arc::default();
+        Self { place, memory, done: watch::Sender::new(0), talk: None, seen, told, show: (show_seen, show_told) }
+    }
+
+    fn socket(directory: &TempDir) -> PathBuf {
+        directory.path().join("loopback.sock")
+    }
+}
+
+#[async_trait]
+impl Harness for People {
+    async fn adapter(&mut self) -> Arc<dyn Adapter> {
+        match &mut self.place {
+            Place::InProcess(network) => {
+                let (adapter, new) = Loopback::new();
+                *network = Some(new);
+                Arc::new(adapter)
+            }
+            Place::Socket(directory) => {
+                // The one before was killed, but inside our process: wait until it is really gone.
+                while UnixStream::connect(Self::socket(directory)).await.is_ok() {
+                    tokio::task::yield_now().await;
+                }
+                Arc::new(Loopback::listening(Self::socket(directory)))
+            }
+        }
+    }
+
+    async fn connected(&mut self) {
+        self.goes_away().await;
+        let (to_adapter, from_adapter) = match &self.place {
+            Place::InProcess(network) => {
+                let client = network.as_ref().unwrap().connect();
+                let (to_adapter, mut frames) = mpsc::unbounded_channel();
+                tokio::spawn(async move {
+                    while client.to_adapter.send(frames.recv().await?).await {}
+                    Some(())
+                });
+                (to_adapter, client.from_adapter)
+            }
+            Place::Socket(directory) => over(connect(Self::socket(directory)).await),
+        };
+        let (memory, done, show) = (self.memory.clone(), self.done.subscribe(), self.show.clone());
+        self.talk = Some(tokio::spawn(talk(memory, done, show, to_adapter, from_adapter)));
+    }
+
+    fn conversation(&self) -> ConversationId {
+        ConversationId::new("tea")
+    }
+
+    fn alice(&self) -> NativeUserId {
+        NativeUserId::new("alice")
+    }
+
+    async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
+        let n = *self.done.borrow() + 1;
+        let id = NativeMessageId::new(format!("m{n}"));
+        let act = Act { id: id.clone(), conversation: self.conversation(), from: self.alice(), direct: None };
+        let frame = match event {
+            Event::Message { text, in_reply_to } => ClientFrame::Say { act, text: text.into(), reply_to: in_reply_to },
+            Event::Edit { replaces, text } => ClientFrame::Edit { act, replaces, text: text.into() },
+            Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
+            Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
+            Event::Unlike { replaces } => ClientFrame::Unlike { act, replaces },
+            other => panic!("nobody does a {} here", other.kind()),
+        };
+        self.memory.lock().unwrap().unanswered.insert(n, frame);
+        self.done.send_replace(n);
+        id
+    }
+
+    async fn sees(&mut self) -> Seen {
+        self.seen.recv().await.unwrap()
+    }
+
+    async fn told(&mut self) -> String {
+        self.told.recv().await.unwrap()
+    }
+
+    async fn is_present(&mut self, ghost: &Ghost) -> bool {
+        self.memory.lock().unwrap().present.contains(&ghost.user)
+    }
+
+    async fn goes_away(&mut self) {
+        if let Some(talk) = self.talk.take() {
+            talk.abort();
+            let _ = talk.await;
+        }
+    }
+
+    async fn comes_back(&mut self) {}
+}
+
+async fn talk(
+    memory: Arc<Mutex<Memory>>,
+    mut done: watch::Receiver<u64>,
+    show: (mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
+    to_adapter: mpsc::UnboundedSender<ClientFrame>,
+    mut from_adapter: mpsc::Receiver<AdapterFrame>,
+) {
+    let mut said = 0;
+    done.mark_changed();
+    loop {
+        tokio::select! {
+            Ok(()) = done.changed() => {
+                let latest = *done.borrow_and_update();
+                for (_, frame) in memory.lock().unwrap().unanswered.range(said + 1..=latest) {
+                    let _ = to_adapter.send(frame.clone());
+                }
+                said = latest;
+            }
+            Some(frame) = from_adapter.recv() => match frame {
+                AdapterFrame::Accepted { id, .. } => memory.lock().unwrap().answered(&id),
+                AdapterFrame::Refused { retry: true, .. } => {}
+                AdapterFrame::Refused { id, reason, retry: false } => {
+                    memory.lock().unwrap().answered(&id);
+                    show.1.send(reason).unwrap();
+                }
+                AdapterFrame::Unreadable { reason } => panic!("{reason}"),
+                AdapterFrame::Deliver(deliver) => {
+                    let key = deliver.key.clone();
+                    let id = memory.lock().unwrap().show(deliver, &show);
+                    let _ = to_adapter.send(ClientFrame::Delivered { key, id });
+                }
+            },
+            else => return,
+        }
+    }
+}
+
+impl Memory {
+    fn answered(&mut self, id: &NativeMessageId) {
+        let n = id.as_str().strip_prefix('m').unwrap().parse().unwrap();
+        self.unanswered.remove(&n);
+    }
+
+    fn show(
+        &mut self,
+        Deliver { key, from, event, .. }: Deliver,
+        show: &(mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
+    ) -> Option<NativeMessageId> {
+        if let Some(id) = self.shown.get(&key) {
+            return id.clone();
+        }
+        let text = |Written { text, markdown }| if markdown { Text::Markdown(text) } else { Text::Plain(text) };
+        let event = match (event, &from) {
+            (Shown::Join, Some(person)) => {
+                self.present.insert(person.user.clone());
+                None
+            }
+            (Shown::Leave, Some(person)) => {
+                self.present.remove(&person.user);
+                None
+            }
+            (Shown::Notice { text, .. }, None) => {
+                show.1.send(text).unwrap();
+                None
+            }
+            (Shown::Message { text: written, reply_to }, Some(_)) => {
+                Some(Event::Message { text: text(written), in_reply_to: reply_to })
+            }
+            (Shown::Edit { replaces, text: written }, Some(_)) => Some(Event::Edit { replaces, text: text(written) }),
+            (Shown::Delete { replaces }, Some(_)) => Some(Event::Delete { replaces }),
+            (Shown::Reaction { reply_to, emoji }, Some(_)) => Some(Event::Reaction { in_reply_to: reply_to, emoji }),
+            (Shown::Unlike { replaces }, Some(_)) => Some(Event::Unlike { replaces }),
+            (event, from) => panic!("{event:?} from {from:?}"),
+        };
+        let id = event.map(|event| {
+            let id = NativeMessageId::new(format!("n{}", self.shown.len()));
+            show.0.send(Seen { id: id.clone(), name: from.unwrap().name, event }).unwrap();
+            id
+        });
+        self.shown.insert(key, id.clone());
+        id
+    }
+}
+
+async fn connect(path: PathBuf) -> UnixStream {
+    loop {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => return stream,
+            // The adapter has only just started.
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// Frames over a stream. It is closed when both channels are dropped.
+fn over(stream: UnixStream) -> (mpsc::UnboundedSender<ClientFrame>, mpsc::Receiver<AdapterFrame>) {
+    let (reading, mut writing) = stream.into_split();
+    let (to_adapter, mut frames) = mpsc::unbounded_channel();
+    let (heard, from_adapter) = mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Some(frame) = frames.recv().await {
+            let mut line = serde_json::to_vec(&frame).unwrap();
+            line.push(b'\n');
+            if writing.write_all(&line).await.is_err() {
+                return;
+            }
+        }
+    });
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(reading).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if heard.send(serde_json::from_str(&line).unwrap()).await.is_err() {
+                return;
+            }
+        }
+    });
+    (to_adapter, from_adapter)
+}
