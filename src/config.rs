@@ -21,7 +21,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, path::PathBuf};
 
-use mimi_adapter::{ConversationId, Domain, UserUri};
+use mimi_adapter::{ConfigError, ConversationId, Domain, UserUri};
 use toml::de::DeTable;
 
 pub use self::{
@@ -139,7 +139,10 @@ impl Config {
 pub fn load(file: &Path) -> Result<(Config, Adapters), Problems> {
     let text = read(file)?;
     let (draft, mut problems) = check(file, &text)?;
-    problems.extend(draft.provider.iter().flat_map(|provider| files::check(provider, &draft.lines)));
+    if let Some(Err(found)) = draft.provider.as_ref().map(Provider::credentials) {
+        let path = |error: &ConfigError| format!("provider.{}", error.key);
+        problems.extend(found.into_iter().map(|error| draft.lines.problem(path(&error), error.problem)));
+    }
     let domain = draft.provider.as_ref().map(|provider| &provider.domain);
     let (adapters, found) = adapters::build(&draft.adapters, domain, &draft.lines);
     problems.extend(found);

@@ -1,6 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
+use crate::provider::authority::Authority;
 
 const PROVIDER: &str = "[provider]\ndomain = \"a.example\"\ncertificate_file = \"a.crt\"\nkey_file = \"a.key\"\n";
 
@@ -196,25 +197,58 @@ fn files_and_adapters_are_looked_at_even_if_another_section_is_wrong() {
     }
 }
 
+/// A directory with `gateway.toml`, and a certificate for `domain` that the gateway believes itself.
+fn with_certificate_for(domain: &str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(&Domain::parse(domain).unwrap());
+    for (name, pem) in [("a.crt", certificate.as_str()), ("a.key", &key), ("ca.crt", authority.pem())] {
+        let file = directory.path().join(name);
+        fs::write(&file, pem).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    }
+    let file = directory.path().join("gateway.toml");
+    fs::write(&file, format!("{PROVIDER}authorities_file = \"ca.crt\"\n")).unwrap();
+    (directory, file)
+}
+
+fn load_problems(file: &Path) -> Vec<String> {
+    load(file).err().unwrap().problems.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_key_that_every_user_can_read_is_a_problem() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("gateway.toml");
-    fs::write(&file, PROVIDER).unwrap();
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["a.example".into()]).unwrap();
-    fs::write(directory.path().join("a.crt"), cert.pem()).unwrap();
-    let key = directory.path().join("a.key");
-    fs::write(&key, signing_key.serialize_pem()).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let told = load(&file).err().unwrap().problems;
-    let expected = format!(
-        "line 4: provider.key_file: every user of this machine can reach {0} (run: chmod o= {0})",
-        key.display()
-    );
-    assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
-
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let (directory, file) = with_certificate_for("a.example");
     assert!(load(&file).is_ok());
+
+    let key = directory.path().join("a.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let key = key.display();
+    let expected =
+        format!("line 4: provider.key_file: every user of this machine can reach {key} (run: chmod o= {key})");
+    assert_eq!(load_problems(&file), [expected]);
+}
+
+#[test]
+fn a_certificate_that_peers_would_refuse_is_a_problem() {
+    let (_directory, file) = with_certificate_for("b.example");
+    let told = load_problems(&file);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("line 3: provider.certificate_file: ") && told[0].contains("b.example"), "{told:?}");
+}
+
+#[test]
+fn a_key_and_authorities_of_something_else_are_two_problems() {
+    let (directory, file) = with_certificate_for("a.example");
+    let (_, other) = Authority::new().issue(&Domain::parse("a.example").unwrap());
+    fs::write(directory.path().join("a.key"), other).unwrap();
+    fs::write(directory.path().join("ca.crt"), "").unwrap();
+    let told = load_problems(&file);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("line 4: provider.key_file: ")
+            && told[1].starts_with("line 5: provider.authorities_file: ")
+    );
 }
 
 /// The examples, by what they hold, so that a file that is forgotten here is noticed.
