@@ -1,6 +1,7 @@
 //! The MIMI protocol, without I/O.
 
 pub mod cbor;
+pub mod content;
 pub mod directory;
 pub mod tls;
 pub mod uri;
