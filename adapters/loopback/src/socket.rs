@@ -111,10 +111,13 @@ async fn write(
             Ok(frame) => frame,
             Err(_) => {
                 stream.flush().await?;
-                tokio::select! {
-                    Some(frame) = from_adapter.recv() => frame,
-                    Some(complaint) = complaints.recv() => complaint,
-                    else => return Ok(()),
+                let next = tokio::select! {
+                    next = from_adapter.recv() => next,
+                    Some(complaint) = complaints.recv() => Some(complaint),
+                };
+                match next {
+                    Some(frame) => frame,
+                    None => return Ok(()),
                 }
             }
         };

@@ -1,5 +1,7 @@
 //! The loopback adapter keeps its word, in process and over the socket, and the suite notices who doesn't.
 
+#![allow(clippy::unwrap_used)] // The helpers of tests are tests as well.
+
 mod liars;
 mod people;
 

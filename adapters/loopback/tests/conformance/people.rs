@@ -167,11 +167,10 @@ async fn talk(
     loop {
         tokio::select! {
             Ok(()) = done.changed() => {
-                let latest = *done.borrow_and_update();
-                for (_, frame) in memory.lock().unwrap().unanswered.range(said + 1..=latest) {
+                for (n, frame) in memory.lock().unwrap().unanswered.range(said + 1..) {
                     let _ = to_adapter.send(frame.clone());
+                    said = *n;
                 }
-                said = latest;
             }
             Some(frame) = from_adapter.recv() => match frame {
                 AdapterFrame::Accepted { id, .. } => memory.lock().unwrap().answered(&id),
