@@ -1,0 +1,31 @@
+"""Each server is stopped, or killed, and started again while everybody talks.
+
+Nothing may be lost, doubled or reordered, in either direction. Who is cut off by it waits as a client
+does; the others go on talking and are heard later.
+"""
+
+import pytest
+
+from lab.talk import Talk
+
+SERVERS = ["gateway a", "gateway b", "synapse", "prosody"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("server", SERVERS)
+async def test_nothing_is_lost_doubled_or_reordered_when_a_server_is(server, how, world, link):
+    process = world.servers[server]
+    matrix, xmpp = [world.alice, world.anna], [world.bob, world.ben]
+    cut_off = {"synapse": matrix, "prosody": xmpp}.get(server, [])
+    talk = Talk(f"{server} is {how}", {link.room: matrix, link.muc: xmpp})
+
+    async with talk.going_on():
+        await talk.goes_on_for(5)
+        await (process.stop() if how == "stopped" else process.kill())
+        await talk.goes_on_for(10, among=[person for person in matrix + xmpp if person not in cut_off])
+        await process.start()
+        await talk.goes_on_for(10)
+
+    verdicts = await talk.verdicts()
+    assert len(verdicts) == 4
+    assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}
