@@ -5,3 +5,4 @@ pub mod content;
 pub mod directory;
 pub mod tls;
 pub mod uri;
+pub mod wire;

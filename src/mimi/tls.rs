@@ -11,7 +11,7 @@
 use bytes::Bytes;
 
 use crate::{
-    mimi::uri::{ClientUri, ProviderUri, RoomUri, UriError, UserUri},
+    mimi::uri::{IdentifierUri, RoomUri, UriError, UserUri},
     mls::codec::CodecError,
 };
 
@@ -77,6 +77,11 @@ impl<'a> Reader<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Leaves what is behind an answer we don't know (D59).
+    pub fn skip_rest(&mut self) {
+        self.0 = &[];
     }
 
     pub fn finish(&self) -> Result<(), WireError> {
@@ -268,6 +273,31 @@ impl Tls for String {
     }
 }
 
+/// An enum of one octet. For requests, where an unknown value is malformed (D59).
+macro_rules! tls_enum {
+    ($(#[$doc:meta])* $name:ident: $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $value:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant),*
+        }
+
+        impl $crate::mimi::tls::Tls for $name {
+            fn write(&self, out: &mut $crate::mimi::tls::Writer) {
+                out.u8(match self { $(Self::$variant => $value),* });
+            }
+
+            fn read(from: &mut $crate::mimi::tls::Reader<'_>) -> Result<Self, $crate::mimi::tls::WireError> {
+                match from.u8()? {
+                    $($value => Ok(Self::$variant),)*
+                    value => Err($crate::mimi::tls::WireError::Enum { what: $what, value: value.into() }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use tls_enum;
+
 /// Names a struct's fields once, in the order of the wire.
 macro_rules! tls_struct {
     ($name:ident { $($field:ident),* $(,)? }) => {
@@ -299,7 +329,7 @@ macro_rules! tls_uri {
         }
     )*};
 }
-tls_uri!(UserUri, RoomUri, ClientUri, ProviderUri);
+tls_uri!(UserUri, RoomUri, IdentifierUri);
 
 #[cfg(test)]
 mod tests {

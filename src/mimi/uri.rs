@@ -86,6 +86,9 @@ uri! {
 
     /// A provider, where a URI is asked for: `mimi://a.example`.
     ProviderUri: "provider", "mimi://a.example", str::is_empty;
+
+    /// Any of them, where a peer may choose: what a basic credential or a client is called.
+    IdentifierUri: "MIMI", "mimi://a.example/d/alice/1", |_| true;
 }
 
 impl RoomUri {
@@ -115,6 +118,14 @@ impl ClientUri {
         let (host, client) = self.uri.split_once("/d/")?;
         let (user, _) = client.split_once('/')?;
         UserUri::parse(&format!("{host}/u/{user}")).ok()
+    }
+}
+
+impl IdentifierUri {
+    /// The user this names, or whose client it names, where the name tells it (D29 a and b).
+    pub fn user(&self) -> Option<UserUri> {
+        let client = || ClientUri::parse(&self.uri).ok()?.user();
+        UserUri::parse(&self.uri).ok().or_else(client)
     }
 }
 
@@ -182,6 +193,15 @@ mod tests {
         let client = ClientUri::parse("mimi://a.example/d/ClientA1").unwrap();
         assert_eq!(client.user(), None);
         assert_eq!(client.domain().as_str(), "a.example");
+    }
+
+    #[test]
+    fn a_credential_may_name_a_user_or_one_of_their_clients() {
+        let user = |uri: &str| IdentifierUri::parse(uri).unwrap().user().map(String::from);
+        assert_eq!(user("mimi://a.example/u/alice").as_deref(), Some("mimi://a.example/u/alice"));
+        assert_eq!(user("mimi://a.example/d/alice/1").as_deref(), Some("mimi://a.example/u/alice"));
+        assert_eq!(user("mimi://a.example/d/ClientA1"), None);
+        assert_eq!(user("mimi://a.example"), None);
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Asking whether somebody may be reached, and saying so (P§5.7).
+
+use super::{AppDataDictionary, KeyPackage};
+use crate::mimi::{
+    tls::{Reader, Tls, WireError, Writer},
+    uri::{RoomUri, UserUri},
+};
+
+/// The body of `/requestConsent` and `/updateConsent`. Requester, target and room are its scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentEntry {
+    pub consent_operation: ConsentOperation,
+    pub requester_uri: UserUri,
+    pub target_uri: UserUri,
+    /// `None` is any room.
+    pub room_id: Option<RoomUri>,
+    pub consent_extensions: AppDataDictionary,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsentOperation {
+    Cancel,
+    Request,
+    /// KeyPackages of the target may come with it, to be used once.
+    Grant(Vec<KeyPackage>),
+    Revoke,
+}
+
+impl Tls for ConsentEntry {
+    fn write(&self, out: &mut Writer) {
+        out.u8(match self.consent_operation {
+            ConsentOperation::Cancel => 0,
+            ConsentOperation::Request => 1,
+            ConsentOperation::Grant(_) => 2,
+            ConsentOperation::Revoke => 3,
+        });
+        self.requester_uri.write(out);
+        self.target_uri.write(out);
+        self.room_id.write(out);
+        if let ConsentOperation::Grant(key_packages) = &self.consent_operation {
+            key_packages.write(out);
+        }
+        self.consent_extensions.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let operation = from.u8()?;
+        let requester_uri = Tls::read(from)?;
+        let target_uri = Tls::read(from)?;
+        let room_id = Tls::read(from)?;
+        let consent_operation = match operation {
+            0 => ConsentOperation::Cancel,
+            1 => ConsentOperation::Request,
+            2 => ConsentOperation::Grant(Tls::read(from)?),
+            3 => ConsentOperation::Revoke,
+            value => return Err(WireError::Enum { what: "ConsentOperation", value: value.into() }),
+        };
+        Ok(Self { consent_operation, requester_uri, target_uri, room_id, consent_extensions: Tls::read(from)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::mimi::wire::samples::{self, hold, octets, uri, vector};
+
+    fn entry(consent_operation: ConsentOperation, room: Option<&str>) -> ConsentEntry {
+        ConsentEntry {
+            consent_operation,
+            requester_uri: "mimi://a.example/u/alice".parse().unwrap(),
+            target_uri: "mimi://b.example/u/bob".parse().unwrap(),
+            room_id: room.map(|it| it.parse().unwrap()),
+            consent_extensions: AppDataDictionary::default(),
+        }
+    }
+
+    fn users() -> String {
+        [uri("mimi://a.example/u/alice"), uri("mimi://b.example/u/bob")].concat()
+    }
+
+    #[test]
+    fn every_operation() {
+        hold(&entry(ConsentOperation::Cancel, None), &octets(&["00", &users(), "00", "00"].concat()));
+        hold(&entry(ConsentOperation::Request, None), &octets(&["01", &users(), "00", "00"].concat()));
+        hold(&entry(ConsentOperation::Revoke, None), &octets(&["03", &users(), "00", "00"].concat()));
+        assert!(ConsentEntry::decode(&octets(&["04", &users(), "00", "00"].concat())).is_err());
+    }
+
+    #[test]
+    fn a_grant_for_one_room_with_a_key_package_and_an_extension() {
+        let room = "mimi://a.example/r/clubhouse";
+        let mut grant = entry(ConsentOperation::Grant(vec![samples::key_package()]), Some(room));
+        grant.consent_extensions.0.insert(0xf4b0, Bytes::from_static(&[1]));
+        let key_packages = vector(samples::KEY_PACKAGE);
+        hold(&grant, &octets(&["02", &users(), "01", &uri(room), &key_packages, "04 f4b0 0101"].concat()));
+    }
+
+    #[test]
+    fn a_grant_without_key_packages() {
+        hold(&entry(ConsentOperation::Grant(Vec::new()), None), &octets(&["02", &users(), "00", "00", "00"].concat()));
+    }
+}
