@@ -1,0 +1,300 @@
+//! Hears other providers: HTTP/1.1 and HTTP/2 over mutual TLS, and everything about them, so that what is
+//! behind the [`Doors`] never sees a header.
+//!
+//! Invariant: a door that was opened is walked through. Once a request is whole, its door runs to its end
+//! on a task of its own, whether the peer still waits or has gone, and whether or not we are stopping.
+//! What is not whole is forgotten without a trace.
+//!
+//! A peer can be slow, broken or hostile, and must not cost the others anything: every wait for it has a
+//! limit, and so has what one certificate can hold at once. A connection is closed after some minutes
+//! however busy it is, since a certificate is looked at only when a connection opens.
+//!
+//! Why not axum here? The certificate belongs to the connection and the limits to the certificate, so the
+//! accept loop is ours anyway, and one path shape needs no router.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use mimi_adapter::{CancellationToken, Domain};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    method,
+    request::{self, Refusal},
+    tls::{Identity, PeerCertificate, TlsError, Trust, server_config},
+};
+use crate::mimi::directory::{Directory, Endpoint, WELL_KNOWN};
+
+/// Connections at once, over all peers and those that have yet to show a certificate.
+const CONNECTIONS: usize = 512;
+/// Connections at once of one certificate, and requests in hand over all of them.
+const CONNECTIONS_PER_PEER: usize = 16;
+const REQUESTS_PER_PEER: usize = 16;
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// From the end of one request to the end of the next one's headers.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+const CONNECTION_AGE: Duration = Duration::from_secs(600);
+/// For the requests in hand once a connection is to close.
+const LAST_REQUEST_TIME: Duration = Duration::from_secs(60);
+
+/// What is behind the endpoints.
+#[async_trait]
+pub trait Doors: Send + Sync + 'static {
+    /// A whole request. `from` has proved its domain; `about` is the decoded path variable, of the kind
+    /// the endpoint is about ([`Endpoint::read_variable`]); `body` is within the endpoint's size limit.
+    ///
+    /// Always runs to its end. A panic is answered with 500 and harms nobody else.
+    async fn knock(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer;
+}
+
+/// What a door answers. `retry_after` is for 429 and 503.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+    pub retry_after: Option<Duration>,
+}
+
+impl Answer {
+    pub fn ok(body: impl Into<Bytes>) -> Self {
+        Self { status: StatusCode::OK, body: body.into(), retry_after: None }
+    }
+}
+
+impl From<StatusCode> for Answer {
+    fn from(status: StatusCode) -> Self {
+        Self { status, body: Bytes::new(), retry_after: None }
+    }
+}
+
+impl From<Answer> for Response<Full<Bytes>> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Response::new(Full::from(answer.body.clone()));
+        *response.status_mut() = answer.status;
+        if !answer.body.is_empty() {
+            // D3: no media type is registered for these structures.
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        }
+        if let Some(after) = answer.retry_after {
+            // Rounded up: a peer that comes back too early is turned away again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// One provider domain of ours, ready to be served.
+pub struct Server {
+    domain: Domain,
+    tls: TlsAcceptor,
+    directory: Directory,
+    doors: Arc<dyn Doors>,
+    knocking: TaskTracker,
+    quotas: Mutex<HashMap<Vec<String>, Weak<Quota>>>,
+}
+
+impl Server {
+    /// Offers `endpoints`, and no others. `public_port` is the port by which other providers reach us,
+    /// where that isn't 443.
+    pub fn new(
+        identity: &Identity,
+        trust: &Trust,
+        public_port: Option<u16>,
+        endpoints: &[Endpoint],
+        doors: Arc<dyn Doors>,
+    ) -> Result<Self, TlsError> {
+        let domain = identity.domain().clone();
+        let base = match public_port.filter(|&port| port != 443) {
+            Some(port) => format!("https://{domain}:{port}"),
+            None => format!("https://{domain}"),
+        };
+        Ok(Self {
+            tls: TlsAcceptor::from(Arc::new(server_config(identity, trust)?)),
+            directory: Directory::ours(&base, endpoints),
+            domain,
+            doors,
+            knocking: TaskTracker::new(),
+            quotas: Mutex::default(),
+        })
+    }
+
+    /// Serves until told to stop, and answers the requests in hand before it returns.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let server = Arc::new(self);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                    Ok((tcp, address)) => {
+                        let (server, stop) = (server.clone(), stop.clone());
+                        connections.spawn(async move {
+                            if let Err(problem) = server.connection(tcp, stop).await {
+                                debug!(%address, %problem, "A connection ended early.");
+                            }
+                        });
+                    }
+                    Err(problem) => {
+                        // Out of file descriptors, most likely: what is open has to end first.
+                        warn!(%problem, "No connection can be accepted for now.");
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+        server.knocking.close();
+        server.knocking.wait().await;
+    }
+
+    async fn connection(self: Arc<Self>, tcp: TcpStream, stop: CancellationToken) -> Result<(), BoxError> {
+        tcp.set_nodelay(true)?;
+        let tls = timeout(HANDSHAKE_TIME, self.tls.accept(tcp)).await??;
+        let peer = Arc::new(self.admit(PeerCertificate::of(tls.get_ref().1)?)?);
+        let http = http_for(&tls);
+        let service = service_fn(move |request| {
+            let (server, peer) = (self.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(server.hear(&peer, request).await) }
+        });
+        let mut connection = pin!(http.serve_connection(TokioIo::new(tls), service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = stop.cancelled() => {}
+            () = sleep(CONNECTION_AGE) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        timeout(LAST_REQUEST_TIME, connection).await?
+    }
+
+    /// Whose connection it is, unless that peer has enough of them.
+    fn admit(&self, certificate: PeerCertificate) -> Result<Peer, TooManyConnections> {
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        quotas.retain(|_, quota| quota.strong_count() > 0);
+        let quota = match quotas.get(&certificate.names).and_then(Weak::upgrade) {
+            Some(quota) => quota,
+            None => {
+                let quota = Arc::new(Quota { requests: Arc::new(Semaphore::new(REQUESTS_PER_PEER)) });
+                quotas.insert(certificate.names.clone(), Arc::downgrade(&quota));
+                quota
+            }
+        };
+        // Each connection holds its quota once, so the count is the number of connections, this one included.
+        if Arc::strong_count(&quota) > CONNECTIONS_PER_PEER {
+            return Err(TooManyConnections(certificate.names));
+        }
+        Ok(Peer { certificate, quota })
+    }
+
+    async fn hear(&self, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.answer(peer, request).await.unwrap_or_else(|refusal| {
+            info!(names = ?peer.certificate.names, status = refusal.status.as_u16(), reason = refusal.reason, "Refused a request.");
+            refusal.into()
+        })
+    }
+
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
+        let (head, body) = request.into_parts();
+        request::check_target(&head, &self.domain)?;
+        let from = request::sender(&head.headers)?;
+        if !peer.certificate.proves(&from) {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "the client certificate is not for the domain in From"));
+        }
+        let path = head.uri.path();
+        if path == WELL_KNOWN {
+            return allow(&head.method, Method::GET).map(|()| self.directory());
+        }
+        let (endpoint, variable) = Endpoint::of_path(path)
+            .filter(|(endpoint, _)| self.directory.offers(*endpoint))
+            .ok_or(Refusal::new(StatusCode::NOT_FOUND, "there is no such endpoint here"))?;
+        allow(&head.method, method(endpoint))?;
+        let about = endpoint.read_variable(variable, &self.domain).map_err(|_| {
+            Refusal::new(StatusCode::BAD_REQUEST, "the path doesn't end in what this endpoint is about")
+        })?;
+        let place = peer.quota.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let body = request::read(body, endpoint).await?;
+
+        let doors = self.doors.clone();
+        let source = from.clone();
+        let knock = self.knocking.spawn(async move {
+            let _place = place;
+            doors.knock(&source, endpoint, about, body).await
+        });
+        let answer = knock.await.unwrap_or_else(|_| {
+            error!(%from, endpoint = endpoint.name(), "A door panicked. This is a bug; the peer was told 500.");
+            StatusCode::INTERNAL_SERVER_ERROR.into()
+        });
+        debug!(%from, endpoint = endpoint.name(), status = answer.status.as_u16(), "Answered.");
+        Ok(answer.into())
+    }
+
+    fn directory(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.directory.to_json()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the holder of the certificate for {0:?} has too many connections")]
+struct TooManyConnections(Vec<String>);
+
+/// Who is at the other end of a connection.
+struct Peer {
+    certificate: PeerCertificate,
+    quota: Arc<Quota>,
+}
+
+/// What the holder of one certificate can have at once.
+struct Quota {
+    requests: Arc<Semaphore>,
+}
+
+fn http_for(tls: &TlsStream<TcpStream>) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(REQUESTS_PER_PEER as u32)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    // ALPN has said which, so nobody waits for a preface that doesn't come.
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") { http.http2_only() } else { http.http1_only() }
+}
+
+fn allow(used: &Method, allowed: Method) -> Result<(), Refusal> {
+    if *used == allowed {
+        return Ok(());
+    }
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint has another method");
+    Err(Refusal { allow: Some(allowed), ..refusal })
+}
