@@ -3,7 +3,7 @@
 //! An author writes a [`Harness`]: a network (a real server in a container, or a fake one in the test) and
 //! one person on it, Alice. The rest is one line in the adapter's `tests/conformance.rs`:
 //!
-//! ```ignore
+//! ```text
 //! mimi_adapter::conformance!(TeaHouse::open().await);
 //! ```
 //!
@@ -148,6 +148,7 @@ macro_rules! conformance {
             a_delete_points_at_its_message
             a_reaction_comes_and_goes
             a_join_makes_the_ghost_present
+            who_is_there_is_reported_when_a_conversation_is_linked
             a_direct_conversation_is_found_again
             stopping_loses_nothing
             a_network_that_is_away_means_retry

@@ -53,6 +53,7 @@ pub enum ClientFrame {
         act: Act,
         replaces: NativeMessageId,
     },
+    /// Is here: said for each conversation again on each connection.
     Join(Act),
     Leave(Act),
     /// The network has shown it. `id` is what the new message is called here, absent if there is none.
@@ -227,6 +228,145 @@ impl From<Text> for Written {
         match text {
             Text::Plain(text) => Self { text, markdown: false },
             Text::Markdown(text) => Self { text, markdown: true },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use mimi_adapter::Ghost;
+
+    use super::*;
+
+    fn act(direct: Option<UserUri>) -> Act {
+        let conversation = ConversationId::new("tea");
+        Act { id: NativeMessageId::new("m1"), conversation, from: NativeUserId::new("alice"), direct }
+    }
+
+    fn bob() -> Ghost {
+        Ghost::new(UserUri::parse("mimi://b.example/u/bob").unwrap())
+    }
+
+    #[test]
+    fn what_people_type_is_a_frame() {
+        let (m0, text) = (NativeMessageId::new("m0"), Written { text: "Tea?".into(), markdown: false });
+        let key = DeliveryKey::new("k1");
+        for (line, frame) in [
+            (
+                r#"{"say":{"id":"m1","conversation":"tea","from":"alice","text":"Tea?","reply_to":null,"direct":null}}"#,
+                ClientFrame::Say { act: act(None), text: text.clone(), reply_to: None },
+            ),
+            (
+                r#"{"say":{"id":"m1","conversation":"tea","from":"alice","text":"Tea?","reply_to":"m0","direct":"mimi://b.example/u/bob"}}"#,
+                ClientFrame::Say { act: act(Some(bob().user)), text: text.clone(), reply_to: Some(m0.clone()) },
+            ),
+            (
+                r#"{"edit":{"id":"m1","conversation":"tea","from":"alice","replaces":"m0","text":"Tea?"}}"#,
+                ClientFrame::Edit { act: act(None), replaces: m0.clone(), text },
+            ),
+            (
+                r#"{"delete":{"id":"m1","conversation":"tea","from":"alice","replaces":"m0"}}"#,
+                ClientFrame::Delete { act: act(None), replaces: m0.clone() },
+            ),
+            (
+                r#"{"react":{"id":"m1","conversation":"tea","from":"alice","reply_to":"m0","emoji":"👍"}}"#,
+                ClientFrame::React { act: act(None), reply_to: m0.clone(), emoji: "👍".into() },
+            ),
+            (
+                r#"{"unlike":{"id":"m1","conversation":"tea","from":"alice","replaces":"m0"}}"#,
+                ClientFrame::Unlike { act: act(None), replaces: m0 },
+            ),
+            (r#"{"join":{"id":"m1","conversation":"tea","from":"alice"}}"#, ClientFrame::Join(act(None))),
+            (r#"{"leave":{"id":"m1","conversation":"tea","from":"alice"}}"#, ClientFrame::Leave(act(None))),
+            (
+                r#"{"delivered":{"key":"k1","id":"m1"}}"#,
+                ClientFrame::Delivered { key: key.clone(), id: Some(NativeMessageId::new("m1")) },
+            ),
+            (r#"{"delivered":{"key":"k1"}}"#, ClientFrame::Delivered { key: key.clone(), id: None }),
+            (r#"{"not_now":{"key":"k1"}}"#, ClientFrame::NotNow { key: key.clone() }),
+            (r#"{"never":{"key":"k1","reason":"Shh."}}"#, ClientFrame::Never { key, reason: "Shh.".into() }),
+        ] {
+            assert_eq!(serde_json::from_str::<ClientFrame>(line).unwrap(), frame, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_people_are_shown_is_a_line() {
+        let deliver = |speaker: Speaker, event| {
+            let (key, conversation) = (DeliveryKey::new("k1"), ConversationId::new("tea"));
+            let delivery = Delivery { key, conversation, speaker, accepted: SystemTime::UNIX_EPOCH, event };
+            AdapterFrame::deliver(&delivery).unwrap()
+        };
+        let m0 = NativeMessageId::new("m0");
+        for (frame, line) in [
+            (
+                AdapterFrame::accepted(NativeMessageId::new("m1"), Accepted::Duplicate),
+                r#"{"accepted":{"id":"m1","duplicate":true}}"#,
+            ),
+            (
+                AdapterFrame::Refused { id: NativeMessageId::new("m1"), reason: "Closed.".into(), retry: false },
+                r#"{"refused":{"id":"m1","reason":"Closed.","retry":false}}"#,
+            ),
+            (
+                deliver(
+                    Speaker::Ghost(bob()),
+                    Event::Message { text: Text::Markdown("*Yes.*".into()), in_reply_to: Some(m0.clone()) },
+                ),
+                r#"{"deliver":{"key":"k1","conversation":"tea","from":{"user":"mimi://b.example/u/bob","name":"bob (b.example)"},"event":{"message":{"text":"*Yes.*","markdown":true,"reply_to":"m0"}}}}"#,
+            ),
+            (
+                deliver(Speaker::Ghost(bob()), Event::Join),
+                r#"{"deliver":{"key":"k1","conversation":"tea","from":{"user":"mimi://b.example/u/bob","name":"bob (b.example)"},"event":"join"}}"#,
+            ),
+            (
+                deliver(
+                    Speaker::Gateway,
+                    Event::Notice {
+                        text: "Not delivered.".into(),
+                        about: Some(m0),
+                        to: Some(NativeUserId::new("alice")),
+                    },
+                ),
+                r#"{"deliver":{"key":"k1","conversation":"tea","from":null,"event":{"notice":{"text":"Not delivered.","about":"m0","to":"alice"}}}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&frame).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn nobody_speaks_as_a_ghost() {
+        for name in ["", "bob@b.example", "mimi://b.example/u/bob", "@bob:b.example", "alice+bob", "a b", "a\n"] {
+            let ghost = Act { from: NativeUserId::new(name), ..act(None) };
+            assert!(to_inbound(ghost, Event::Join).is_err(), "{name:?} was let in");
+        }
+    }
+
+    #[test]
+    fn a_direct_conversation_has_one_name() {
+        let message = || Event::Message { text: Text::Plain("Tea?".into()), in_reply_to: None };
+        assert_eq!(
+            to_inbound(act(Some(bob().user)), message()),
+            Err(r#"the conversation of alice and mimi://b.example/u/bob is called "alice+mimi://b.example/u/bob""#
+                .into())
+        );
+        let conversation = ConversationId::new("alice+mimi://b.example/u/bob");
+        let inbound = to_inbound(Act { conversation, ..act(Some(bob().user)) }, message()).unwrap();
+        assert_eq!(inbound.direct, Some(bob().user));
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        let m0 = NativeMessageId::new("m0");
+        let nothing = || Text::Plain(String::new());
+        for event in [
+            Event::Message { text: nothing(), in_reply_to: None },
+            Event::Edit { replaces: m0.clone(), text: nothing() },
+            Event::Reaction { in_reply_to: m0, emoji: String::new() },
+        ] {
+            assert!(to_inbound(act(None), event).is_err());
         }
     }
 }

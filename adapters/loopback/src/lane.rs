@@ -3,7 +3,11 @@
 //! Invariant: within a conversation nothing overtakes, also not what the core takes only at the second try.
 //! Conversations don't wait for each other. A client is told `accepted` when the core has said yes, never before.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use mimi_adapter::{CancellationToken, Event, Inbox, NativeMessageId, Refusal};
 use tokio::{
@@ -22,25 +26,56 @@ const IN_FLIGHT: usize = 1024;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-type Queued = (Act, Event<NativeMessageId>, OwnedSemaphorePermit);
+struct Queued {
+    act: Act,
+    event: Event<NativeMessageId>,
+    /// Somebody waits for the answer. Nobody does if the adapter itself reports who is there.
+    asked: Option<OwnedSemaphorePermit>,
+}
 
 /// Serves a client until it disconnects or the adapter stops. What it said before it disconnected is still offered.
 pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: CancellationToken) {
     let Connection { mut acts, answers, present } = connection;
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-    let mut lanes = HashMap::new();
-    let mut running = JoinSet::new();
     let next = async |acts: &mut mpsc::Receiver<_>| {
         let permit = in_flight.clone().acquire_owned().await.expect("the semaphore is never closed");
         acts.recv().await.map(|act| (act, permit))
     };
-    while let Some(Some(((act, event), permit))) = stop.run_until_cancelled(next(&mut acts)).await {
-        let lane = lanes.entry(act.conversation.clone()).or_insert_with(|| {
+
+    let mut links = inbox.links();
+    let mut linked = links.borrow_and_update().clone();
+    let mut here = BTreeMap::new();
+    let mut lanes = HashMap::new();
+    let mut running = JoinSet::new();
+    let mut enter = |queued: Queued| {
+        let lane = lanes.entry(queued.act.conversation.clone()).or_insert_with(|| {
             let (lane, queue) = mpsc::unbounded_channel();
             running.spawn(offer_in_order(queue, answers.clone(), inbox.clone(), stop.clone()));
             lane
         });
-        let _ = lane.send((act, event, permit));
+        let _ = lane.send(queued);
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            said = next(&mut acts) => {
+                let Some(((act, event), permit)) = said else { break };
+                let person = (act.conversation.clone(), act.from.clone());
+                match event {
+                    Event::Join => drop(here.insert(person, act.clone())),
+                    Event::Leave => drop(here.remove(&person)),
+                    _ => {}
+                }
+                enter(Queued { act, event, asked: Some(permit) });
+            }
+            Ok(()) = links.changed() => {
+                let now = links.borrow_and_update().clone();
+                for act in here.values().filter(|act| now.contains(&act.conversation) && !linked.contains(&act.conversation)) {
+                    enter(Queued { act: act.clone(), event: Event::Join, asked: None });
+                }
+                linked = now;
+            }
+        }
     }
     drop((lanes, present));
     while running.join_next().await.is_some() {}
@@ -55,13 +90,17 @@ async fn offer_in_order(
     inbox: Inbox,
     stop: CancellationToken,
 ) {
-    while let Some((act, event, _permit)) = queue.recv().await {
+    while let Some(Queued { act, event, asked }) = queue.recv().await {
         let answer = offer(act, event, &inbox, &stop).await;
-        // An error means that the client has gone. It will ask again, and hear that this is a duplicate.
-        let _ = answers.send(answer).await;
+        if asked.is_some() {
+            // An error means that the client has gone. It will ask again, and hear that this is a duplicate.
+            let _ = answers.send(answer).await;
+        }
     }
 }
 
+/// What is not linked is offered as well: whoever types it here should read why it goes nowhere. (In a network
+/// with conversations that nobody thinks of bridging, look at the links first.)
 async fn offer(act: Act, event: Event<NativeMessageId>, inbox: &Inbox, stop: &CancellationToken) -> AdapterFrame {
     let id = act.id.clone();
     let inbound = match frame::to_inbound(act, event) {

@@ -7,7 +7,7 @@
 //!
 //! The messenger itself, its people and its memory, is whoever connects. That is deliberate: it outlives
 //! the gateway, so a test that kills the gateway finds out what really was lost or doubled. The adapter
-//! remembers nothing.
+//! remembers nothing beyond a connection.
 
 use std::{
     path::{Path, PathBuf},
@@ -66,7 +66,7 @@ fn build(mut table: toml::Table, _: &Context) -> Built {
             None
         }
         Some(other) => {
-            problem("socket", format!("this is {}, not a string (write a path in quotes)", other.type_str()));
+            problem("socket", format!("this should be a path in quotes, and is of type {}", other.type_str()));
             None
         }
         None => {
@@ -143,4 +143,47 @@ impl Adapter for Loopback {
 /// again after a crash, whoever wrote first.
 pub fn direct_conversation(user: &NativeUserId, ghost: &UserUri) -> ConversationId {
     ConversationId::new(format!("{user}+{ghost}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use mimi_adapter::Domain;
+
+    use super::*;
+
+    fn problems(table: &str) -> Vec<String> {
+        let context = Context { name: "loopback".into(), domain: Domain::parse("a.example").unwrap() };
+        match build(toml::from_str(table).unwrap(), &context) {
+            Ok(_) => Vec::new(),
+            Err(problems) => {
+                problems.into_iter().map(|ConfigError { key, problem }| format!("{key}: {problem}")).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_has_no_problems() {
+        let mut example: toml::Table = toml::from_str(KIND.example).unwrap();
+        let adapters = example.remove("adapters").unwrap().try_into::<toml::Table>().unwrap();
+        let mut table = adapters["loopback"].clone().try_into::<toml::Table>().unwrap();
+        assert_eq!(table.remove("kind"), Some(KIND.name.into()));
+        assert_eq!(problems(&table.to_string()), [""; 0]);
+    }
+
+    #[test]
+    fn an_admin_reads_every_problem_at_once() {
+        assert_eq!(
+            problems("socket = 'loopback.sock'\nlisten = true\nport = 1"),
+            [
+                r#"socket: "loopback.sock" is not an absolute path (write it from the root: "/run/…")"#,
+                "listen: there is no such key (the only one is: socket)",
+                "port: there is no such key (the only one is: socket)",
+            ]
+        );
+        assert_eq!(problems("socket = 1"), ["socket: this should be a path in quotes, and is of type integer"]);
+        assert_eq!(
+            problems(""),
+            [r#"socket: is missing (where should people connect? "/run/mimi-gateway/loopback.sock")"#]
+        );
+    }
 }

@@ -227,6 +227,14 @@ pub async fn a_join_makes_the_ghost_present(network: impl Harness) {
     assert!(!scene.network.is_present(&cathy()).await, "Cathy has left");
 }
 
+pub async fn who_is_there_is_reported_when_a_conversation_is_linked(network: impl Harness) {
+    let scene = Scene::start_with(network, []).await;
+    scene.core.link(scene.network.conversation());
+    let inbound = scene.core.accepted().await;
+    assert_eq!((inbound.sender, inbound.event), (scene.network.alice(), Event::Join));
+    assert_eq!(inbound.conversation, scene.network.conversation());
+}
+
 pub async fn a_direct_conversation_is_found_again(network: impl Harness) {
     let mut scene = Scene::start(network).await;
     let alice = scene.network.alice();

@@ -53,8 +53,8 @@ impl Recorder {
         within("the core waits for an event", to_read.recv()).await.expect("the recorder has the sender itself")
     }
 
-    /// Answers the next offer like this; several calls, several offers. A `Join` or `Leave` is not counted
-    /// and not refused, since an adapter may report those whenever it connects.
+    /// Answers the next offer like this; several calls, several offers. Here and below a `Join` or `Leave` is
+    /// no offer, since an adapter may report those whenever it connects.
     pub fn refuse_next(&self, refusal: Refusal) {
         self.state().refusals.push_back(refusal);
     }
@@ -103,8 +103,8 @@ impl Core for Recorder {
         let comes_or_goes = matches!(inbound.event, Event::Join | Event::Leave);
         if !comes_or_goes {
             self.offers.send_modify(|offers| *offers += 1);
+            self.held.subscribe().wait_for(|held| !held).await.expect("the recorder has the sender itself");
         }
-        self.held.subscribe().wait_for(|held| !held).await.expect("the recorder has the sender itself");
 
         // From here on there is no await: an accept that is cancelled has either happened or not.
         let mut state = self.state();

@@ -6,7 +6,8 @@ use tokio::task::JoinHandle;
 
 use super::{Harness, Recorder, Seen, bob, cathy, delivery, within};
 use crate::{
-    Adapter, BoxError, CancellationToken, Capabilities, Delivered, Event, Ghost, Inbound, NativeMessageId, Refusal,
+    Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Delivered, Event, Ghost, Inbound,
+    NativeMessageId, Refusal,
 };
 
 pub(super) struct Scene<H> {
@@ -23,8 +24,13 @@ struct Running {
 
 impl<H: Harness> Scene<H> {
     /// Bob is in the room from the beginning, Cathy is not.
-    pub async fn start(mut network: H) -> Self {
-        let core = Recorder::new([network.conversation()]);
+    pub async fn start(network: H) -> Self {
+        let links = [network.conversation()];
+        Self::start_with(network, links).await
+    }
+
+    pub async fn start_with(mut network: H, links: impl IntoIterator<Item = ConversationId>) -> Self {
+        let core = Recorder::new(links);
         core.set_ghosts(network.conversation(), vec![bob()]);
         let (adapter, running) = start(&mut network, &core).await;
         Self { network, core, adapter, running }

@@ -162,6 +162,9 @@ async fn talk(
     to_adapter: mpsc::UnboundedSender<ClientFrame>,
     mut from_adapter: mpsc::Receiver<AdapterFrame>,
 ) {
+    let (tea, alice) = (ConversationId::new("tea"), NativeUserId::new("alice"));
+    let join = Act { id: NativeMessageId::new("here"), conversation: tea, from: alice, direct: None };
+    let _ = to_adapter.send(ClientFrame::Join(join));
     let mut said = 0;
     done.mark_changed();
     loop {
@@ -175,6 +178,7 @@ async fn talk(
             Some(frame) = from_adapter.recv() => match frame {
                 AdapterFrame::Accepted { id, .. } => memory.lock().unwrap().answered(&id),
                 AdapterFrame::Refused { retry: true, .. } => {}
+                AdapterFrame::Refused { id, .. } if id.as_str() == "here" => {}
                 AdapterFrame::Refused { id, reason, retry: false } => {
                     memory.lock().unwrap().answered(&id);
                     show.1.send(reason).unwrap();
@@ -193,8 +197,9 @@ async fn talk(
 
 impl Memory {
     fn answered(&mut self, id: &NativeMessageId) {
-        let n = id.as_str().strip_prefix('m').unwrap().parse().unwrap();
-        self.unanswered.remove(&n);
+        if let Some(n) = id.as_str().strip_prefix('m') {
+            self.unanswered.remove(&n.parse().unwrap());
+        }
     }
 
     fn show(
