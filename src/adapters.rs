@@ -31,6 +31,19 @@ pub fn known(kind: &str) -> Result<String, String> {
     }
 }
 
+/// The kind, if this binary has it.
+pub fn kind(name: &str) -> Result<&'static AdapterKind, String> {
+    let name = known(name)?;
+    KINDS.iter().find(|kind| kind.name == name).copied().ok_or_else(|| not_built_in(&name))
+}
+
+pub fn not_built_in(kind: &str) -> String {
+    format!(
+        "this mimi-gateway was built without the {kind} adapter \
+         (build it with `cargo build --release --features {kind}`)"
+    )
+}
+
 /// Builds each adapter that can be built, and says of each other why not. Without `domain` (it was wrong)
 /// it is only about the problems.
 pub fn build(
@@ -42,14 +55,14 @@ pub fn build(
     let unknown = || Domain::parse("unknown.invalid").expect("a domain name");
     let domain = domain.cloned().unwrap_or_else(unknown);
     for (name, AdapterTable { kind, table }) in tables {
-        let Some(found) = KINDS.iter().find(|known| known.name == kind) else {
-            let what = format!(
-                "this mimi-gateway was built without the {kind} adapter (build it with `cargo build --release --features {kind}`)"
-            );
-            problems.push(lines.problem(format!("adapters.{name}.kind"), what));
-            continue;
+        let kind = match self::kind(kind) {
+            Ok(kind) => kind,
+            Err(what) => {
+                problems.push(lines.problem(format!("adapters.{name}.kind"), what));
+                continue;
+            }
         };
-        match (found.build)(table.clone(), &Context { name: name.clone(), domain: domain.clone() }) {
+        match (kind.build)(table.clone(), &Context { name: name.clone(), domain: domain.clone() }) {
             Ok(adapter) => drop(adapters.insert(name.clone(), adapter)),
             Err(found) => problems.extend(
                 found.into_iter().map(|error| lines.problem(format!("adapters.{name}.{}", error.key), error.problem)),

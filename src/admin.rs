@@ -12,6 +12,8 @@ mod client;
 mod metrics;
 mod server;
 #[cfg(test)]
+pub(crate) mod stub;
+#[cfg(test)]
 mod tests;
 
 use std::fmt;

@@ -270,6 +270,29 @@ fn every_file_under_config_is_right() {
     }
 }
 
+/// Their secrets are not there, so they get others. Says something about the adapters of this build only.
+#[test]
+fn the_adapters_of_every_file_under_config_can_be_built() {
+    fn give_secrets(table: &mut toml::Table, secret: &str) {
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(table) => give_secrets(table, secret),
+                value if key.ends_with("_file") => *value = secret.into(),
+                _ => {}
+            }
+        }
+    }
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&secret, "s3cret\n").unwrap();
+    for file in examples() {
+        let mut config = Config::parse(&file).unwrap();
+        config.adapters.retain(|_, it| adapters::kind(&it.kind).is_ok());
+        config.adapters.values_mut().for_each(|it| give_secrets(&mut it.table, secret.path().to_str().unwrap()));
+        let (built, problems) = adapters::build(&config.adapters, Some(&config.provider.domain), &Lines::default());
+        assert_eq!((built.len(), problems), (config.adapters.len(), vec![]), "{}", file.display());
+    }
+}
+
 /// The option lines (`#key = value`) of the full example without their `#`.
 fn uncommented(text: &str) -> String {
     let option = |line: &str| {

@@ -1,0 +1,119 @@
+//! A gateway with one room, that writes down what it was asked to do.
+
+use std::sync::Mutex;
+
+use super::*;
+
+pub(crate) fn user(uri: &str) -> UserUri {
+    UserUri::parse(uri).unwrap()
+}
+
+pub(crate) fn clubhouse() -> RoomUri {
+    RoomUri::parse("mimi://a.example/r/clubhouse").unwrap()
+}
+
+pub(crate) fn summary(participants: u64) -> RoomSummary {
+    RoomSummary {
+        room: clubhouse(),
+        hub: Domain::parse("a.example").unwrap(),
+        adapter: Some("matrix".into()),
+        conversation: Some(ConversationId::new("!abc:matrix.a.example")),
+        state: "active".into(),
+        participants,
+        epoch: 7,
+        queued: 2,
+    }
+}
+
+pub(crate) fn scope() -> ConsentScope {
+    ConsentScope {
+        requester: user("mimi://b.example/u/bob"),
+        target: user("mimi://a.example/u/@alice:matrix.a.example"),
+        room: Some(clubhouse()),
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Stub {
+    pub asked: Mutex<Vec<String>>,
+    pub participants: u64,
+    pub not_ready: Vec<String>,
+}
+
+impl Stub {
+    fn note(&self, what: String) {
+        self.asked.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl Operator for Stub {
+    async fn status(&self) -> Result<Status, OperatorError> {
+        Ok(Status {
+            version: "0.1.0".into(),
+            domain: Domain::parse("a.example").unwrap(),
+            adapters: vec![AdapterStatus { name: "work".into(), kind: "matrix".into(), state: "running".into() }],
+            outbox: OutboxStatus { queued: 3, oldest_age_s: Some(12) },
+        })
+    }
+
+    async fn not_ready(&self) -> Vec<String> {
+        self.not_ready.clone()
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, OperatorError> {
+        Ok(vec![summary(self.participants)])
+    }
+
+    async fn room(&self, room: &RoomUri) -> Result<RoomDetail, OperatorError> {
+        if *room != clubhouse() {
+            return Err(OperatorError::new(ErrorKind::NotFound, format!("there is no room {room}"), "try `room list`"));
+        }
+        Ok(RoomDetail {
+            summary: summary(self.participants),
+            name: Some("Clubhouse".into()),
+            participants: vec![Participant { user: user("mimi://b.example/u/bob"), role: "ordinary_user".into() }],
+            invites: vec![Invite { user: user("mimi://c.example/u/cathy"), state: "waits for consent".into() }],
+        })
+    }
+
+    async fn create_room(&self, new: CreateRoom) -> Result<RoomUri, OperatorError> {
+        self.note(format!("create {} {} {:?} {:?}", new.adapter, new.conversation, new.name, new.room));
+        Ok(clubhouse())
+    }
+
+    async fn direct(&self, new: CreateDirect) -> Result<RoomUri, OperatorError> {
+        self.note(format!("direct {} {}", new.user, new.with));
+        Ok(clubhouse())
+    }
+
+    async fn invite(&self, room: &RoomUri, user: &UserUri) -> Result<(), OperatorError> {
+        self.note(format!("invite {room} {user}"));
+        Ok(())
+    }
+
+    async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError> {
+        self.note(format!("link {room} {} {}", link.adapter, link.conversation));
+        Ok(())
+    }
+
+    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
+        ask_before_unlink(room, self.participants, yes)?;
+        self.note(format!("unlink {room}"));
+        Ok(())
+    }
+
+    async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
+        Ok(vec![ConsentRequest { scope: scope(), state: "requested".into(), since: 1_700_000_000 }])
+    }
+
+    async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.note(format!("grant {} {} {:?}", scope.requester, scope.target, scope.room.map(|room| room.to_string())));
+        Ok(())
+    }
+
+    async fn revoke(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.note(format!("revoke {} {} {:?}", scope.requester, scope.target, scope.room.map(|room| room.to_string())));
+        Ok(())
+    }
+}

@@ -1,0 +1,408 @@
+//! `room`, `consent` and `status`: the running gateway, asked over its admin socket.
+
+use std::{
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use clap::{Args, Subcommand};
+use mimi_adapter::{ConversationId, UserUri};
+use serde::Serialize;
+
+use super::{Connection, Failure, table};
+use crate::{
+    admin::{ConsentScope, CreateDirect, CreateRoom, Link, Operator},
+    mimi::uri::RoomUri,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RoomArgs {
+    #[command(subcommand)]
+    act: RoomAct,
+    #[command(flatten)]
+    at: Connection,
+}
+
+pub(super) const ROOM_EXAMPLES: &str = "\
+Examples:
+  Open a Matrix room to a provider's user, and look at what became of it:
+    mimi-gateway room create --adapter matrix --conversation '!abc:matrix.a.example' --name Clubhouse
+    mimi-gateway room invite mimi://a.example/r/… mimi://b.example/u/bob@xmpp.b.example
+    mimi-gateway room show mimi://a.example/r/…
+
+  Join a group chat of ours to another provider's room, then let somebody there invite us:
+    mimi-gateway room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example
+
+  Let two people talk alone:
+    mimi-gateway room direct mimi://a.example/u/@alice:matrix.a.example mimi://b.example/u/bob@xmpp.b.example";
+
+#[derive(Debug, Subcommand)]
+enum RoomAct {
+    /// Every room, and how it is.
+    List,
+    /// One room: who is in it, who is invited.
+    Show { room: RoomUri },
+    /// Make a room of ours for a conversation that has none, and let the people of the conversation into it.
+    Create {
+        /// The name of the adapter's table in the configuration.
+        #[arg(long)]
+        adapter: String,
+        /// The conversation as its own network names it: a Matrix room id, the JID of a MUC.
+        #[arg(long)]
+        conversation: String,
+        /// What the room is called. Default: what the conversation is called.
+        #[arg(long)]
+        name: Option<String>,
+        /// Its URI. Default: a random one, which tells nobody anything.
+        #[arg(long, value_name = "URI")]
+        room: Option<RoomUri>,
+    },
+    /// Make (or find) the room in which two people talk alone.
+    Direct {
+        /// One of our users.
+        user: UserUri,
+        /// Whom they want to talk with.
+        with: UserUri,
+    },
+    /// Invite somebody into a room.
+    Invite { room: RoomUri, user: UserUri },
+    /// Join a room to a conversation that has none.
+    Link {
+        room: RoomUri,
+        #[arg(long)]
+        adapter: String,
+        #[arg(long)]
+        conversation: String,
+    },
+    /// Take our users out of a room and forget its conversation.
+    Unlink {
+        room: RoomUri,
+        /// Don't ask back if it hits many people.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConsentArgs {
+    #[command(subcommand)]
+    act: ConsentAct,
+    #[command(flatten)]
+    at: Connection,
+}
+
+pub(super) const CONSENT_EXAMPLES: &str = "\
+Examples:
+  Who has asked, and has no answer yet?
+    mimi-gateway consent list
+
+  Let bob reach alice, in every room:
+    mimi-gateway consent grant mimi://b.example/u/bob mimi://a.example/u/@alice:matrix.a.example
+
+Whole providers are let in by [consent] allow in the configuration.";
+
+#[derive(Debug, Subcommand)]
+enum ConsentAct {
+    /// Who has asked to reach whom, and what was answered.
+    List,
+    /// Let somebody reach one of our users. They need not have asked.
+    Grant(Scope),
+    /// Take that back. They are not told unless they ask again.
+    Revoke(Scope),
+}
+
+#[derive(Debug, Args)]
+struct Scope {
+    /// Who wants to reach one of our users.
+    requester: UserUri,
+    /// Our user.
+    target: UserUri,
+    /// In this room only.
+    #[arg(long, value_name = "URI")]
+    room: Option<RoomUri>,
+}
+
+pub(super) async fn room(RoomArgs { act, at }: RoomArgs, out: &mut impl Write) -> Result<(), Failure> {
+    Answer { json: at.json, out }.room(&at.open()?, act).await
+}
+
+pub(super) async fn consent(ConsentArgs { act, at }: ConsentArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Answer { json: at.json, out }.consent(&at.open()?, act, now).await
+}
+
+pub(super) async fn status(at: &Connection, out: &mut impl Write) -> Result<(), Failure> {
+    Answer { json: at.json, out }.status(&at.open()?).await
+}
+
+struct Answer<'a, W> {
+    json: bool,
+    out: &'a mut W,
+}
+
+impl<W: Write> Answer<'_, W> {
+    async fn room(mut self, gateway: &impl Operator, act: RoomAct) -> Result<(), Failure> {
+        match act {
+            RoomAct::List => self.rooms(gateway).await,
+            RoomAct::Show { room } => self.show(gateway, &room).await,
+            RoomAct::Create { adapter, conversation, name, room } => {
+                let conversation = ConversationId::new(conversation);
+                let room = gateway.create_room(CreateRoom { adapter, conversation, name, room }).await?;
+                self.done(&Made { room: &room }, format_args!("{room}"))
+            }
+            RoomAct::Direct { user, with } => {
+                let room = gateway.direct(CreateDirect { user, with }).await?;
+                self.done(&Made { room: &room }, format_args!("{room}"))
+            }
+            RoomAct::Invite { room, user } => {
+                gateway.invite(&room, &user).await?;
+                self.done(&Nothing {}, format_args!("{user} is being invited; `room show` says what becomes of it."))
+            }
+            RoomAct::Link { room, adapter, conversation } => {
+                let conversation = ConversationId::new(conversation);
+                gateway.link(&room, Link { adapter, conversation: conversation.clone() }).await?;
+                self.done(&Nothing {}, format_args!("{room} and {conversation} are linked."))
+            }
+            RoomAct::Unlink { room, yes } => {
+                gateway.unlink(&room, yes).await?;
+                self.done(&Nothing {}, format_args!("{room} is no longer linked."))
+            }
+        }
+    }
+
+    async fn rooms(mut self, gateway: &impl Operator) -> Result<(), Failure> {
+        let rooms = gateway.rooms().await?;
+        if self.json {
+            return self.json(&rooms);
+        }
+        let row = |room: &crate::admin::RoomSummary| {
+            let conversation = room.conversation.as_ref().map_or("-", ConversationId::as_str).to_owned();
+            [
+                room.room.to_string(),
+                room.state.clone(),
+                room.participants.to_string(),
+                room.epoch.to_string(),
+                room.queued.to_string(),
+                room.adapter.clone().unwrap_or("-".into()),
+                conversation,
+            ]
+        };
+        let head = ["ROOM", "STATE", "PEOPLE", "EPOCH", "WAITING", "ADAPTER", "CONVERSATION"];
+        Ok(table::print(self.out, head, rooms.iter().map(row).collect())?)
+    }
+
+    async fn show(mut self, gateway: &impl Operator, room: &RoomUri) -> Result<(), Failure> {
+        let room = gateway.room(room).await?;
+        if self.json {
+            return self.json(&room);
+        }
+        let it = &room.summary;
+        let name = room.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        writeln!(self.out, "{}{name}", it.room)?;
+        writeln!(self.out, "{}, epoch {}, hub {}, {} waiting", it.state, it.epoch, it.hub, it.queued)?;
+        if let (Some(adapter), Some(conversation)) = (&it.adapter, &it.conversation) {
+            writeln!(self.out, "linked with {conversation} ({adapter})")?;
+        }
+        writeln!(self.out)?;
+        let people = room.participants.iter().map(|it| [it.user.to_string(), it.role.clone()]).collect();
+        table::print(self.out, ["PARTICIPANT", "ROLE"], people)?;
+        if !room.invites.is_empty() {
+            writeln!(self.out)?;
+            let invited = room.invites.iter().map(|it| [it.user.to_string(), it.state.clone()]).collect();
+            table::print(self.out, ["INVITED", "STATE"], invited)?;
+        }
+        Ok(())
+    }
+
+    async fn consent(mut self, gateway: &impl Operator, act: ConsentAct, now: u64) -> Result<(), Failure> {
+        let scope = |Scope { requester, target, room }| ConsentScope { requester, target, room };
+        match act {
+            ConsentAct::List => {
+                let requests = gateway.consents().await?;
+                if self.json {
+                    return self.json(&requests);
+                }
+                let row = |request: &crate::admin::ConsentRequest| {
+                    [
+                        request.scope.requester.to_string(),
+                        request.scope.target.to_string(),
+                        request.scope.room.as_ref().map_or("every room".into(), ToString::to_string),
+                        request.state.clone(),
+                        format!("{} ago", table::duration(now.saturating_sub(request.since))),
+                    ]
+                };
+                let head = ["REQUESTER", "TARGET", "ROOM", "STATE", "SINCE"];
+                Ok(table::print(self.out, head, requests.iter().map(row).collect())?)
+            }
+            ConsentAct::Grant(given) => {
+                let scope = scope(given);
+                gateway.grant(scope.clone()).await?;
+                self.done(&Nothing {}, format_args!("{} may reach {}.", scope.requester, scope.target))
+            }
+            ConsentAct::Revoke(given) => {
+                let scope = scope(given);
+                gateway.revoke(scope.clone()).await?;
+                self.done(&Nothing {}, format_args!("{} may no longer reach {}.", scope.requester, scope.target))
+            }
+        }
+    }
+
+    async fn status(mut self, gateway: &impl Operator) -> Result<(), Failure> {
+        let (status, not_ready) = (gateway.status().await?, gateway.not_ready().await);
+        if self.json {
+            return self.json(&StatusAndReadiness { status: &status, not_ready: &not_ready });
+        }
+        let ready = if not_ready.is_empty() { "ready" } else { "NOT READY" };
+        writeln!(self.out, "{}, mimi-gateway {}: {ready}", status.domain, status.version)?;
+        for reason in &not_ready {
+            writeln!(self.out, "  {reason}")?;
+        }
+        let oldest = status.outbox.oldest_age_s.map(table::duration);
+        let oldest = oldest.map(|age| format!(", the oldest for {age}")).unwrap_or_default();
+        writeln!(self.out, "{} deliveries waiting{oldest}\n", status.outbox.queued)?;
+        let row = |it: &crate::admin::AdapterStatus| [it.name.clone(), it.kind.clone(), it.state.clone()];
+        Ok(table::print(self.out, ["ADAPTER", "KIND", "STATE"], status.adapters.iter().map(row).collect())?)
+    }
+
+    fn done(&mut self, json: &impl Serialize, words: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+        if self.json { self.json(json) } else { Ok(writeln!(self.out, "{words}")?) }
+    }
+
+    fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+        Ok(writeln!(self.out, "{text}")?)
+    }
+}
+
+#[derive(Serialize)]
+struct Made<'a> {
+    room: &'a RoomUri,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct StatusAndReadiness<'a> {
+    #[serde(flatten)]
+    status: &'a crate::admin::Status,
+    not_ready: &'a [String],
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        admin::stub::Stub,
+        cli::{Cli, Command},
+    };
+
+    /// What is printed when `command` is typed.
+    async fn printed(gateway: &Stub, command: &str) -> Result<String, Failure> {
+        let typed = command.split(' ').filter(|word| !word.is_empty());
+        let cli = Cli::try_parse_from(std::iter::once("mimi-gateway").chain(typed)).unwrap();
+        let mut out = Vec::new();
+        match cli.command {
+            Command::Room(it) => Answer { json: it.at.json, out: &mut out }.room(gateway, it.act).await?,
+            Command::Consent(it) => {
+                Answer { json: it.at.json, out: &mut out }.consent(gateway, it.act, 1_700_000_600).await?
+            }
+            Command::Status(at) => Answer { json: at.json, out: &mut out }.status(gateway).await?,
+            other => panic!("{other:?}"),
+        }
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn people_read_tables() {
+        let gateway = Stub { participants: 2, ..Stub::default() };
+        let rooms = "\
+ROOM                          STATE   PEOPLE  EPOCH  WAITING  ADAPTER  CONVERSATION
+mimi://a.example/r/clubhouse  active  2       7      2        matrix   !abc:matrix.a.example
+";
+        let show = "\
+mimi://a.example/r/clubhouse (Clubhouse)
+active, epoch 7, hub a.example, 2 waiting
+linked with !abc:matrix.a.example (matrix)
+
+PARTICIPANT             ROLE
+mimi://b.example/u/bob  ordinary_user
+
+INVITED                   STATE
+mimi://c.example/u/cathy  waits for consent
+";
+        let consents = "\
+REQUESTER               TARGET                                      ROOM                          STATE      SINCE
+mimi://b.example/u/bob  mimi://a.example/u/@alice:matrix.a.example  mimi://a.example/r/clubhouse  requested  10 min ago
+";
+        let status = "\
+a.example, mimi-gateway 0.1.0: ready
+3 deliveries waiting, the oldest for 12 s
+
+ADAPTER  KIND    STATE
+work     matrix  running
+";
+        assert_eq!(printed(&gateway, "room list").await.unwrap(), rooms);
+        assert_eq!(printed(&gateway, "room show mimi://a.example/r/clubhouse").await.unwrap(), show);
+        assert_eq!(printed(&gateway, "consent list").await.unwrap(), consents);
+        assert_eq!(printed(&gateway, "status").await.unwrap(), status);
+    }
+
+    #[tokio::test]
+    async fn scripts_read_json() {
+        let gateway = Stub { not_ready: vec!["adapter work: signed out".into()], ..Stub::default() };
+        let json = async |command: &str| -> serde_json::Value {
+            serde_json::from_str(&printed(&gateway, command).await.unwrap()).unwrap()
+        };
+        assert_eq!(json("room list --json").await[0]["room"], "mimi://a.example/r/clubhouse");
+        assert_eq!(
+            json("room show mimi://a.example/r/clubhouse --json").await["participants"][0]["role"],
+            "ordinary_user"
+        );
+        assert_eq!(json("consent list --json").await[0]["requester"], "mimi://b.example/u/bob");
+        let status = json("status --json").await;
+        assert_eq!(
+            (&status["outbox"]["queued"], &status["not_ready"][0]),
+            (&3.into(), &"adapter work: signed out".into())
+        );
+        let created = json("room create --adapter matrix --conversation !abc --json").await;
+        assert_eq!(created, serde_json::json!({ "room": "mimi://a.example/r/clubhouse" }));
+        assert_eq!(json("room invite mimi://a.example/r/x mimi://b.example/u/bob --json").await, serde_json::json!({}));
+    }
+
+    #[tokio::test]
+    async fn what_is_typed_is_what_is_asked_for() {
+        let gateway = Stub::default();
+        for command in [
+            "room create --adapter matrix --conversation !abc --name Tea --room mimi://a.example/r/tea",
+            "room direct mimi://a.example/u/alice mimi://b.example/u/bob",
+            "room invite mimi://a.example/r/tea mimi://b.example/u/bob",
+            "room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example",
+            "room unlink mimi://a.example/r/tea",
+            "consent grant mimi://b.example/u/bob mimi://a.example/u/alice --room mimi://a.example/r/tea",
+            "consent revoke mimi://b.example/u/bob mimi://a.example/u/alice",
+        ] {
+            printed(&gateway, command).await.unwrap();
+        }
+        let expected = [
+            r#"create matrix !abc Some("Tea") Some(RoomUri { uri: "mimi://a.example/r/tea", domain: Domain("a.example") })"#,
+            "direct mimi://a.example/u/alice mimi://b.example/u/bob",
+            "invite mimi://a.example/r/tea mimi://b.example/u/bob",
+            "link mimi://b.example/r/tea xmpp tea@muc.a.example",
+            "unlink mimi://a.example/r/tea",
+            r#"grant mimi://b.example/u/bob mimi://a.example/u/alice Some("mimi://a.example/r/tea")"#,
+            "revoke mimi://b.example/u/bob mimi://a.example/u/alice None",
+        ];
+        assert_eq!(*gateway.asked.lock().unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_a_failure_with_the_next_step() {
+        let gateway = Stub { participants: 11, ..Stub::default() };
+        let Err(Failure::Failed(why)) = printed(&gateway, "room unlink mimi://a.example/r/tea").await else { panic!() };
+        assert!(why.ends_with("(say it again with --yes if that is meant)"), "{why}");
+        printed(&gateway, "room unlink mimi://a.example/r/tea --yes").await.unwrap();
+    }
+}
