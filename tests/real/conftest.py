@@ -14,4 +14,4 @@ async def world(request):
 
 @pytest.fixture(scope="module")
 async def link(world):
-    return await world.link_a_room()
+    return await world.link_the_room()
