@@ -45,7 +45,7 @@ class Process:
         self._child: subprocess.Popen | None = None
 
     async def start(self, within: float = 60):
-        assert self._child is None, f"{self.name} runs already"
+        assert not self.runs, f"{self.name} runs already"
         with self.log.open("ab") as log:
             # Its own session: Ctrl-C in a terminal reaches the lab alone, which then stops its servers.
             self._child = subprocess.Popen(

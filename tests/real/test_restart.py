@@ -11,6 +11,14 @@ from lab.talk import Talk
 SERVERS = ["gateway a", "gateway b", "synapse", "prosody"]
 
 
+@pytest.fixture(autouse=True)
+async def everything_runs(world):
+    """So that a failed scene is not the next one's."""
+    for server in world.servers.values():
+        if not server.runs:
+            await server.start()
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("server", SERVERS)
 async def test_nothing_is_lost_doubled_or_reordered_when_a_server_is(server, how, world, link):
