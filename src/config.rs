@@ -40,8 +40,8 @@ pub struct Config {
     pub provider: Provider,
     pub store: Store,
     pub admin: Admin,
-    /// Where to connect for a provider instead of asking the DNS.
-    pub peers: BTreeMap<Domain, SocketAddr>,
+    /// Where to connect (`host:port`) for a provider instead of asking the DNS.
+    pub peers: BTreeMap<Domain, String>,
     /// Who may reach our users unasked. Empty is nobody.
     pub consent: Vec<Allow>,
     pub disclosure: Disclosure,

@@ -24,7 +24,7 @@ pub(super) struct Draft {
     pub lines: Lines,
     store: Store,
     admin: Admin,
-    peers: BTreeMap<Domain, SocketAddr>,
+    peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
     disclosure: Option<Disclosure>,
     portals: Vec<Portal>,
@@ -129,10 +129,10 @@ fn admin(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, Stri
     Admin { socket: socket.unwrap_or("/run/mimi-gateway/admin.sock".into()), listen }
 }
 
-fn peers(root: &mut Reader<'_>, notes: &Notes) -> BTreeMap<Domain, SocketAddr> {
+fn peers(root: &mut Reader<'_>, notes: &Notes) -> BTreeMap<Domain, String> {
     let mut peers = BTreeMap::new();
     for (domain, value) in root.names("peers") {
-        match (Domain::parse(domain), text(address)(value)) {
+        match (Domain::parse(domain), text(host_and_port)(value)) {
             (Ok(domain), Ok(address)) => drop(peers.insert(domain, address)),
             (domain_or, address_or) => {
                 for what in [domain_or.err().map(|e| e.to_string()), address_or.err()].into_iter().flatten() {
@@ -297,4 +297,15 @@ fn address(address: &str) -> Result<SocketAddr, String> {
         };
         format!("{address:?} is not an IP address with a port ({hint})")
     })
+}
+
+fn host_and_port(address: &str) -> Result<String, String> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0) => {
+            Ok(address.to_owned())
+        }
+        _ => Err(format!(
+            "{address:?} is not a host with a port (it looks like \"127.0.0.1:8443\" or \"gateway.b.example:8443\")"
+        )),
+    }
 }

@@ -25,7 +25,7 @@ publik_port = 443
 certificate_file = "a.crt"
 
 [peers]
-"b.example" = "b.example:9443"
+"b.example" = "gateway.b.example"
 
 [consent]
 allow = ["b.example", 7, "*"]
@@ -53,7 +53,7 @@ conversation = ""
         r#"line 2: provider.domain: "a example" is not a domain name (lower-case letters, digits, hyphens and dots)"#,
         r#"line 3: provider.listen: "8443" is not an IP address with a port (did you mean "0.0.0.0:8443"?)"#,
         r#"line 4: provider.publik_port: is not a key that mimi-gateway knows (did you mean "public_port"?)"#,
-        r#"line 8: peers."b.example": "b.example:9443" is not an IP address with a port (it looks like "127.0.0.1:8443" or "[::1]:8443")"#,
+        r#"line 8: peers."b.example": "gateway.b.example" is not a host with a port (it looks like "127.0.0.1:8443" or "gateway.b.example:8443")"#,
         r#"line 11: consent.allow[1]: is a number, but should be a string"#,
         r#"line 11: consent.allow[2]: "*" is not a pattern: name a provider ("b.example"), the providers below a domain ("*.gov.example") or a person ("mimi://c.example/u/cathy")"#,
         r#"line 14: disclosure.security: "plain text" is none of unknown, plaintext, transport, reencrypted (did you mean "plaintext"?)"#,
@@ -255,6 +255,7 @@ fn a_key_and_authorities_of_something_else_are_two_problems() {
 fn examples() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
     files.sort();
     files
 }
