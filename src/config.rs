@@ -19,7 +19,12 @@ mod sections;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, fs, net::SocketAddr, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{self, Path, PathBuf},
+};
 
 use mimi_adapter::{ConfigError, ConversationId, Domain, UserUri};
 use toml::de::DeTable;
@@ -173,6 +178,7 @@ fn check(file: &Path, text: &str) -> Result<(Draft, Vec<Problem>), Problems> {
     }
     // The same once more as plain values: the form in which adapters get their tables.
     let values = toml::from_str(text).map_err(|e| Problems::new(file, vec![syntax(&e)]))?;
-    let directory = file.parent().unwrap_or(Path::new(""));
+    let absolute = path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let directory = absolute.parent().unwrap_or(Path::new("/"));
     Ok(sections::check(text, document.get_ref(), values, directory))
 }

@@ -219,6 +219,28 @@ mod tests {
         assert_eq!(lifecycle.finished(Duration::ZERO).await, Ok(()));
     }
 
+    #[tokio::test]
+    async fn the_first_signal_asks_and_the_second_forces() {
+        let terminate = || {
+            let kill = std::process::Command::new("kill").arg("-TERM").arg(std::process::id().to_string()).status();
+            assert!(kill.unwrap().success());
+        };
+        let lifecycle = Lifecycle::default();
+        lifecycle.spawn("stuck", pending::<Result<(), Infallible>>());
+        let stop = lifecycle.stop();
+        let mut run = std::pin::pin!(lifecycle.run());
+        assert!(futures::poll!(&mut run).is_pending());
+        terminate();
+        tokio::select! {
+            () = stop.wait() => {}
+            _ = &mut run => panic!("a task is still there"),
+        }
+        assert!(!stop.hard.is_cancelled());
+        terminate();
+        assert!(run.await.is_ok());
+        assert!(stop.hard.is_cancelled());
+    }
+
     #[test]
     fn systemd_is_told_at_a_path_and_at_an_abstract_name() {
         use std::os::{linux::net::SocketAddrExt, unix::net::SocketAddr};

@@ -164,6 +164,10 @@ fn relative_paths_start_at_the_configuration_file_also_those_of_adapters() {
     assert_eq!(table["login"]["password_file"].as_str(), Some("/etc/password"));
     assert_eq!(table["login"]["token_file"].as_str(), directory.path().join("token").to_str());
     assert!(!table.contains_key("kind"));
+
+    // Tests run where Cargo.toml is.
+    let config = Config::parse(Path::new("config/a.example.toml")).unwrap();
+    assert_eq!(config.provider.key_file, Path::new(env!("CARGO_MANIFEST_DIR")).join("config/a.example.key"));
 }
 
 #[test]
