@@ -52,6 +52,12 @@ pub trait Harness: Send {
     /// wait for the adapter: she goes on typing while it is slow.
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId;
 
+    /// Alice writes to the ghost alone, in the conversation that [`Adapter::open_direct`] has opened. Only for
+    /// networks that have one-to-one conversations.
+    async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
+        panic!("the adapter has opened {conversation}, and the harness can't write {text:?} to {} there", ghost.name)
+    }
+
     /// The next thing that everybody in the conversation is shown and that is not Alice's own, in order.
     /// Comings and goings are left out, and so is what [`told`](Self::told) answers.
     async fn sees(&mut self) -> Seen;
@@ -149,7 +155,7 @@ macro_rules! conformance {
             a_reaction_comes_and_goes
             a_join_makes_the_ghost_present
             who_is_there_is_reported_when_a_conversation_is_linked
-            a_direct_conversation_is_found_again
+            a_direct_conversation_is_found_again_and_says_with_whom
             stopping_loses_nothing
             a_network_that_is_away_means_retry
         }

@@ -188,6 +188,8 @@ string_conversions!(Domain, UserUri);
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -243,5 +245,23 @@ mod tests {
             assert!(UserUri::parse(uri).is_err(), "{uri:?} was accepted");
         }
         assert_eq!(UserUri::parse(&format!("mimi://a.example/u/{}", "x".repeat(2048))), Err(UriError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_native_address_is_it_comes_back(native in "\\PC{1,60}") {
+            let native = NativeUserId::new(native);
+            let user = UserUri::for_native(&Domain::parse("a.example").unwrap(), &native);
+            prop_assert_eq!(UserUri::parse(user.as_str()).unwrap().native(), native);
+        }
+
+        #[test]
+        fn whatever_arrives_is_a_uri_or_an_error(uri in "(mimi://)?(a.example/u/)?.*") {
+            if let Ok(user) = UserUri::parse(&uri) {
+                prop_assert_eq!(user.as_str(), uri);
+                user.native();
+                prop_assert_ne!(user.short_name(), "");
+            }
+        }
     }
 }

@@ -70,7 +70,8 @@ pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: Cancellati
             }
             Ok(()) = links.changed() => {
                 let now = links.borrow_and_update().clone();
-                for act in here.values().filter(|act| now.contains(&act.conversation) && !linked.contains(&act.conversation)) {
+                let newly = |act: &&Act| now.contains(&act.conversation) && !linked.contains(&act.conversation);
+                for act in here.values().filter(newly) {
                     enter(Queued { act: act.clone(), event: Event::Join, asked: None });
                 }
                 linked = now;

@@ -235,7 +235,7 @@ pub async fn who_is_there_is_reported_when_a_conversation_is_linked(network: imp
     assert_eq!(inbound.conversation, scene.network.conversation());
 }
 
-pub async fn a_direct_conversation_is_found_again(network: impl Harness) {
+pub async fn a_direct_conversation_is_found_again_and_says_with_whom(network: impl Harness) {
     let mut scene = Scene::start(network).await;
     let alice = scene.network.alice();
     let with_bob = match scene.adapter.open_direct(&alice, &bob()).await {
@@ -245,8 +245,19 @@ pub async fn a_direct_conversation_is_found_again(network: impl Harness) {
     };
     let with_cathy = scene.adapter.open_direct(&alice, &cathy()).await.expect("there was one with Bob");
     assert_ne!(with_bob, with_cathy);
+
     scene.crash_and_restart().await;
     assert_eq!(scene.adapter.open_direct(&alice, &bob()).await.expect("there was one before"), with_bob);
+
+    let id = scene.network.alice_writes_to(&bob(), &with_bob, "Just the two of us?").await;
+    let inbound = loop {
+        let inbound = scene.core.accepted().await;
+        if inbound.event != Event::Join {
+            break inbound;
+        }
+    };
+    assert_eq!((inbound.conversation, inbound.id, inbound.sender), (with_bob, id, alice));
+    assert_eq!((inbound.direct, inbound.event), (Some(bob().user), message("Just the two of us?")));
 }
 
 pub async fn stopping_loses_nothing(network: impl Harness) {

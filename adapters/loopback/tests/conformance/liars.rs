@@ -26,42 +26,61 @@ enum Lie {
     RejectsWhenAway,
     IgnoresStop,
     LosesJoins,
+    KeepsWhoIsThereToItself,
+    HidesWhoIsMeant,
 }
 
 macro_rules! is_caught {
-    ($($name:ident: $lie:ident by $check:ident;)*) => {$(
+    ($($name:ident: $lie:ident by $check:ident, $words:literal;)*) => {$(
         #[tokio::test(start_paused = true)]
         async fn $name() {
             let check = tokio::spawn(checks::$check(Liars { people: People::in_process(), lie: Lie::$lie }));
-            assert!(check.await.unwrap_err().is_panic());
+            let panic = check.await.unwrap_err().into_panic();
+            let formatted = panic.downcast_ref::<String>().map(String::as_str);
+            let words = formatted.unwrap_or_else(|| panic.downcast_ref::<&str>().unwrap());
+            assert!(words.contains($words), "caught for another reason: {words}");
         }
     )*};
 }
 
 is_caught! {
-    who_acknowledges_what_was_answered_retry: AcknowledgesWhatIsRefused by what_is_answered_retry_is_offered_again_in_order;
-    who_tells_nobody_of_a_reject: AcknowledgesWhatIsRefused by what_is_rejected_is_told_to_the_sender;
-    who_invents_a_key_per_attempt: AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once;
-    who_invents_a_key_per_start: AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once_across_a_restart;
-    who_lets_messages_overtake: SpeaksOutOfOrder by fifty_messages_go_out_in_order;
-    who_echoes_ghosts: HearsItself by ghosts_are_not_echoed;
-    who_forgets_what_a_reply_answers: ForgetsReferences by a_reply_points_at_its_message;
-    who_gives_up_when_the_network_is_away: RejectsWhenAway by a_network_that_is_away_means_retry;
-    who_does_not_stop: IgnoresStop by stopping_loses_nothing;
-    who_does_not_let_ghosts_in: LosesJoins by a_join_makes_the_ghost_present;
+    who_acknowledges_what_was_answered_retry:
+        AcknowledgesWhatIsRefused by what_is_answered_retry_is_offered_again_in_order, "the core waits for an event";
+    who_tells_nobody_of_a_reject:
+        AcknowledgesWhatIsRefused by what_is_rejected_is_told_to_the_sender, "Alice waits for a word from the gateway";
+    who_invents_a_key_per_attempt:
+        AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once, "replies to it have to find it";
+    who_invents_a_key_per_start:
+        AttemptsHaveKeysOfTheirOwn by the_same_key_is_seen_once_across_a_restart, r#"left: Message { text: Plain("One cup.")"#;
+    who_lets_messages_overtake:
+        SpeaksOutOfOrder by fifty_messages_go_out_in_order, r#"left: Message { text: Plain("cup 2")"#;
+    who_echoes_ghosts:
+        HearsItself by ghosts_are_not_echoed, "only Alice is a person here";
+    who_forgets_what_a_reply_answers:
+        ForgetsReferences by a_reply_points_at_its_message, "in_reply_to: None";
+    who_gives_up_when_the_network_is_away:
+        RejectsWhenAway by a_network_that_is_away_means_retry, "nothing is wrong with the message";
+    who_does_not_stop:
+        IgnoresStop by stopping_loses_nothing, "the adapter was told to stop";
+    who_does_not_let_ghosts_in:
+        LosesJoins by a_join_makes_the_ghost_present, "Cathy has joined";
+    who_does_not_say_who_is_there:
+        KeepsWhoIsThereToItself by who_is_there_is_reported_when_a_conversation_is_linked, "the core waits for an event";
+    who_does_not_say_with_whom:
+        HidesWhoIsMeant by a_direct_conversation_is_found_again_and_says_with_whom, "the core waits for an event";
 }
 
 struct Liar {
     lie: Lie,
     honest: Arc<dyn Adapter>,
-    inbox: Mutex<Option<Inbox>>,
+    inbox: watch::Sender<Option<Inbox>>,
     held_back: Mutex<Option<Delivery>>,
 }
 
 #[async_trait]
 impl Adapter for Liar {
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
-        *self.inbox.lock().unwrap() = Some(inbox.clone());
+        self.inbox.send_replace(Some(inbox.clone()));
         let stop = if self.lie == Lie::IgnoresStop { CancellationToken::new() } else { stop };
         self.honest.run(Inbox::new(Arc::new(Ear { lie: self.lie, inbox })), stop).await
     }
@@ -73,13 +92,13 @@ impl Adapter for Liar {
             Lie::AttemptsHaveKeysOfTheirOwn => {
                 delivery.key = DeliveryKey::new(format!("attempt-{}", ATTEMPTS.fetch_add(1, Ordering::Relaxed)));
             }
-            Lie::SpeaksOutOfOrder => {
-                let Some(earlier) = self.held_back.lock().unwrap().replace(delivery) else {
+            Lie::SpeaksOutOfOrder if delivery.event != Event::Join => {
+                let Some(earlier) = self.held_back.lock().unwrap().take() else {
+                    *self.held_back.lock().unwrap() = Some(delivery);
                     return Ok(Delivered { ids: vec![NativeMessageId::new("soon")] });
                 };
-                self.honest.deliver(&earlier).await?;
+                self.honest.deliver(&delivery).await?;
                 delivery = earlier;
-                delivery.key = DeliveryKey::new(format!("{}-again", delivery.key));
             }
             Lie::HearsItself => {
                 let Speaker::Ghost(ghost) = &delivery.speaker else { unreachable!() };
@@ -92,7 +111,8 @@ impl Adapter for Liar {
                     event: delivery.event.clone(),
                     cursor: None,
                 };
-                let inbox = self.inbox.lock().unwrap().clone().unwrap();
+                let mut inbox = self.inbox.subscribe();
+                let inbox = inbox.wait_for(Option::is_some).await.unwrap().clone().unwrap();
                 inbox.accept(echo).await?;
             }
             Lie::LosesJoins if delivery.event == Event::Join => return Ok(Delivered::default()),
@@ -111,6 +131,10 @@ impl Adapter for Liar {
     fn capabilities(&self, conversation: &ConversationId) -> Capabilities {
         self.honest.capabilities(conversation)
     }
+
+    async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
+        self.honest.open_direct(user, ghost).await
+    }
 }
 
 /// The core, as the liar hears it.
@@ -124,6 +148,11 @@ impl Core for Ear {
     async fn accept(&self, mut inbound: Inbound) -> Result<Accepted, Refusal> {
         if let (Lie::ForgetsReferences, Event::Message { in_reply_to, .. }) = (self.lie, &mut inbound.event) {
             *in_reply_to = None;
+        }
+        match self.lie {
+            Lie::KeepsWhoIsThereToItself if inbound.event == Event::Join => return Ok(Accepted::New),
+            Lie::HidesWhoIsMeant => inbound.direct = None,
+            _ => {}
         }
         match self.inbox.accept(inbound).await {
             Err(_) if self.lie == Lie::AcknowledgesWhatIsRefused => Ok(Accepted::New),
@@ -154,7 +183,7 @@ struct Liars {
 impl Harness for Liars {
     async fn adapter(&mut self) -> Arc<dyn Adapter> {
         let honest = self.people.adapter().await;
-        Arc::new(Liar { lie: self.lie, honest, inbox: Mutex::default(), held_back: Mutex::default() })
+        Arc::new(Liar { lie: self.lie, honest, inbox: watch::Sender::new(None), held_back: Mutex::default() })
     }
     async fn connected(&mut self) {
         self.people.connected().await
@@ -167,6 +196,9 @@ impl Harness for Liars {
     }
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         self.people.alice_does(event).await
+    }
+    async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
+        self.people.alice_writes_to(ghost, conversation, text).await
     }
     async fn sees(&mut self) -> Seen {
         self.people.sees().await

@@ -12,7 +12,7 @@ use std::{
 
 use mimi_adapter::{
     Adapter, ConversationId, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Text, UserUri, async_trait,
-    conformance::{Harness, Seen},
+    conformance::{Harness, Seen, message},
 };
 use mimi_loopback::{
     Loopback,
@@ -66,6 +66,28 @@ impl People {
         Self { place, memory, done: watch::Sender::new(0), talk: None, seen, told, show: (show_seen, show_told) }
     }
 
+    fn does(
+        &self,
+        conversation: ConversationId,
+        direct: Option<UserUri>,
+        event: Event<NativeMessageId>,
+    ) -> NativeMessageId {
+        let n = *self.done.borrow() + 1;
+        let id = NativeMessageId::new(format!("m{n}"));
+        let act = Act { id: id.clone(), conversation, from: self.alice(), direct };
+        let frame = match event {
+            Event::Message { text, in_reply_to } => ClientFrame::Say { act, text: text.into(), reply_to: in_reply_to },
+            Event::Edit { replaces, text } => ClientFrame::Edit { act, replaces, text: text.into() },
+            Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
+            Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
+            Event::Unlike { replaces } => ClientFrame::Unlike { act, replaces },
+            other => panic!("nobody does a {} here", other.kind()),
+        };
+        self.memory.lock().unwrap().unanswered.insert(n, frame);
+        self.done.send_replace(n);
+        id
+    }
+
     fn socket(directory: &TempDir) -> PathBuf {
         directory.path().join("loopback.sock")
     }
@@ -117,20 +139,11 @@ impl Harness for People {
     }
 
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
-        let n = *self.done.borrow() + 1;
-        let id = NativeMessageId::new(format!("m{n}"));
-        let act = Act { id: id.clone(), conversation: self.conversation(), from: self.alice(), direct: None };
-        let frame = match event {
-            Event::Message { text, in_reply_to } => ClientFrame::Say { act, text: text.into(), reply_to: in_reply_to },
-            Event::Edit { replaces, text } => ClientFrame::Edit { act, replaces, text: text.into() },
-            Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
-            Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
-            Event::Unlike { replaces } => ClientFrame::Unlike { act, replaces },
-            other => panic!("nobody does a {} here", other.kind()),
-        };
-        self.memory.lock().unwrap().unanswered.insert(n, frame);
-        self.done.send_replace(n);
-        id
+        self.does(self.conversation(), None, event)
+    }
+
+    async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
+        self.does(conversation.clone(), Some(ghost.user.clone()), message(text))
     }
 
     async fn sees(&mut self) -> Seen {
