@@ -1,7 +1,7 @@
 //! The configuration file: TOML in, a typed [`Config`] out, or every problem at once.
 //!
-//! Three steps, each a function. *Parse* finds the keys and their lines ([`reader`], [`problem`]). *Check* is
-//! pure: it gives each value its type and compares the sections with each other ([`sections`]); whoever only
+//! Three steps, each a function. *Parse* finds the keys and their lines (`reader`, `problem`). *Check* is
+//! pure: it gives each value its type and compares the sections with each other (`sections`); whoever only
 //! wants the admin socket's path stops here ([`Config::parse`]). *Build* reads the files that are named (keys,
 //! certificates, secrets) and makes the adapters ([`load`]). Problems of all three come together, each with
 //! its line, its path and what to do; after a parse error alone the other two would only guess.

@@ -29,7 +29,7 @@ pub struct Problems {
 
 impl Problems {
     pub fn new(file: &Path, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| a.line.cmp(&b.line));
+        problems.sort_by_key(|problem| problem.line);
         Self { file: file.into(), problems }
     }
 }
