@@ -1,0 +1,356 @@
+//! What happened in a room, in MIMI's words: one event of a transaction becomes one [`What`]. Pure.
+//!
+//! Invariant: every event that a person sent is either understood or answered ([`What::Uncarried`]); only
+//! what no person said (state, calls ringing, verification) is passed over in silence.
+
+use matrix_sdk::ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId,
+    events::{
+        AnyMessageLikeEvent, AnyStateEvent, AnyTimelineEvent, MessageLikeEvent, StateEvent,
+        room::{
+            member::MembershipState,
+            message::{MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback},
+            redaction::RoomRedactionEvent,
+        },
+    },
+    serde::Raw,
+};
+use mimi_adapter::{Event, NativeMessageId, Text};
+
+/// An event of the homeserver, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happened {
+    pub room: OwnedRoomId,
+    pub id: OwnedEventId,
+    pub sender: OwnedUserId,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// The sender said or did something.
+    Said(Event<NativeMessageId>),
+    /// The sender took an event back. It takes a look at that event to know what this means.
+    Redacted(OwnedEventId),
+    /// Somebody's place in the room changed, perhaps by another's hand.
+    Member { whom: OwnedUserId, now: Membership },
+    /// What is said in this room is encrypted, from now on at the latest.
+    Encryption { said: bool },
+    /// The sender said something that we can't carry: this.
+    Uncarried(&'static str),
+    /// Nothing that anybody has to know.
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    Joined,
+    Left,
+    Invited,
+}
+
+/// `None` if the event doesn't even say who did it where. The others of its transaction are not to suffer.
+pub fn read(event: &Raw<AnyTimelineEvent>) -> Option<Happened> {
+    Some(Happened {
+        room: event.get_field("room_id").ok()??,
+        id: event.get_field("event_id").ok()??,
+        sender: event.get_field("sender").ok()??,
+        what: what(event),
+    })
+}
+
+fn what(event: &Raw<AnyTimelineEvent>) -> What {
+    match event.deserialize() {
+        Ok(AnyTimelineEvent::MessageLike(event)) => message_like(event),
+        Ok(AnyTimelineEvent::State(event)) => state(event),
+        Err(_) => match event.get_field::<String>("type").ok().flatten().as_deref() {
+            Some("m.room.message" | "m.reaction" | "m.room.redaction") => What::Uncarried("a malformed message"),
+            _ => What::Nothing,
+        },
+    }
+}
+
+fn message_like(event: AnyMessageLikeEvent) -> What {
+    use AnyMessageLikeEvent::*;
+    match event {
+        RoomMessage(MessageLikeEvent::Original(event)) => message(event.content),
+        Reaction(MessageLikeEvent::Original(event)) => {
+            let to = event.content.relates_to;
+            What::Said(Event::Reaction { in_reply_to: id(to.event_id), emoji: to.key })
+        }
+        RoomRedaction(RoomRedactionEvent::Original(event)) => {
+            // Room versions before 11 have it beside the content, later ones inside.
+            event.content.redacts.or(event.redacts).map_or(What::Nothing, What::Redacted)
+        }
+        RoomEncrypted(MessageLikeEvent::Original(_)) => What::Encryption { said: true },
+        Sticker(MessageLikeEvent::Original(_)) => What::Uncarried("a sticker"),
+        PollStart(MessageLikeEvent::Original(_)) | UnstablePollStart(MessageLikeEvent::Original(_)) => {
+            What::Uncarried("a poll")
+        }
+        CallInvite(MessageLikeEvent::Original(_)) => What::Uncarried("a call"),
+        // Among them everything that was redacted before we saw it.
+        _ => What::Nothing,
+    }
+}
+
+fn message(content: RoomMessageEventContent) -> What {
+    let RoomMessageEventContent { msgtype, relates_to, .. } = content;
+    match relates_to {
+        Some(Relation::Replacement(edit)) => {
+            said(edit.new_content.msgtype, false, |text| Event::Edit { replaces: id(edit.event_id), text })
+        }
+        Some(Relation::Reply(reply)) => {
+            said(msgtype, true, |text| Event::Message { text, in_reply_to: Some(id(reply.in_reply_to.event_id)) })
+        }
+        // MIMI's threads are not ours yet: what is said in one is an answer to what it began with, and a
+        // real answer is one to what it answers.
+        Some(Relation::Thread(thread)) => {
+            let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
+            let in_reply_to = Some(id(answered.unwrap_or(thread.event_id)));
+            said(msgtype, true, |text| Event::Message { text, in_reply_to })
+        }
+        _ => said(msgtype, false, |text| Event::Message { text, in_reply_to: None }),
+    }
+}
+
+/// The text of a message as `body` has it: what the person typed, mark-up and all. (`formatted_body` is HTML
+/// that a client made of it.)
+fn said(msgtype: MessageType, reply: bool, event: impl FnOnce(Text) -> Event<NativeMessageId>) -> What {
+    let body = match msgtype {
+        MessageType::Text(text) => text.body,
+        MessageType::Notice(notice) => notice.body,
+        // The convention that XEP-0245 wrote down, for readers who don't have emotes.
+        MessageType::Emote(emote) => format!("/me {}", emote.body),
+        MessageType::Image(_) => return What::Uncarried("an image"),
+        MessageType::Video(_) => return What::Uncarried("a video"),
+        MessageType::Audio(_) => return What::Uncarried("a voice message"),
+        MessageType::File(_) => return What::Uncarried("a file"),
+        MessageType::Location(_) => return What::Uncarried("a location"),
+        MessageType::ServerNotice(_) | MessageType::VerificationRequest(_) => return What::Nothing,
+        _ => return What::Uncarried("this kind of message"),
+    };
+    // Clients from before Matrix 1.13 quote in the text what they answer.
+    let body = if reply { remove_plain_reply_fallback(&body).to_owned() } else { body };
+    if body.trim().is_empty() { What::Uncarried("an empty message") } else { What::Said(event(Text::Plain(body))) }
+}
+
+fn state(event: AnyStateEvent) -> What {
+    match event {
+        AnyStateEvent::RoomMember(StateEvent::Original(event)) => {
+            use MembershipState::{Ban, Invite, Join, Leave};
+            let before = event.prev_content().map(|content| content.membership.clone());
+            let now = match (before, &event.content.membership) {
+                // A new name or picture.
+                (Some(Join), Join) => return What::Nothing,
+                (_, Join) => Membership::Joined,
+                // Without the content before, it may have been a member who leaves.
+                (Some(Join) | None, Leave | Ban) => Membership::Left,
+                (_, Invite) => Membership::Invited,
+                _ => return What::Nothing,
+            };
+            What::Member { whom: event.state_key, now }
+        }
+        AnyStateEvent::RoomEncryption(StateEvent::Original(_)) => What::Encryption { said: false },
+        _ => What::Nothing,
+    }
+}
+
+fn id(event: OwnedEventId) -> NativeMessageId {
+    NativeMessageId::new(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What an event of Alice's comes to.
+    fn read(mut event: Value) -> What {
+        for (key, value) in [("room_id", "!room:a.example"), ("event_id", "$event"), ("sender", "@alice:a.example")] {
+            event[key] = value.into();
+        }
+        event["origin_server_ts"] = 1_700_000_000_000_u64.into();
+        let happened = super::read(&Raw::from_json_string(event.to_string()).unwrap()).unwrap();
+        assert_eq!((happened.room.as_str(), happened.id.as_str()), ("!room:a.example", "$event"));
+        assert_eq!(happened.sender, "@alice:a.example");
+        happened.what
+    }
+
+    fn message(content: Value) -> What {
+        read(json!({ "type": "m.room.message", "content": content }))
+    }
+
+    fn plain(text: &str) -> Text {
+        Text::Plain(text.into())
+    }
+
+    fn to(id: &str) -> Option<NativeMessageId> {
+        Some(NativeMessageId::new(id))
+    }
+
+    #[test]
+    fn what_people_write_is_carried_as_they_typed_it() {
+        for (content, event) in [
+            (
+                json!({ "msgtype": "m.text", "body": "Hello", "format": "org.matrix.custom.html", "formatted_body": "<b>Hello</b>" }),
+                Event::Message { text: plain("Hello"), in_reply_to: None },
+            ),
+            (
+                json!({ "msgtype": "m.notice", "body": "Line down" }),
+                Event::Message { text: plain("Line down"), in_reply_to: None },
+            ),
+            (
+                json!({ "msgtype": "m.emote", "body": "waves" }),
+                Event::Message { text: plain("/me waves"), in_reply_to: None },
+            ),
+            (
+                json!({ "msgtype": "m.text", "body": "Yes", "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } } }),
+                Event::Message { text: plain("Yes"), in_reply_to: to("$q") },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "> <@bob:a.example> Tea?\n> Milk?\n\nYes\n\n> and no",
+                    "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+                }),
+                Event::Message { text: plain("Yes\n\n> and no"), in_reply_to: to("$q") },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "In the thread",
+                    "m.relates_to": {
+                        "rel_type": "m.thread", "event_id": "$root", "is_falling_back": true,
+                        "m.in_reply_to": { "event_id": "$last" },
+                    },
+                }),
+                Event::Message { text: plain("In the thread"), in_reply_to: to("$root") },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "An answer in the thread",
+                    "m.relates_to": { "rel_type": "m.thread", "event_id": "$root", "m.in_reply_to": { "event_id": "$q" } },
+                }),
+                Event::Message { text: plain("An answer in the thread"), in_reply_to: to("$q") },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "* Hullo", "m.new_content": { "msgtype": "m.text", "body": "Hullo" },
+                    "m.relates_to": { "rel_type": "m.replace", "event_id": "$first" },
+                }),
+                Event::Edit { replaces: NativeMessageId::new("$first"), text: plain("Hullo") },
+            ),
+        ] {
+            assert_eq!(message(content), What::Said(event));
+        }
+    }
+
+    #[test]
+    fn a_quotation_that_is_no_fallback_stays() {
+        let body = "> <@bob:a.example> said\n\nwell";
+        let event = Event::Message { text: plain(body), in_reply_to: None };
+        assert_eq!(message(json!({ "msgtype": "m.text", "body": body })), What::Said(event));
+    }
+
+    #[test]
+    fn a_reaction_points_at_its_message() {
+        let relation = json!({ "rel_type": "m.annotation", "event_id": "$q", "key": "👍" });
+        assert_eq!(
+            read(json!({ "type": "m.reaction", "content": { "m.relates_to": relation } })),
+            What::Said(Event::Reaction { in_reply_to: NativeMessageId::new("$q"), emoji: "👍".into() })
+        );
+    }
+
+    #[test]
+    fn a_redaction_names_its_target_in_old_rooms_and_in_new_ones() {
+        let target = || What::Redacted(matrix_sdk::ruma::owned_event_id!("$gone"));
+        assert_eq!(read(json!({ "type": "m.room.redaction", "redacts": "$gone", "content": {} })), target());
+        assert_eq!(read(json!({ "type": "m.room.redaction", "content": { "redacts": "$gone" } })), target());
+    }
+
+    #[test]
+    fn what_can_not_be_carried_is_named_for_its_sender() {
+        let media = |msgtype| json!({ "msgtype": msgtype, "body": "x.bin", "url": "mxc://a.example/x" });
+        for (content, named) in [
+            (media("m.image"), "an image"),
+            (media("m.video"), "a video"),
+            (media("m.audio"), "a voice message"),
+            (media("m.file"), "a file"),
+            (json!({ "msgtype": "m.location", "body": "here", "geo_uri": "geo:1,2" }), "a location"),
+            (json!({ "msgtype": "com.example.hologram", "body": "?" }), "this kind of message"),
+            (json!({ "msgtype": "m.text", "body": " \n" }), "an empty message"),
+            (json!({ "msgtype": "m.text" }), "a malformed message"),
+            (
+                // An edit without the new content.
+                json!({ "msgtype": "m.text", "body": "*", "m.relates_to": { "rel_type": "m.replace", "event_id": "$first" } }),
+                "a malformed message",
+            ),
+        ] {
+            assert_eq!(message(content.clone()), What::Uncarried(named), "{content}");
+        }
+        let sticker =
+            json!({ "type": "m.sticker", "content": { "body": "cat", "url": "mxc://a.example/x", "info": {} } });
+        assert_eq!(read(sticker), What::Uncarried("a sticker"));
+        let answers = json!([{ "id": "1", "org.matrix.msc1767.text": "Tea" }]);
+        let poll = json!({ "question": { "org.matrix.msc1767.text": "?" }, "kind": "org.matrix.msc3381.poll.disclosed", "max_selections": 1, "answers": answers });
+        let poll = json!({ "type": "org.matrix.msc3381.poll.start", "content": { "org.matrix.msc3381.poll.start": poll, "org.matrix.msc1767.text": "?" } });
+        assert_eq!(read(poll), What::Uncarried("a poll"));
+        assert_eq!(read(json!({ "type": "m.reaction", "content": {} })), What::Uncarried("a malformed message"));
+    }
+
+    #[test]
+    fn encryption_is_noticed_when_it_is_switched_on_and_when_it_is_used() {
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "…", "session_id": "s" });
+        assert_eq!(read(json!({ "type": "m.room.encrypted", "content": content })), What::Encryption { said: true });
+        let content = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+        assert_eq!(
+            read(json!({ "type": "m.room.encryption", "state_key": "", "content": content })),
+            What::Encryption { said: false }
+        );
+    }
+
+    #[test]
+    fn a_change_of_membership_is_one_and_a_new_name_is_not() {
+        use Membership::{Invited, Joined, Left};
+        for (before, after, now) in [
+            (None, "join", Some(Joined)),
+            (Some("invite"), "join", Some(Joined)),
+            (Some("join"), "join", None),
+            (Some("join"), "leave", Some(Left)),
+            (Some("join"), "ban", Some(Left)),
+            (None, "leave", Some(Left)),
+            (Some("invite"), "leave", None),
+            (Some("ban"), "leave", None),
+            (Some("leave"), "invite", Some(Invited)),
+            (None, "knock", None),
+        ] {
+            let mut event =
+                json!({ "type": "m.room.member", "state_key": "@cathy:a.example", "content": { "membership": after } });
+            if let Some(before) = before {
+                event["unsigned"] = json!({ "prev_content": { "membership": before } });
+            }
+            let whom = matrix_sdk::ruma::owned_user_id!("@cathy:a.example");
+            let expected = now.map_or(What::Nothing, |now| What::Member { whom, now });
+            assert_eq!(read(event), expected, "{before:?} {after}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_said_is_passed_over() {
+        for event in [
+            json!({ "type": "m.room.topic", "state_key": "", "content": { "topic": "Tea" } }),
+            json!({ "type": "m.room.message", "content": {}, "unsigned": { "redacted_because": {
+                "type": "m.room.redaction", "content": {}, "event_id": "$r", "sender": "@alice:a.example", "origin_server_ts": 1 } } }),
+            json!({ "type": "com.example.unheard", "content": { "x": 1 } }),
+            json!({ "type": "m.room.member", "state_key": "not a user", "content": { "membership": "join" } }),
+        ] {
+            assert_eq!(read(event.clone()), What::Nothing, "{event}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_nobody_nowhere_is_none() {
+        for json in ["{}", "[]", "3", r#"{"type":"m.room.message","room_id":"!r","event_id":"$e","sender":3}"#] {
+            assert_eq!(super::read(&Raw::from_json_string(json.into()).unwrap()), None, "{json}");
+        }
+    }
+}

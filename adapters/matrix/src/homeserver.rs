@@ -1,0 +1,292 @@
+//! The homeserver as we use it: accounts, rooms, and sending so that nothing is there twice.
+//!
+//! What is remembered here is for speed only. A restart forgets it, and then it is asked for again: the
+//! homeserver is the truth about who is where, the core about what has been delivered.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use matrix_sdk::ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    api::client::{
+        account::register,
+        appservice::request_ping,
+        filter::RoomEventFilter,
+        membership::{
+            invite_user,
+            invite_user::v3::{InvitationRecipient, InviteUserId},
+            join_room_by_id, joined_members, leave_room,
+        },
+        message::{get_message_events, send_message_event},
+        profile::{DisplayName, get_profile_field, set_profile_field},
+        redact::redact_event,
+        room::get_room_event,
+        state::get_state_event_for_key,
+    },
+    api::error::ErrorKind,
+    events::{AnyTimelineEvent, StateEventType},
+    profile::ProfileFieldValue,
+    serde::Raw,
+};
+use mimi_adapter::{DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Refusal, UserUri};
+use tracing::{info, warn};
+
+use crate::{
+    client::{Client, Failure},
+    id::Namespace,
+    to_native::{KEY, Request, to_native},
+};
+
+pub struct Homeserver {
+    pub client: Client,
+    pub names: Namespace,
+    /// Our id in the registration.
+    pub appservice: String,
+    rooms: Mutex<HashMap<OwnedRoomId, Room>>,
+}
+
+/// What we remember of a room.
+#[derive(Default)]
+pub struct Room {
+    /// Whether it is encrypted. It can become so, and then stays so.
+    pub encrypted: Option<bool>,
+    /// The people here have been told that.
+    pub told: bool,
+    /// The ghost whose one-to-one room it was made to be (see `direct.rs`), if it was.
+    pub ghost: Option<Option<OwnedUserId>>,
+    /// The MIMI user of that ghost, as long as it really is one-to-one. Forgotten when somebody comes or goes.
+    pub direct: Option<Option<UserUri>>,
+    /// The homeserver has answered our last attempt to send: nothing of ours may be there unknown to us.
+    settled: bool,
+}
+
+impl Homeserver {
+    pub fn new(client: Client, names: Namespace, appservice: String) -> Self {
+        Self { client, names, appservice, rooms: Mutex::default() }
+    }
+
+    /// What we remember of the room, to look at or to change.
+    pub fn room<T>(&self, room: &RoomId, with: impl FnOnce(&mut Room) -> T) -> T {
+        let mut rooms: MutexGuard<'_, _> = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        with(rooms.entry(room.to_owned()).or_default())
+    }
+
+    // Accounts.
+
+    pub async fn register(&self, user: &UserId) -> Result<(), Failure> {
+        let mut request = register::v3::Request::new();
+        request.username = Some(user.localpart().to_owned());
+        request.login_type = Some(register::LoginType::ApplicationService);
+        request.inhibit_login = true;
+        match self.client.ask(self.names.bot(), request).await {
+            Ok(_) => info!(%user, "Registered."),
+            Err(failure) if matches!(failure.kind(), Some(ErrorKind::UserInUse)) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    /// Makes the ghost's account, and gives it its name.
+    pub async fn register_ghost(&self, id: &UserId, name: &str) -> Result<(), Failure> {
+        self.register(id).await?;
+        // Setting a name, even the same, touches every room of the account: look first.
+        let request = get_profile_field::v3::Request::new_static::<DisplayName>(id.to_owned());
+        let named = match self.client.ask(id, request).await {
+            Ok(response) => response.value,
+            Err(failure) if failure.is_not_found() => None,
+            Err(failure) => return Err(failure),
+        };
+        if named.as_deref() != Some(name) {
+            let value = ProfileFieldValue::DisplayName(name.to_owned());
+            self.client.ask(id, set_profile_field::v3::Request::new(id.to_owned(), value)).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the homeserver to see whether it reaches us. If it had given us up for a while (Synapse waits up
+    /// to eight minutes), a ping that succeeds brings what it has kept for us at once.
+    pub async fn ping(&self) -> Result<(), Failure> {
+        let request = request_ping::v1::Request::new(self.appservice.clone());
+        self.client.ask(self.names.bot(), request).await.map(drop)
+    }
+
+    // Rooms.
+
+    pub async fn join(&self, user: &UserId, room: &RoomId) -> Result<(), Failure> {
+        self.client.ask(user, join_room_by_id::v3::Request::new(room.to_owned())).await.map(drop)
+    }
+
+    pub async fn leave(&self, user: &UserId, room: &RoomId, reason: Option<&str>) -> Result<(), Failure> {
+        let mut request = leave_room::v3::Request::new(room.to_owned());
+        request.reason = reason.map(str::to_owned);
+        self.client.ask(user, request).await.map(drop)
+    }
+
+    pub async fn invite(&self, user: &UserId, whom: &UserId, room: &RoomId) -> Result<(), Failure> {
+        let recipient = InvitationRecipient::UserId(InviteUserId::new(whom.to_owned()));
+        self.client.ask(user, invite_user::v3::Request::new(room.to_owned(), recipient)).await.map(drop)
+    }
+
+    /// Does all it takes for the ghost to be able to speak in the room.
+    pub async fn introduce(&self, ghost: &Ghost, id: &UserId, room: &RoomId) -> Result<(), Refusal> {
+        let failed = |failure: Failure| failure.refusal(&format!("{} can't join the room", ghost.user));
+        self.register_ghost(id, &ghost.name).await.map_err(failed)?;
+        match self.join(id, room).await {
+            Err(failure) if failure.is_forbidden() => {}
+            other => return other.map_err(failed),
+        }
+        // The room wants an invitation. The bot is a member of every linked room, or may become one.
+        let bot = self.names.bot();
+        let invited = match self.invite(bot, id, room).await {
+            Err(failure) if failure.is_forbidden() && self.join(bot, room).await.is_ok() => {
+                self.invite(bot, id, room).await
+            }
+            other => other,
+        };
+        let hint = format!(
+            "{} can't join the room, since {bot} can't invite (is it in the room, and may it invite?)",
+            ghost.user
+        );
+        invited.map_err(|failure| failure.refusal(&hint))?;
+        self.join(id, room).await.map_err(failed)
+    }
+
+    /// Who is in the room, by name.
+    pub async fn members(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+    ) -> Result<BTreeMap<OwnedUserId, Option<String>>, Failure> {
+        let joined = self.client.ask(user, joined_members::v3::Request::new(room.to_owned())).await?.joined;
+        Ok(joined.into_iter().map(|(user, member)| (user, member.display_name)).collect())
+    }
+
+    /// Who speaks for the gateway in this room: the bot, or in a one-to-one room the ghost.
+    pub async fn voice(&self, room: &RoomId) -> Result<OwnedUserId, Failure> {
+        Ok(self.ghost_of(room).await?.unwrap_or_else(|| self.names.bot().to_owned()))
+    }
+
+    /// What is in an encrypted room we can't read, and what we wrote there everybody on the way could.
+    pub async fn is_encrypted(&self, room: &RoomId) -> Result<bool, Failure> {
+        if let Some(known) = self.room(room, |room| room.encrypted) {
+            return Ok(known);
+        }
+        let voice = self.voice(room).await?;
+        let ask = || {
+            let request =
+                get_state_event_for_key::v3::Request::new(room.to_owned(), StateEventType::RoomEncryption, "".into());
+            self.client.ask(&voice, request)
+        };
+        let answer = match ask().await {
+            Err(failure) if failure.is_forbidden() => {
+                self.join(&voice, room).await?;
+                ask().await
+            }
+            other => other,
+        };
+        let encrypted = match answer {
+            Ok(_) => true,
+            Err(failure) if failure.is_not_found() => false,
+            Err(failure) => return Err(failure),
+        };
+        // It may have been encrypted while we asked.
+        Ok(self.room(room, |room| *room.encrypted.get_or_insert(encrypted)))
+    }
+
+    pub async fn event(&self, room: &RoomId, event: OwnedEventId) -> Result<Raw<AnyTimelineEvent>, Failure> {
+        let voice = self.voice(room).await?;
+        let request = get_room_event::v3::Request::new(room.to_owned(), event);
+        Ok(self.client.ask(&voice, request).await?.event)
+    }
+
+    // Sending.
+
+    /// Sends under `key`, once. A homeserver recognises a transaction id until it restarts; should the answer
+    /// to an earlier attempt be missing, the room's own history says whether it got there.
+    pub async fn send(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        key: &DeliveryKey,
+        request: &Request,
+    ) -> Result<OwnedEventId, Failure> {
+        if !self.room(room, |room| room.settled)
+            && let Some(sent) = self.find(user, room, key).await?
+        {
+            self.room(room, |room| room.settled = true);
+            return Ok(sent);
+        }
+        self.room(room, |room| room.settled = false);
+        let sent = self.put(user, room, key, request).await;
+        self.room(room, |room| room.settled = sent.as_ref().map_or_else(Failure::is_certain, |_| true));
+        sent
+    }
+
+    async fn put(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        key: &DeliveryKey,
+        request: &Request,
+    ) -> Result<OwnedEventId, Failure> {
+        let (room, txn) = (room.to_owned(), key.as_str().into());
+        match request {
+            Request::Send { kind, content } => {
+                let content = Raw::new(content).expect("JSON is JSON").cast_unchecked();
+                let request = send_message_event::v3::Request::new_raw(room, txn, (*kind).into(), content);
+                Ok(self.client.ask(user, request).await?.event_id)
+            }
+            Request::Redact(target) => {
+                let request = redact_event::v3::Request::new(room, target.clone(), txn);
+                Ok(self.client.ask(user, request).await?.event_id)
+            }
+        }
+    }
+
+    /// The event that an earlier attempt left in the room. What was attempted last can't be far back among
+    /// what this user said, since a conversation's deliveries come one after the other.
+    async fn find(&self, user: &UserId, room: &RoomId, key: &DeliveryKey) -> Result<Option<OwnedEventId>, Failure> {
+        let mut request = get_message_events::v3::Request::backward(room.to_owned());
+        request.filter = RoomEventFilter::empty();
+        request.filter.senders = Some(vec![user.to_owned()]);
+        request.filter.types = Some(vec!["m.room.message".into(), "m.reaction".into()]);
+        let events = match self.client.ask(user, request).await {
+            Ok(response) => response.chunk,
+            // Who isn't in the room has said nothing there.
+            Err(failure) if failure.is_forbidden() => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let is_it = |event: &&Raw<AnyTimelineEvent>| {
+            let content = event.get_field::<serde_json::Value>("content").ok().flatten();
+            content.is_some_and(|content| content[KEY] == key.as_str())
+        };
+        Ok(events.iter().find(is_it).and_then(|event| event.get_field("event_id").ok().flatten()))
+    }
+
+    /// Tells the people of a room something of the gateway's. `cause` is the event that it comes of.
+    pub async fn tell(
+        &self,
+        room: &RoomId,
+        cause: &OwnedEventId,
+        to: Option<&UserId>,
+        text: String,
+    ) -> Result<(), Refusal> {
+        let key = DeliveryKey::new(format!("tell-{}", cause.localpart()));
+        let about = to.map(|_| NativeMessageId::new(cause.as_str()));
+        let notice = Event::Notice { text, about, to: to.map(|to| NativeUserId::new(to.as_str())) };
+        let notice = to_native(&notice, &key)?;
+        let told = async {
+            let voice = self.voice(room).await?;
+            self.put(&voice, room, &key, &notice).await
+        };
+        match told.await.map_err(|failure| failure.refusal("Not said")) {
+            Err(Refusal::Reject { reason }) => {
+                warn!(%room, reason, "The gateway may not speak in the room.");
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What people elsewhere said, in Matrix's words: one event becomes the one request that says it. Pure.
+
+use matrix_sdk::ruma::{EventId, OwnedEventId};
+use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Refusal, Text};
+use pulldown_cmark::{Options, Parser, html};
+use serde_json::{Value, json};
+
+/// Where each event we send carries its [`DeliveryKey`], so that we find it again. A homeserver forgets
+/// the transaction ids of an application service when it restarts.
+pub const KEY: &str = "io.github.mimi-gateway.delivery_key";
+
+/// Matrix's limit is 65,536 octets for the whole event as the homeserver signs it (client-server API, "Size
+/// limits"). This leaves a fifth of that to what goes around the content.
+const MAX_CONTENT: usize = 52_000;
+
+/// A text of this size fits even as an edit, which holds it twice.
+pub const MAX_TEXT: usize = 24_576;
+
+/// What to ask of the homeserver.
+#[derive(Debug, PartialEq)]
+pub enum Request {
+    /// `PUT /rooms/{roomId}/send/{eventType}/{txnId}`
+    Send { kind: &'static str, content: Value },
+    /// `PUT /rooms/{roomId}/redact/{eventId}/{txnId}`
+    Redact(OwnedEventId),
+}
+
+pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey) -> Result<Request, Refusal> {
+    let (kind, mut content) = match event {
+        Event::Message { text, in_reply_to } => {
+            let mut content = message("m.text", text);
+            if let Some(to) = in_reply_to {
+                // No quotation in the text since Matrix 1.13: clients show what this points at.
+                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
+            }
+            ("m.room.message", content)
+        }
+        Event::Edit { replaces, text } => {
+            let target = event_id(replaces)?;
+            let new = message("m.text", text);
+            // What a client that knows no edits shows.
+            let mut content = json!({ "msgtype": "m.text", "body": format!("* {}", text.as_str()) });
+            content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": target });
+            content["m.new_content"] = new;
+            ("m.room.message", content)
+        }
+        Event::Reaction { in_reply_to, emoji } => {
+            let relation = json!({ "rel_type": "m.annotation", "event_id": event_id(in_reply_to)?, "key": emoji });
+            ("m.reaction", json!({ "m.relates_to": relation }))
+        }
+        Event::Notice { text, about, to } => {
+            let mut content = json!({ "msgtype": "m.notice", "body": text });
+            if let Some(about) = about {
+                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(about)? } });
+            }
+            if let Some(to) = to {
+                content["m.mentions"] = json!({ "user_ids": [to] });
+            }
+            ("m.room.message", content)
+        }
+        Event::Delete { replaces } | Event::Unlike { replaces } => return Ok(Request::Redact(event_id(replaces)?)),
+        // Coming and going is not said but done, in `delivery`.
+        other => return Err(Refusal::reject(format!("Matrix can't be told of a {} yet.", other.kind()))),
+    };
+    // Where it gets tight, the formatting goes before the words.
+    if content.to_string().len() > MAX_CONTENT {
+        unformat(&mut content);
+        content.get_mut("m.new_content").map(unformat);
+    }
+    content[KEY] = key.as_str().into();
+    Ok(Request::Send { kind, content })
+}
+
+fn message(msgtype: &str, text: &Text) -> Value {
+    let mut content = json!({ "msgtype": msgtype, "body": text.as_str() });
+    if let Text::Markdown(markdown) = text {
+        content["format"] = "org.matrix.custom.html".into();
+        content["formatted_body"] = to_html(markdown).into();
+    }
+    content
+}
+
+fn unformat(content: &mut Value) {
+    if let Some(content) = content.as_object_mut() {
+        content.remove("format");
+        content.remove("formatted_body");
+    }
+}
+
+/// GitHub-flavoured Markdown without raw HTML (C§7.1.1): a tag that somebody wrote is shown, not obeyed.
+fn to_html(markdown: &str) -> String {
+    use pulldown_cmark::Event::{Html, InlineHtml, Text};
+    let flavour = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let shown = Parser::new_ext(markdown, flavour).map(|event| match event {
+        Html(tag) | InlineHtml(tag) => Text(tag),
+        other => other,
+    });
+    let mut out = String::with_capacity(markdown.len() * 2);
+    html::push_html(&mut out, shown);
+    out.trim_end().to_owned()
+}
+
+fn event_id(id: &NativeMessageId) -> Result<OwnedEventId, Refusal> {
+    EventId::parse(id.as_str()).map_err(|_| Refusal::reject(format!("{id} is no message of this room")))
+}
+
+#[cfg(test)]
+mod tests {
+    use mimi_adapter::NativeUserId;
+
+    use super::*;
+
+    fn id(id: &str) -> NativeMessageId {
+        NativeMessageId::new(id)
+    }
+
+    fn plain(text: &str) -> Text {
+        Text::Plain(text.into())
+    }
+
+    fn request(event: Event<NativeMessageId>) -> Request {
+        to_native(&event, &DeliveryKey::new("k1")).unwrap()
+    }
+
+    fn sent(event: Event<NativeMessageId>) -> (&'static str, Value) {
+        match request(event) {
+            Request::Send { kind, content } => (kind, content),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_event_has_its_matrix_words() {
+        for (event, kind, content) in [
+            (
+                Event::Message { text: plain("Hello <b>"), in_reply_to: None },
+                "m.room.message",
+                json!({ "msgtype": "m.text", "body": "Hello <b>", KEY: "k1" }),
+            ),
+            (
+                Event::Message { text: plain("Yes"), in_reply_to: Some(id("$q")) },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.text", "body": "Yes", KEY: "k1",
+                    "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+                }),
+            ),
+            (
+                Event::Message { text: Text::Markdown("**Now**".into()), in_reply_to: None },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.text", "body": "**Now**", KEY: "k1",
+                    "format": "org.matrix.custom.html", "formatted_body": "<p><strong>Now</strong></p>",
+                }),
+            ),
+            (
+                Event::Edit { replaces: id("$first"), text: plain("Hullo") },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.text", "body": "* Hullo", KEY: "k1",
+                    "m.new_content": { "msgtype": "m.text", "body": "Hullo" },
+                    "m.relates_to": { "rel_type": "m.replace", "event_id": "$first" },
+                }),
+            ),
+            (
+                Event::Reaction { in_reply_to: id("$q"), emoji: "👍".into() },
+                "m.reaction",
+                json!({ KEY: "k1", "m.relates_to": { "rel_type": "m.annotation", "event_id": "$q", "key": "👍" } }),
+            ),
+            (
+                Event::Notice {
+                    text: "Not delivered".into(),
+                    about: Some(id("$q")),
+                    to: Some(NativeUserId::new("@alice:a.example")),
+                },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.notice", "body": "Not delivered", KEY: "k1",
+                    "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+                    "m.mentions": { "user_ids": ["@alice:a.example"] },
+                }),
+            ),
+        ] {
+            assert_eq!(sent(event), (kind, content));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_redacted() {
+        let target = EventId::parse("$x").unwrap();
+        assert_eq!(request(Event::Delete { replaces: id("$x") }), Request::Redact(target.clone()));
+        assert_eq!(request(Event::Unlike { replaces: id("$x") }), Request::Redact(target));
+    }
+
+    #[test]
+    fn a_tag_that_somebody_wrote_is_shown_and_not_obeyed() {
+        assert_eq!(to_html("a <img src=x> b"), "<p>a &lt;img src=x&gt; b</p>");
+        assert_eq!(to_html("<script>\nalert(1)\n</script>"), "&lt;script&gt;\nalert(1)\n&lt;/script&gt;");
+        assert_eq!(to_html("~~no~~ `<yes>`"), "<p><del>no</del> <code>&lt;yes&gt;</code></p>");
+    }
+
+    #[test]
+    fn the_longest_text_fits_and_its_formatting_goes_first() {
+        let text = Text::Markdown("\"quoted\" **words** ".repeat(MAX_TEXT / 19));
+        let edit = Event::Edit { replaces: id("$first"), text };
+        let (_, content) = sent(edit);
+        assert!(content.to_string().len() < 65_536 - 8_000);
+        assert_eq!(content["m.new_content"].get("formatted_body"), None);
+        let (_, content) = sent(Event::Message { text: Text::Markdown("**words** ".repeat(1_000)), in_reply_to: None });
+        assert!(content["formatted_body"].is_string());
+        let long = Text::Markdown("**words** ".repeat(MAX_TEXT / 10));
+        let (_, content) = sent(Event::Message { text: long, in_reply_to: None });
+        assert_eq!(content.get("format"), None);
+    }
+
+    #[test]
+    fn a_reference_that_is_no_event_id_is_refused() {
+        let reply = Event::Message { text: plain("Yes"), in_reply_to: Some(id("a-stanza-id")) };
+        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1")), Err(Refusal::Reject { .. })));
+    }
+}

@@ -1,0 +1,262 @@
+//! From the homeserver to the core: the events of a transaction, one after the other.
+//!
+//! Invariant: a transaction is answered with yes only when each of its events has been accepted, answered
+//! to its sender, or found to be nobody's business here. The homeserver keeps it until then and sends it
+//! again. What of it had been accepted is a duplicate then, which the core recognises by the event's id;
+//! so transaction ids need not be remembered, and there is no queue here that a crash could empty.
+
+use std::sync::Arc;
+
+use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::AnyTimelineEvent, serde::Raw};
+use mimi_adapter::{
+    ConversationId, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, UserUri,
+};
+use tokio::sync::{Mutex, Notify};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    client::Failure,
+    delivery::ENCRYPTED,
+    from_native::{Happened, Membership, What, read},
+    homeserver::Homeserver,
+};
+
+pub struct Transactions {
+    homeserver: Arc<Homeserver>,
+    inbox: Inbox,
+    turn: Mutex<()>,
+    /// The bot has been invited to a linked room.
+    pub invited: Notify,
+    /// A transaction could not be accepted now.
+    pub refused: Notify,
+}
+
+impl Transactions {
+    pub fn new(homeserver: Arc<Homeserver>, inbox: Inbox) -> Self {
+        Self { homeserver, inbox, turn: Mutex::default(), invited: Notify::new(), refused: Notify::new() }
+    }
+
+    /// Takes the events in, in order, or says why not now.
+    pub async fn accept(self: Arc<Self>, events: Vec<Raw<AnyTimelineEvent>>) -> Result<(), Refusal> {
+        // A homeserver that loses patience hangs up and sends the same again. What is in hand is finished
+        // all the same, in a task of its own, and the repetition waits for its turn.
+        let this = self.clone();
+        let work = tokio::spawn(async move {
+            let _turn = this.turn.lock().await;
+            for event in &events {
+                match read(event) {
+                    Some(happened) => this.take(happened).await?,
+                    None => warn!("An event without a room, an id or a sender is skipped."),
+                }
+            }
+            Ok(())
+        });
+        let taken = work.await.unwrap_or_else(|broken| Err(Refusal::retry(broken)));
+        if let Err(refusal) = &taken {
+            warn!(%refusal, "The homeserver has to send a transaction again.");
+            self.refused.notify_one();
+        }
+        taken
+    }
+
+    async fn take(&self, happened: Happened) -> Result<(), Refusal> {
+        let Happened { room, id, sender, what } = happened;
+        let names = &self.homeserver.names;
+        debug!(%room, event = %id, "An event.");
+        match what {
+            What::Nothing => Ok(()),
+            What::Member { whom, now } => self.member(room, id, sender, whom, now).await,
+            // The echo of what we sent.
+            _ if names.is_ours(&sender) => Ok(()),
+            What::Encryption { said } => self.encryption(room, id, said).await,
+            What::Said(event) => self.said(room, id, sender, event).await,
+            What::Redacted(target) => self.redacted(room, id, sender, target).await,
+            What::Uncarried(what) => {
+                let text = format!("Not delivered to people elsewhere: the gateway can't carry {what} yet.");
+                self.answer(room, id, sender, text).await
+            }
+        }
+    }
+
+    /// What the room is to us: linked, or one-to-one, or (`None`) not our business.
+    async fn place(&self, room: &OwnedRoomId, sender: &OwnedUserId) -> Result<Option<Place>, Refusal> {
+        let direct = self.homeserver.direct(room).await.map_err(later)?;
+        let local = self.homeserver.names.is_local_person(sender);
+        Ok((self.is_linked(room) || (direct.is_some() && local)).then_some(Place { direct }))
+    }
+
+    fn is_linked(&self, room: &OwnedRoomId) -> bool {
+        self.inbox.links().borrow().contains(&ConversationId::new(room.as_str()))
+    }
+
+    async fn said(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        event: Event<NativeMessageId>,
+    ) -> Result<(), Refusal> {
+        match self.place(&room, &sender).await? {
+            Some(place) => self.offer(place, room, id, sender, event).await,
+            None => self.lost(room, id, sender).await,
+        }
+    }
+
+    /// Tells the sender something about what they sent, in a room that is our business.
+    async fn answer(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        text: String,
+    ) -> Result<(), Refusal> {
+        match self.place(&room, &sender).await? {
+            Some(_) => self.homeserver.tell(&room, &id, Some(&sender), text).await,
+            None => self.lost(room, id, sender).await,
+        }
+    }
+
+    /// Something was said in a room that isn't our business. In one that once was one-to-one, people may
+    /// think it is.
+    async fn lost(&self, room: OwnedRoomId, id: OwnedEventId, sender: OwnedUserId) -> Result<(), Refusal> {
+        if self.homeserver.ghost_of(&room).await.map_err(later)?.is_none() {
+            return Ok(());
+        }
+        let text =
+            "Not delivered: this room is no longer between two people only. Start a new one with the person alone.";
+        self.homeserver.tell(&room, &id, Some(&sender), text.into()).await
+    }
+
+    async fn redacted(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        target: OwnedEventId,
+    ) -> Result<(), Refusal> {
+        let Some(place) = self.place(&room, &sender).await? else { return Ok(()) };
+        // A redaction leaves of an event who sent it, and as what.
+        let redacted = match self.homeserver.event(&room, target.clone()).await {
+            Ok(event) => event,
+            Err(failure) if failure.is_not_found() || failure.is_forbidden() => return Ok(()),
+            Err(failure) => return Err(later(failure)),
+        };
+        let replaces = NativeMessageId::new(target);
+        let event = match redacted.get_field::<String>("type").ok().flatten().as_deref() {
+            Some("m.room.message") => Event::Delete { replaces },
+            Some("m.reaction") => Event::Unlike { replaces },
+            _ => return Ok(()),
+        };
+        if redacted.get_field::<OwnedUserId>("sender").ok().flatten().as_ref() != Some(&sender) {
+            let text = "Only its author can take a message back for people elsewhere. They can still read it.";
+            return self.homeserver.tell(&room, &id, Some(&sender), text.into()).await;
+        }
+        self.offer(place, room, id, sender, event).await
+    }
+
+    async fn encryption(&self, room: OwnedRoomId, id: OwnedEventId, said: bool) -> Result<(), Refusal> {
+        let told = self.homeserver.room(&room, |room| {
+            room.encrypted = Some(true);
+            room.told
+        });
+        let ours = self.is_linked(&room) || (said && self.homeserver.ghost_of(&room).await.map_err(later)?.is_some());
+        if ours && !told {
+            self.homeserver.tell(&room, &id, None, ENCRYPTED.into()).await?;
+            self.homeserver.room(&room, |room| room.told = true);
+        }
+        Ok(())
+    }
+
+    async fn member(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        whom: OwnedUserId,
+        now: Membership,
+    ) -> Result<(), Refusal> {
+        let names = &self.homeserver.names;
+        self.homeserver.room(&room, |room| room.direct = None);
+        match (now, names.is_ours(&whom)) {
+            (Membership::Joined | Membership::Left, false) if self.is_linked(&room) => {
+                let direct = self.homeserver.direct(&room).await.map_err(later)?;
+                let event = if now == Membership::Joined { Event::Join } else { Event::Leave };
+                self.offer(Place { direct }, room, id, whom, event).await
+            }
+            (Membership::Left, true) if whom == names.bot() && self.is_linked(&room) => {
+                error!(%room, by = %sender, "The bot has been removed from a linked room. Invite it again, or unlink the room.");
+                Ok(())
+            }
+            (Membership::Invited, true) if names.is_ours(&sender) => Ok(()),
+            (Membership::Invited, true) if whom == names.bot() => self.bot_invited(room, id, sender).await,
+            (Membership::Invited, true) if self.is_linked(&room) => {
+                let text = format!(
+                    "{whom} comes by itself when that person joins on their side. An invitation from here can't reach them yet."
+                );
+                self.homeserver.tell(&room, &id, Some(&sender), text).await
+            }
+            (Membership::Invited, true) => self.homeserver.welcome(&sender, &whom, &room).await.map_err(later),
+            _ => Ok(()),
+        }
+    }
+
+    /// The way for an admin to learn a room's id: invite the bot, and it says it.
+    async fn bot_invited(&self, room: OwnedRoomId, id: OwnedEventId, sender: OwnedUserId) -> Result<(), Refusal> {
+        if !self.homeserver.names.is_local_person(&sender) {
+            info!(%room, %sender, "An invitation from another server is left alone.");
+            return Ok(());
+        }
+        match self.homeserver.join(self.homeserver.names.bot(), &room).await {
+            // It was taken back in the meantime.
+            Err(failure) if failure.is_certain() => {
+                info!(%room, %failure, "An invitation came to nothing.");
+                return Ok(());
+            }
+            other => other.map_err(later)?,
+        }
+        if self.is_linked(&room) {
+            self.invited.notify_one();
+            return Ok(());
+        }
+        let text = format!(
+            "This room is not connected to anybody elsewhere. To connect it, whoever runs the gateway needs its id: {room}"
+        );
+        self.homeserver.tell(&room, &id, None, text).await
+    }
+
+    async fn offer(
+        &self,
+        place: Place,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        event: Event<NativeMessageId>,
+    ) -> Result<(), Refusal> {
+        let inbound = Inbound {
+            conversation: ConversationId::new(room.as_str()),
+            direct: place.direct,
+            id: NativeMessageId::new(id.as_str()),
+            sender: NativeUserId::new(sender.as_str()),
+            proof: SenderProof::Verified,
+            event,
+            cursor: None,
+        };
+        match self.inbox.accept(inbound).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Reject { reason }) => {
+                let text = format!("Not delivered to people elsewhere: {reason}");
+                self.homeserver.tell(&room, &id, Some(&sender), text).await
+            }
+            Err(retry) => Err(retry),
+        }
+    }
+}
+
+struct Place {
+    direct: Option<UserUri>,
+}
+
+/// What we need to know of the homeserver before the event can be taken, it doesn't say now.
+fn later(failure: Failure) -> Refusal {
+    Refusal::retry(failure)
+}
