@@ -116,6 +116,12 @@ class World:
         room = await self.alice.creates_room("Clubhouse", invite=[self.anna.user_id, self.bot])
         await self.anna.is_invited()
         await self.anna.joins(room)
+        # The bot names the room's id to whoever made the room, who tells the admin.
+        await self.alice.until(
+            lambda: any(message.sender == self.bot and room in message.text for message in self.alice.seen),
+            30,
+            "the bot to name the room's id",
+        )
         await self.bob.creates_group_chat(muc)
         await self.ben.joins(muc)
 

@@ -38,7 +38,7 @@ class XmppPerson(Person):
         client.enable_starttls = client.enable_direct_tls = False
         client.enable_plaintext = True
         client.plugin["feature_mechanisms"].unencrypted_plain = True
-        for plugin in ("xep_0045", "xep_0199", "xep_0313", "xep_0359"):
+        for plugin in ("xep_0045", "xep_0066", "xep_0199", "xep_0313", "xep_0359"):
             client.register_plugin(plugin)
         client.add_event_handler("session_start", self._on_session)
         client.add_event_handler("disconnected", self._on_disconnected)
@@ -79,12 +79,21 @@ class XmppPerson(Person):
 
     async def says(self, room: str, text: str):
         """Says something in a group chat; returns once the group chat has it."""
+        await self._say(room, text)
+
+    async def shows_file(self, room: str, url: str):
+        """What clients send after they have uploaded a file: its address, marked as such (XEP-0066)."""
+        await self._say(room, url, oob=url)
+
+    async def _say(self, room: str, text: str, oob: str | None = None):
         chat, id = self._chats[room], uuid.uuid4().hex
         while True:
             await self.until(lambda: chat.is_live, 120, f"{room} to be back")
             connection = self._connections
             message = self._client.make_message(mto=room, mbody=text, mtype="groupchat")
             message["id"] = id
+            if oob:
+                message["oob"]["url"] = oob
             message.send()
             await self.until(
                 lambda: id in chat.confirmed or id in self._refused or self._connections != connection,
@@ -162,7 +171,10 @@ class XmppPerson(Person):
 
     def _on_message(self, message):
         room = message["from"].bare
-        if message["type"] != "groupchat":
+        if message["type"] != "groupchat" and room in self._chats:
+            # A private word from somebody in the group chat (XEP-0045 §7.5).
+            self._show(message["from"].full, message["from"].full, message["from"].resource, message["body"])
+        elif message["type"] != "groupchat":
             self._show(room, room, message["from"].user, message["body"])
         elif chat := self._chats.get(room):
             archive_id = message["stanza_id"]["id"]
