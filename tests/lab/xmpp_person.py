@@ -148,14 +148,11 @@ class XmppPerson(Person):
         try:
             muc = self._client.plugin["xep_0045"]
             await muc.join_muc_wait(slixmpp.JID(chat.room), self.name, maxstanzas=0, timeout=20)
-            found = {"after": chat.last} if chat.last else {}
-            archive = self._client.plugin["xep_0313"].iterate(
-                jid=slixmpp.JID(chat.room), start=chat.since, rsm={"max": 50, **found}
-            )
-            if chat.since is None:
-                # The first time there is nothing to make up for.
-                chat.since = datetime.now(timezone.utc)
-            else:
+            if chat.joined_at:
+                after = {"after": chat.last} if chat.last else {}
+                archive = self._client.plugin["xep_0313"].iterate(
+                    jid=slixmpp.JID(chat.room), start=chat.joined_at, rsm={"max": 50, **after}
+                )
                 async for entry in archive:
                     result = entry["mam_result"]
                     self._take(chat, result["id"], result["forwarded"]["stanza"])
@@ -163,6 +160,7 @@ class XmppPerson(Person):
             if connection != self._connections:
                 return  # It broke again; the next session starts anew.
             raise
+        chat.joined_at = chat.joined_at or datetime.now(timezone.utc)
         waiting, chat.waiting = chat.waiting, None
         for archive_id, message in waiting:
             self._take(chat, archive_id, message)
@@ -203,7 +201,8 @@ class _GroupChat:
     def __init__(self, room: str):
         self.room = room
         self.is_live = False
-        self.since: datetime | None = None
+        self.joined_at: datetime | None = None
+        """The first time. What was said before is not for us."""
         self.last: str | None = None
         """The archive id of the last message seen."""
         self.shown: set[str] = set()
