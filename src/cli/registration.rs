@@ -41,28 +41,23 @@ fn matrix(_: &std::path::Path, _: Option<&str>, _: Option<&str>) -> Result<Strin
 
 #[cfg(feature = "matrix")]
 fn matrix(file: &std::path::Path, name: Option<&str>, url: Option<&str>) -> Result<String, Failure> {
-    use crate::config::{AdapterTable, Config};
     use mimi_adapter::{Context, toml::Value};
 
-    let config = Config::parse(file)?;
-    let mut tables = config.adapters.iter().filter(|(_, it)| it.kind == "matrix");
-    let (name, AdapterTable { table, .. }) = match (name, tables.next(), tables.next()) {
-        (None, Some(only), None) => only,
-        (None, None, _) => {
-            return Err(Failure::Usage(format!("{} has no adapter of kind \"matrix\"", file.display())));
+    let config = crate::config::Config::parse(file)?;
+    let of_the_kind = config.adapters.iter().filter(|(_, it)| it.kind == "matrix");
+    let mut found: Vec<_> = of_the_kind.filter(|(it, _)| name.is_none_or(|name| name == *it)).collect();
+    let (name, adapter) = match (found.pop(), name) {
+        (Some(only), _) if found.is_empty() => only,
+        (Some(_), _) => {
+            let what = "has several adapters of kind \"matrix\" (name one with --adapter)";
+            return Err(Failure::Usage(format!("{} {what}", file.display())));
         }
-        (None, Some(_), Some(_)) => {
-            return Err(Failure::Usage(format!(
-                "{} has several adapters of kind \"matrix\": name one with --adapter",
-                file.display()
-            )));
+        (None, name) => {
+            let called = name.map(|name| format!(" called {name:?}")).unwrap_or_default();
+            return Err(Failure::Usage(format!("{} has no adapter of kind \"matrix\"{called}", file.display())));
         }
-        (Some(name), ..) => match config.adapters.get_key_value(name) {
-            Some(found) if found.1.kind == "matrix" => found,
-            _ => return Err(Failure::Usage(format!("{} has no adapter {name:?} of kind \"matrix\"", file.display()))),
-        },
     };
-    let mut table = table.clone();
+    let mut table = adapter.table.clone();
     if let Some(url) = url {
         table.insert("url".into(), Value::String(url.into()));
     }
@@ -71,4 +66,43 @@ fn matrix(file: &std::path::Path, name: Option<&str>, url: Option<&str>) -> Resu
         let lines = problems.iter().map(|it| format!("adapters.{name}.{}: {}", it.key, it.problem));
         Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
     })
+}
+
+#[cfg(all(test, feature = "matrix"))]
+mod tests {
+    use super::*;
+
+    fn with_adapters(names: &[&str]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "[provider]\ndomain = \"a.example\"\ncertificate_file = \"c\"\nkey_file = \"k\"").unwrap();
+        for name in names {
+            writeln!(
+                file,
+                "[adapters.{name}]\nkind = \"matrix\"\nhomeserver = \"http://127.0.0.1:8008\"\n\
+                 server_name = \"a.example\"\nlisten = \"127.0.0.1:9008\"\nas_token = \"a\"\nhs_token = \"h-{name}\""
+            )
+            .unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn the_registration_is_that_of_the_adapter_and_the_url_can_be_another() {
+        let one = with_adapters(&["work"]);
+        assert!(matrix(one.path(), None, None).unwrap().contains("url: \"http://127.0.0.1:9008\""));
+        assert!(matrix(one.path(), None, Some("http://gateway:9")).unwrap().contains("url: \"http://gateway:9\""));
+        let two = with_adapters(&["work", "home"]);
+        assert!(matrix(two.path(), Some("home"), None).unwrap().contains("h-home"));
+    }
+
+    #[test]
+    fn an_adapter_that_is_not_meant_or_not_there_is_a_usage_error() {
+        let why = |names: &[&str], name| match matrix(with_adapters(names).path(), name, None) {
+            Err(Failure::Usage(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why(&["work", "home"], None).ends_with("(name one with --adapter)"));
+        assert!(why(&["work"], Some("home")).ends_with("has no adapter of kind \"matrix\" called \"home\""));
+        assert!(why(&[], None).ends_with("has no adapter of kind \"matrix\""));
+    }
 }
