@@ -1,0 +1,317 @@
+//! May this actor make this change? (R§8, P§5.3)
+//!
+//! The question is asked of two states of the room: as it was, which says what the actor may do, and as it
+//! would be, which must keep to the room's limits. [`changes`] compares the two, so that nothing a commit
+//! does can go unasked, and [`authorise`] judges one change.
+//!
+//! Who hears several actors in one commit (proposals by reference) lets them act one after the other, each
+//! on the state the one before left behind; pending proposals the hub has accepted count as done (D22).
+//!
+//! What is not decided here yet is refused: joining uninvited, changing roles, changing policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Capability, Policy, Role, RoleData};
+use crate::mimi::{
+    metadata::RoomMetaData,
+    participants::{ParticipantListData, RoleIndex},
+    uri::UserUri,
+    wire::Credential,
+};
+
+/// What decisions are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomState {
+    pub participants: ParticipantListData,
+    pub metadata: RoomMetaData,
+    pub policy: Policy,
+    /// The members of the MLS group: whose they are, by leaf index.
+    pub clients: BTreeMap<u32, Client>,
+}
+
+/// An MLS client, and the user its credential was found to belong to (D29).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub user: UserUri,
+    pub credential: Credential,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A client of this user, in the group or on its way in.
+    User(UserUri),
+    /// One of the group's external_senders, such as the hub. Its role is a preauthorised one.
+    ExternalSender(Credential),
+}
+
+/// One thing somebody does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Adds somebody else to the list; that user's clients may come along.
+    AddParticipant(UserUri),
+    /// Removes somebody else from the list, and all their clients.
+    RemoveParticipant(UserUri),
+    /// Puts themselves into the list.
+    Join,
+    /// Takes themselves off the list, and all their clients.
+    Leave,
+    /// Adds a client of their own.
+    AddOwnClient,
+    /// Adds a client of somebody who is in the list already.
+    AddClient(UserUri),
+    RemoveOwnClient,
+    /// Removes a client of somebody who stays in the list.
+    Kick(UserUri),
+    ChangeRole(UserUri),
+    ChangeMetadata,
+    ChangePolicy,
+    SendMessage,
+}
+
+/// Why not. The actor's fault, and the same again will be denied again while the room is as it is. Names
+/// nobody, since it goes into an errorDescription (D17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("{0} is needed")]
+    Capability(Capability),
+    #[error("the role does not allow a transition from role {0} to role {1}")]
+    Transition(RoleIndex, RoleIndex),
+    #[error("the actor has no role in this room")]
+    NoRole,
+    #[error("the user is not in the participant list, or banned")]
+    NotParticipant,
+    #[error("the sender has no client in the group")]
+    NotActive,
+    #[error("the membership of this room is fixed")]
+    FixedMembership,
+    #[error("a client in the group would belong to nobody in the participant list, or to somebody banned")]
+    ClientWithoutParticipant,
+    #[error("role {0} is not defined")]
+    UndefinedRole(RoleIndex),
+    #[error("role {0} would have too few participants")]
+    TooFew(RoleIndex),
+    #[error("role {0} would have too many participants")]
+    TooMany(RoleIndex),
+    #[error("the room would have more than max_users")]
+    MaxUsers,
+    #[error("the room would have more than max_clients")]
+    MaxClients,
+    #[error("a user would have several clients in a room for one")]
+    MultiDevice,
+    #[error("the room_uri never changes")]
+    RoomUri,
+    #[error("{0} is not supported here")]
+    Unsupported(&'static str),
+}
+
+/// Everything `actor` did between the two states.
+pub fn changes(before: &RoomState, after: &RoomState, actor: &Actor) -> Vec<Change> {
+    let own = |user: &UserUri| matches!(actor, Actor::User(actor) if actor == user);
+    let mut changes = Vec::new();
+    for participant in after.participants.iter() {
+        let user = participant.user.clone();
+        match before.participants.role(&user) {
+            None if own(&user) => changes.push(Change::Join),
+            None => changes.push(Change::AddParticipant(user)),
+            Some(role) if role != participant.role_index => changes.push(Change::ChangeRole(user)),
+            Some(_) => {}
+        }
+    }
+    for participant in before.participants.iter().filter(|it| after.participants.role(&it.user).is_none()) {
+        let user = participant.user.clone();
+        changes.push(if own(&user) { Change::Leave } else { Change::RemoveParticipant(user) });
+    }
+    // Clients come and go with their user; here are those of users who do neither.
+    let listed = |room: &RoomState, user: &UserUri| room.participants.role(user).is_some();
+    for user in gone(&before.clients, &after.clients) {
+        if !listed(before, user) || listed(after, user) {
+            changes.push(if own(user) { Change::RemoveOwnClient } else { Change::Kick(user.clone()) });
+        }
+    }
+    for user in gone(&after.clients, &before.clients) {
+        if listed(before, user) || !listed(after, user) {
+            changes.push(if own(user) { Change::AddOwnClient } else { Change::AddClient(user.clone()) });
+        }
+    }
+    if before.metadata != after.metadata {
+        changes.push(Change::ChangeMetadata);
+    }
+    if before.policy != after.policy {
+        changes.push(Change::ChangePolicy);
+    }
+    changes
+}
+
+/// The users with clients in `from` that are not in `to`.
+fn gone<'a>(from: &'a BTreeMap<u32, Client>, to: &BTreeMap<u32, Client>) -> BTreeSet<&'a UserUri> {
+    from.iter().filter(|(leaf, client)| to.get(leaf) != Some(client)).map(|(_, client)| &client.user).collect()
+}
+
+/// May `actor` make `change`, and may the room be as it is `after`?
+pub fn authorise(before: &RoomState, after: &RoomState, actor: &Actor, change: &Change) -> Result<(), Denied> {
+    may(before, after, actor, change)?;
+    keeps_to_limits(before, after)
+}
+
+fn may(before: &RoomState, after: &RoomState, actor: &Actor, change: &Change) -> Result<(), Denied> {
+    let fixed = before.policy.base.fixed_membership;
+    match change {
+        Change::AddParticipant(_) | Change::RemoveParticipant(_) | Change::Join | Change::Leave if fixed => {
+            Err(Denied::FixedMembership)
+        }
+        Change::AddParticipant(user) => {
+            let role = after.participants.role(user).ok_or(Denied::NotParticipant)?;
+            actors_role(before, actor)?.moves(Capability::CAN_ADD_PARTICIPANT, RoleData::NO_ROLE, role)
+        }
+        Change::RemoveParticipant(user) => {
+            let role = before.participants.role(user).ok_or(Denied::NotParticipant)?;
+            actors_role(before, actor)?.moves(Capability::CAN_REMOVE_PARTICIPANT, role, RoleData::NO_ROLE)
+        }
+        Change::Leave => {
+            let role = actors_role(before, actor)?;
+            role.moves(Capability::CAN_REMOVE_SELF, role.role_index, RoleData::NO_ROLE)
+        }
+        Change::AddOwnClient => {
+            participants_role(before, actor)?;
+            actors_role(before, actor)?.needs(Capability::CAN_ADD_OWN_CLIENT)
+        }
+        // Clients of people who are in the list: where membership is fixed everybody may bring them in (R§5),
+        // elsewhere whoever may add the people (P§5.3 lets the list go first).
+        Change::AddClient(_) if fixed => participants_role(before, actor).map(|_| ()),
+        Change::AddClient(user) => {
+            let role = before.participants.role(user).ok_or(Denied::ClientWithoutParticipant)?;
+            actors_role(before, actor)?.moves(Capability::CAN_ADD_PARTICIPANT, RoleData::NO_ROLE, role)
+        }
+        // Whoever has been removed or banned may still take their own clients away (H-08).
+        Change::RemoveOwnClient => match participants_role(before, actor) {
+            Ok(_) => actors_role(before, actor)?.needs(Capability::CAN_REMOVE_OWN_CLIENT),
+            Err(_) => Ok(()),
+        },
+        Change::Kick(_) => actors_role(before, actor)?.needs(Capability::CAN_KICK),
+        Change::ChangeMetadata => may_change_metadata(&before.metadata, &after.metadata, actors_role(before, actor)?),
+        Change::SendMessage => {
+            participants_role(before, actor)?;
+            actors_role(before, actor)?.needs(Capability::CAN_SEND_MESSAGE)?;
+            let active =
+                before.clients.values().any(|client| matches!(actor, Actor::User(user) if client.user == *user));
+            if active { Ok(()) } else { Err(Denied::NotActive) }
+        }
+        Change::Join => Err(Denied::Unsupported("joining uninvited")),
+        Change::ChangeRole(_) => Err(Denied::Unsupported("changing a role")),
+        Change::ChangePolicy => Err(Denied::Unsupported("changing the policy")),
+    }
+}
+
+impl Role {
+    fn needs(&self, capability: Capability) -> Result<(), Denied> {
+        if self.has(capability) { Ok(()) } else { Err(Denied::Capability(capability)) }
+    }
+
+    fn moves(&self, capability: Capability, from: RoleIndex, to: RoleIndex) -> Result<(), Denied> {
+        self.needs(capability)?;
+        if self.may_change(from, to) { Ok(()) } else { Err(Denied::Transition(from, to)) }
+    }
+}
+
+/// The role an actor acts in: the one in the list, role 0 for others, the preauthorised one for external
+/// senders, each as roles_list defines it.
+fn actors_role<'a>(room: &'a RoomState, actor: &Actor) -> Result<&'a Role, Denied> {
+    let index = match actor {
+        Actor::User(user) => room.participants.role(user).unwrap_or(RoleData::NO_ROLE),
+        Actor::ExternalSender(credential) => room.policy.preauth.role(credential).ok_or(Denied::NoRole)?,
+    };
+    room.policy.roles.role(index).ok_or(Denied::NoRole)
+}
+
+/// The role of an actor who is in the list and not banned.
+fn participants_role(room: &RoomState, actor: &Actor) -> Result<RoleIndex, Denied> {
+    let Actor::User(user) = actor else { return Err(Denied::NotParticipant) };
+    room.participants.role(user).filter(|role| *role != RoleData::BANNED).ok_or(Denied::NotParticipant)
+}
+
+fn may_change_metadata(before: &RoomMetaData, after: &RoomMetaData, role: &Role) -> Result<(), Denied> {
+    if before.room_uri != after.room_uri {
+        return Err(Denied::RoomUri);
+    }
+    let fields = [
+        (before.room_name == after.room_name, Capability::CAN_CHANGE_ROOM_NAME),
+        (before.room_descriptions == after.room_descriptions, Capability::CAN_CHANGE_ROOM_DESCRIPTION),
+        (before.room_avatar == after.room_avatar, Capability::CAN_CHANGE_ROOM_AVATAR),
+        (before.room_subject == after.room_subject, Capability::CAN_CHANGE_ROOM_SUBJECT),
+        (before.room_mood == after.room_mood, Capability::CAN_CHANGE_ROOM_MOOD),
+    ];
+    fields.into_iter().filter(|(same, _)| !same).try_for_each(|(_, capability)| role.needs(capability))
+}
+
+/// Limits bind whoever makes a number worse: a room that is over one, or under it, can be mended step by
+/// step (D28).
+fn keeps_to_limits(before: &RoomState, after: &RoomState) -> Result<(), Denied> {
+    let roles = &after.policy.roles;
+    for participant in after.participants.iter() {
+        roles.role(participant.role_index).ok_or(Denied::UndefinedRole(participant.role_index))?;
+    }
+    // H-04, R-11
+    let may_have_clients = |user| after.participants.role(user).is_some_and(|role| role != RoleData::BANNED);
+    if !after.clients.values().all(|client| may_have_clients(&client.user)) {
+        return Err(Denied::ClientWithoutParticipant);
+    }
+    for role in roles.iter() {
+        let (had, has) = (before.count(role.role_index), after.count(role.role_index));
+        let limits = [
+            (had.all, has.all, role.minimum_participants_constraint, role.maximum_participants_constraint),
+            (
+                had.active,
+                has.active,
+                role.minimum_active_participants_constraint,
+                role.maximum_active_participants_constraint,
+            ),
+        ];
+        for (had, has, minimum, maximum) in limits {
+            if has < had && has < minimum {
+                return Err(Denied::TooFew(role.role_index));
+            }
+            if has > had && maximum.is_some_and(|maximum| has > maximum) {
+                return Err(Denied::TooMany(role.role_index));
+            }
+        }
+    }
+    let base = &after.policy.base;
+    let over =
+        |had: usize, has: usize, limit: Option<u32>| has > had && limit.is_some_and(|limit| has > limit as usize);
+    if over(before.users(), after.users(), base.max_users) {
+        return Err(Denied::MaxUsers);
+    }
+    if over(before.clients.len(), after.clients.len(), base.max_clients) {
+        return Err(Denied::MaxClients);
+    }
+    let limit = if base.multi_device { None } else { Some(1) };
+    if after.participants.iter().any(|it| over(before.clients_of(&it.user), after.clients_of(&it.user), limit)) {
+        return Err(Denied::MultiDevice);
+    }
+    Ok(())
+}
+
+/// How many have a role.
+struct Count {
+    all: u32,
+    active: u32,
+}
+
+impl RoomState {
+    fn count(&self, role: RoleIndex) -> Count {
+        let active: BTreeSet<&UserUri> = self.clients.values().map(|client| &client.user).collect();
+        let with_role = || self.participants.iter().filter(|it| it.role_index == role);
+        Count {
+            all: with_role().count() as u32,
+            active: with_role().filter(|it| active.contains(&it.user)).count() as u32,
+        }
+    }
+
+    fn users(&self) -> usize {
+        self.participants.iter().filter(|it| it.role_index != RoleData::BANNED).count()
+    }
+
+    fn clients_of(&self, user: &UserUri) -> usize {
+        self.clients.values().filter(|client| client.user == *user).count()
+    }
+}
