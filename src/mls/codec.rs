@@ -12,6 +12,9 @@
 //! decoders have panicked on crafted input before (GHSA-rrmv-c79f-cf5r). So only the `Read` decoders are
 //! used, which also bound what they allocate, and a panic in them is one more way of being malformed.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
