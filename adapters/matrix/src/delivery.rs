@@ -42,7 +42,7 @@ impl Homeserver {
     ) -> Result<Delivered, Refusal> {
         let request = to_native(said, &delivery.key)?;
         let private = matches!(delivery.speaker, Speaker::Ghost(_));
-        if private && self.is_encrypted(room).await.map_err(not_delivered)? {
+        if private && self.is_encrypted(room).await.map_err(no_part)? {
             return Err(Refusal::reject(
                 "the room is encrypted on the other side, and its gateway can't write there yet",
             ));
@@ -82,4 +82,8 @@ pub fn room_id(conversation: &ConversationId) -> Result<OwnedRoomId, Refusal> {
 
 fn not_delivered(failure: Failure) -> Refusal {
     failure.refusal("the homeserver doesn't take it")
+}
+
+fn no_part(failure: Failure) -> Refusal {
+    failure.refusal("the gateway has no part in the room (has its bot been invited?)")
 }

@@ -59,8 +59,7 @@ impl Synapse {
 
     pub async fn person(&self, name: &str) -> Person {
         let client = Client::builder().no_proxy().build().unwrap();
-        let mut person =
-            Person { client, url: self.url.clone(), token: None, since: None, id: String::new(), txn: 0 };
+        let mut person = Person { client, url: self.url.clone(), token: None, since: None, id: String::new(), txn: 0 };
         let account = json!({ "username": name, "password": "pw", "auth": { "type": "m.login.dummy" } });
         let made = person.ask(Method::POST, "register", account).await;
         person.token = made["access_token"].as_str().map(str::to_owned);
@@ -81,6 +80,10 @@ fn synapse(directory: &Path) -> Command {
 fn python() -> PathBuf {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lab");
     let cache = std::env::var_os("MIMI_LAB_CACHE").map_or(target, PathBuf::from);
+    // The lab of the whole gateway has one too.
+    if cache.join("venv/requirements.txt").exists() {
+        return cache.join("venv/bin/python");
+    }
     let venv = cache.join("synapse");
     let python = venv.join("bin/python");
     if !venv.join("complete").exists() {
