@@ -1,1 +1,168 @@
-//! 
+//! The XMPP adapter: a component (XEP-0114) beside the organisation's server.
+//!
+//! Every MIMI user is a JID of the component, a *ghost*. Ghosts are occupants of the rooms an admin has
+//! linked, and people write to them one-to-one. In reading order: this file is the plug; [`id`](mod@id) the
+//! names; [`from_native`] and [`to_native`] the translation (pure), [`memory`] what it has to remember;
+//! [`rooms`], [`room`] and [`listener`] the linked rooms, [`occupants`] and [`archive`] what a room tells;
+//! [`direct`] the one-to-one conversations; [`service`] the questions anybody may ask; [`component`] the
+//! connection, [`stream`] its bytes, [`stanza`] its words.
+
+use std::{sync::Arc, time::Duration};
+
+use mimi_adapter::{
+    Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, Context, ConversationId, Delivered,
+    Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Support, async_trait, toml,
+};
+use minidom::Element;
+use tokio::sync::watch;
+use xmpp_parsers::jid::BareJid;
+
+mod archive;
+mod component;
+mod config;
+mod direct;
+mod from_native;
+mod id;
+mod listener;
+mod memory;
+mod occupants;
+mod room;
+mod rooms;
+mod service;
+mod stanza;
+mod stream;
+mod to_native;
+
+use component::Link;
+use config::Config;
+use direct::{Direct, Way};
+use id::Place;
+use rooms::Rooms;
+use stanza::ElementExt;
+use stream::ConnectError;
+
+pub const KIND: AdapterKind = AdapterKind { name: "xmpp", example: include_str!("../example.toml"), build };
+
+/// What `deliver` may take in all.
+const DELIVERY: Duration = Duration::from_secs(30);
+
+struct Xmpp {
+    config: Config,
+    link: watch::Sender<Option<Link>>,
+    rooms: Rooms,
+    direct: Arc<Direct>,
+}
+
+fn build(table: toml::Table, _: &Context) -> Built {
+    let config = Config::parse(table)?;
+    let direct = Arc::new(Direct::new(config.component.clone(), config.domains.clone()));
+    Ok(Arc::new(Xmpp { config, link: watch::Sender::new(None), rooms: Rooms::default(), direct }))
+}
+
+#[async_trait]
+impl Adapter for Xmpp {
+    async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
+        let way = Way { inbox: inbox.clone(), links: self.link.subscribe(), stop: stop.clone() };
+        let rooms = self.rooms.run(&self.config.component, inbox, self.link.subscribe(), stop.clone());
+        let handle = |link: &Link, stanza| self.handle(link, stanza, &way);
+        let lost = || {
+            self.rooms.reset();
+            self.direct.reset();
+        };
+        let connection = component::run(&self.config, &self.link, handle, lost, &stop, self.direct.finish());
+        tokio::join!(connection, rooms);
+        Ok(())
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
+        let link = self.link.borrow().clone();
+        let link = link.ok_or_else(|| Refusal::retry("the gateway is not connected to the XMPP server"))?;
+        let delivering = async {
+            match Place::of(&delivery.conversation) {
+                Some(Place::Direct { user, ghost }) => self.direct.deliver(&link, delivery, &user, &ghost).await,
+                Some(Place::Room(room)) => match self.rooms.get(&room) {
+                    Some(room) => room.deliver(&link, delivery).await,
+                    None => Err(Refusal::retry(format!("the gateway has not yet joined {room}"))),
+                },
+                None => Err(Refusal::reject(format!("{} is not the address of a room", delivery.conversation))),
+            }
+        };
+        let late = |_| Refusal::retry("the XMPP server has not confirmed the delivery in time");
+        tokio::time::timeout(DELIVERY, delivering).await.map_err(late)?
+    }
+
+    /// Bare JIDs of the served domains, in canonical form.
+    fn serves(&self, user: &NativeUserId) -> bool {
+        BareJid::new(user.as_str()).is_ok_and(|jid| jid.as_str() == user.as_str() && self.direct.serves(&jid))
+    }
+
+    fn capabilities(&self, _: &ConversationId) -> Capabilities {
+        use Support::Full;
+        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: 65_536 }
+    }
+
+    async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
+        let not_a_user = || Refusal::reject(format!("{user} is not an account of this XMPP server"));
+        let user = BareJid::new(user.as_str()).map_err(|_| not_a_user())?;
+        let too_long = || Refusal::reject(format!("the address {} is too long for XMPP", ghost.user));
+        let ghost = id::ghost_jid(&ghost.user, self.config.component.domain()).ok_or_else(too_long)?;
+        Ok(Place::Direct { user, ghost }.conversation())
+    }
+
+    async fn probe(&self) -> Vec<Problem> {
+        let Config { server, component, secret, .. } = &self.config;
+        match stream::connect(server, component.as_str(), secret).await {
+            Ok((_, mut writer)) => {
+                let _ = writer.close().await;
+                Vec::new()
+            }
+            Err(error) => problem(&error, server, component).into_iter().collect(),
+        }
+    }
+}
+
+impl Xmpp {
+    /// What nobody waits for.
+    fn handle(&self, link: &Link, stanza: Element, way: &Way) {
+        let Some(from) = stanza.jid("from") else { return };
+        let room = self.rooms.get(&from.to_bare());
+        match (stanza.name(), stanza.attr("type"), room) {
+            ("iq", Some("get" | "set"), _) => link.send(service::answer(&stanza, &self.config.component)),
+            ("presence", _, Some(room)) => room.presence(link, &stanza),
+            ("presence", _, None) => {
+                service::presence(&stanza, &self.config.component).into_iter().for_each(|answer| link.send(answer));
+            }
+            ("message", Some("groupchat"), Some(room)) => room.heard(stanza),
+            ("message", _, _) => self.direct.heard(link, stanza, way),
+            _ => {}
+        }
+    }
+}
+
+/// Why signing in has failed, and what an admin can do. `None` where it has not failed really.
+fn problem(error: &ConnectError, server: &str, component: &BareJid) -> Option<Problem> {
+    let next_step = match error {
+        // The secret was right, and the gateway itself is connected.
+        ConnectError::Refused { condition } if condition == "conflict" => return None,
+        ConnectError::Unreachable { .. } | ConnectError::Timeout => format!(
+            "check that the XMPP server runs and listens for components on {server} (Prosody: component_ports and component_interfaces)"
+        ),
+        ConnectError::Refused { condition } if condition == "not-authorized" => {
+            format!("make secret_file and component_secret of \"{component}\" on the server the same")
+        }
+        ConnectError::Refused { condition } if condition == "host-unknown" => {
+            format!(
+                "add Component \"{component}\" with a component_secret to the server's configuration, and restart it"
+            )
+        }
+        ConnectError::Refused { .. } => {
+            format!(
+                "check Component \"{component}\" and its component_secret in the server's configuration, and the server's log"
+            )
+        }
+        ConnectError::NotXmpp(_) => {
+            format!("{server} is some other service: set `server` to the port for components (often 5347)")
+        }
+    };
+    Some(Problem { what: error.to_string(), next_step })
+}

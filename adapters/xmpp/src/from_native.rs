@@ -1,0 +1,395 @@
+//! A message of the network, in MIMI's words. Pure: what was said before comes in as [`Memory`].
+
+use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Text};
+use minidom::Element;
+use xmpp_parsers::jid::{BareJid, Jid};
+
+use crate::{
+    memory::Memory,
+    stanza::{self, ElementExt, ns},
+};
+
+/// What a message means.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Usually one event; a change of reactions may be several. Each has an id of its own.
+    Events(Vec<(NativeMessageId, Event<NativeMessageId>)>),
+    /// Nothing to carry: typing, read markers, a new subject.
+    Nothing,
+    /// Something was said that we can't carry. The sentence is for who said it.
+    CannotCarry(&'static str),
+}
+
+pub const ENCRYPTED: &str = "Your message was not carried to the other providers, because it is encrypted for XMPP. Please switch off OMEMO or OpenPGP here.";
+pub const FILE: &str = "Your file was not carried to the other providers: the gateway carries text only, so far.";
+pub const OLD_REACTION: &str = "Your reaction was not taken back at the other providers: it is too long ago.";
+
+/// What `message` means, said by `author` under the id `id`.
+pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory: &Memory) -> Meaning {
+    if let Some(retract) = message.get_child("retract", ns::RETRACT) {
+        // A moderator's retraction (XEP-0425) is of somebody else's message and would be refused anyway.
+        let of = retract.attr("id").filter(|_| retract.children().all(|child| child.name() != "moderated"));
+        return of.map_or(Meaning::Nothing, |of| one(id, Event::Delete { replaces: referred(of, memory) }));
+    }
+    if let Some((target, emojis)) = reactions(message) {
+        return changed_reactions(id, author, &target, &emojis, memory);
+    }
+    let encrypted = |child: &Element| child.has_ns(ns::ENCRYPTION) || matches!(child.name(), "encrypted" | "openpgp");
+    if message.children().any(encrypted) {
+        return Meaning::CannotCarry(ENCRYPTED);
+    }
+    if is_file(message) {
+        return Meaning::CannotCarry(FILE);
+    }
+    let Some(text) = text(message) else { return Meaning::Nothing };
+    let text = Text::Plain(text);
+    let event = match (corrects(message), message.get_child("reply", ns::REPLY).and_then(|reply| reply.attr("id"))) {
+        (Some(corrected), _) => Event::Edit { replaces: corrected_message(corrected, author, memory), text },
+        (None, Some(of)) => Event::Message { text, in_reply_to: Some(referred(of, memory)) },
+        (None, None) => Event::Message { text, in_reply_to: None },
+    };
+    one(id, event)
+}
+
+fn one(id: &NativeMessageId, event: Event<NativeMessageId>) -> Meaning {
+    Meaning::Events(vec![(id.clone(), event)])
+}
+
+/// A reply, reaction or retraction points at the id the room gave a message, or in a one-to-one
+/// conversation at the sender's. Clients mix the two up, so both are looked for.
+fn referred(of: &str, memory: &Memory) -> NativeMessageId {
+    let by_room = NativeMessageId::new(of);
+    match memory.named_by_anybody(of) {
+        Some(by_sender) if !memory.knows(&by_room) => by_sender.clone(),
+        _ => by_room,
+    }
+}
+
+/// A correction points at the id its sender gave the message (XEP-0308). Where that is forgotten, the core is
+/// asked for a message of this id and sender, which it knows only outside rooms with ids of their own.
+fn corrected_message(corrected: &str, author: &str, memory: &Memory) -> NativeMessageId {
+    memory.named_by(corrected, author).cloned().unwrap_or_else(|| NativeMessageId::new(corrected))
+}
+
+/// XEP-0444: a message has somebody's whole set of reactions to another, in MIMI each is a message (C§5.3).
+fn changed_reactions(id: &NativeMessageId, author: &str, target: &str, emojis: &[String], memory: &Memory) -> Meaning {
+    let known = memory.reactions(author, target);
+    if emojis.is_empty() && known.is_none() {
+        return Meaning::CannotCarry(OLD_REACTION);
+    }
+    let gone = known.into_iter().flatten().filter(|(emoji, _)| !emojis.contains(emoji));
+    let gone = gone.map(|(emoji, reaction)| {
+        let id = NativeMessageId::new(format!("{id} -{emoji}"));
+        (id, Event::Unlike { replaces: reaction.clone() })
+    });
+    let new = emojis.iter().filter(|emoji| known.is_none_or(|known| !known.contains_key(*emoji)));
+    let new = new.map(|emoji| {
+        let event = Event::Reaction { in_reply_to: referred(target, memory), emoji: emoji.clone() };
+        (reaction_id(id, emoji), event)
+    });
+    let events: Vec<_> = gone.chain(new).collect();
+    if events.is_empty() { Meaning::Nothing } else { Meaning::Events(events) }
+}
+
+/// The id of one of the reactions in message `id`.
+pub fn reaction_id(id: &NativeMessageId, emoji: &str) -> NativeMessageId {
+    NativeMessageId::new(format!("{id} {emoji}"))
+}
+
+/// What a message reacts to, and the sender's reactions to that from now on, without repetitions.
+pub fn reactions(message: &Element) -> Option<(String, Vec<String>)> {
+    let reactions = message.get_child("reactions", ns::REACTIONS)?;
+    let target = reactions.attr("id")?.to_owned();
+    let mut emojis = Vec::new();
+    for reaction in reactions.children().filter(|child| child.is("reaction", ns::REACTIONS)) {
+        let emoji = reaction.text().trim().to_owned();
+        if !emoji.is_empty() && !emojis.contains(&emoji) {
+            emojis.push(emoji);
+        }
+    }
+    Some((target, emojis))
+}
+
+/// The id a correction points at.
+pub fn corrects(message: &Element) -> Option<&str> {
+    message.get_child("replace", ns::MESSAGE_CORRECT)?.attr("id")
+}
+
+/// XEP-0447, or the older habit of an address that is both the body and out of band data (XEP-0066).
+fn is_file(message: &Element) -> bool {
+    let url = message.get_child("x", ns::OOB).and_then(|oob| oob.get_child("url", ns::OOB)).map(Element::text);
+    let body = stanza::body(message).unwrap_or_default();
+    let shared = message.has_child("file-sharing", ns::FILE_SHARING);
+    shared || url.is_some_and(|url| body.trim().is_empty() || body.trim() == url.trim())
+}
+
+/// What the sender wrote: the body without the parts that repeat in words what is said in elements.
+pub fn text(message: &Element) -> Option<String> {
+    let body = stanza::body(message)?;
+    let mut written: Vec<Option<char>> = body.chars().map(Some).collect();
+    let fallbacks = message.children().filter(|child| child.is("fallback", ns::FALLBACK));
+    for fallback in fallbacks.filter(|fallback| fallback.attr("for") == Some(ns::REPLY)) {
+        for part in fallback.children().filter(|part| part.is("body", ns::FALLBACK)) {
+            // XEP-0428 counts code points. A part without an end goes to the end.
+            let position = |name| part.attr(name).and_then(|number| number.parse::<usize>().ok());
+            let end = position("end").unwrap_or(usize::MAX).min(written.len());
+            let start = position("start").unwrap_or(0).min(end);
+            written[start..end].fill(None);
+        }
+    }
+    let text: String = written.into_iter().flatten().collect();
+    (!text.trim().is_empty()).then_some(text)
+}
+
+/// The id of a message in a room. With an archive the room's own (XEP-0359), the same live and archived;
+/// a `<stanza-id/>` counts only where the room says that it weeds out forged ones.
+pub fn room_message_id(message: &Element, room: &BareJid, room_gives_ids: bool, author: &str) -> NativeMessageId {
+    let given = |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == *room);
+    let stanza_id = message.children().find(given).filter(|_| room_gives_ids).and_then(|given| given.attr("id"));
+    match (stanza_id, sender_id(message)) {
+        (Some(id), _) => NativeMessageId::new(id),
+        (None, Some(id)) => NativeMessageId::new(format!("{author} {id}")),
+        (None, None) => NativeMessageId::new(format!("{author} {}", uuid::Uuid::new_v4())),
+    }
+}
+
+/// The id of a one-to-one message: the sender's. RFC 6120 §8.1.3 wants ids to be unique within one stream only
+/// and some clients count from the same number in every session, so what doesn't look random and
+/// isn't an origin-id gets one of ours. It is then known by the sender's until we restart.
+pub fn direct_message_id(message: &Element) -> NativeMessageId {
+    let origin = message.get_child("origin-id", ns::SID).and_then(|origin| origin.attr("id"));
+    let id = origin.or(message.attr("id").filter(|id| id.len() >= 16));
+    NativeMessageId::new(id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
+}
+
+fn sender_id(message: &Element) -> Option<&str> {
+    message.get_child("origin-id", ns::SID).and_then(|origin| origin.attr("id")).or(message.attr("id"))
+}
+
+/// The delivery that `message` is and the ghost that said it, if it is one of this component's. A stranger who
+/// puts our mark on a message only keeps it from being carried.
+pub fn carried_by_us(message: &Element, component: &BareJid) -> Option<(DeliveryKey, BareJid)> {
+    let ghost = message.get_child("carried", ns::CARRIED)?.jid("by")?.into_bare();
+    (ghost.domain() == component.domain()).then_some((DeliveryKey::new(message.attr("id")?), ghost))
+}
+
+/// The real account of an occupant, where the room shows it.
+pub fn real_jid(stanza: &Element) -> Option<BareJid> {
+    // The last one is the room's: a sender could have put another in front.
+    let user = stanza.children().filter(|child| child.is("x", ns::MUC_USER)).last()?;
+    let jid = user.get_child("item", ns::MUC_USER)?.jid("jid").as_ref().map(Jid::to_bare);
+    jid.filter(|jid| jid.node().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::Voice;
+
+    const BOB: &str = "bob@b.example";
+
+    fn parse(inside: &str) -> Element {
+        format!("<message xmlns='jabber:component:accept' id='bobs-own-id'>{inside}</message>").parse().unwrap()
+    }
+
+    fn native(id: &str) -> NativeMessageId {
+        NativeMessageId::new(id)
+    }
+
+    fn message(text: &str, in_reply_to: Option<&str>) -> Event<NativeMessageId> {
+        Event::Message { text: Text::Plain(text.into()), in_reply_to: in_reply_to.map(native) }
+    }
+
+    /// Bob says `inside` as message 9, after `earlier` messages of his, which were 1, 2, ….
+    fn said(earlier: &[&str], inside: &str) -> Meaning {
+        let mut memory = Memory::new(10);
+        let voice = Voice { author: BOB.into(), jid: "tea@muc.b.example/Bob".into(), name: "Bob".into() };
+        for (at, inside) in earlier.iter().enumerate() {
+            let message: Element =
+                format!("<message xmlns='jabber:component:accept' id='own-{}'>{inside}</message>", at + 1)
+                    .parse()
+                    .unwrap();
+            memory.remember(&message, &native(&(at + 1).to_string()), &voice);
+        }
+        understand(&parse(inside), &native("9"), BOB, &memory)
+    }
+
+    fn one(event: Event<NativeMessageId>) -> Meaning {
+        Meaning::Events(vec![(native("9"), event)])
+    }
+
+    #[test]
+    fn a_body_is_a_message() {
+        assert_eq!(said(&[], "<body>Is the tea ready?</body>"), one(message("Is the tea ready?", None)));
+        assert_eq!(
+            said(&[], "<body>&lt;b&gt; *x*</body><html xmlns='http://jabber.org/protocol/xhtml-im'/>"),
+            one(message("<b> *x*", None))
+        );
+    }
+
+    #[test]
+    fn what_says_nothing_is_nothing() {
+        for inside in [
+            "",
+            "<body/>",
+            "<body> \n </body>",
+            "<subject>Tea</subject>",
+            "<composing xmlns='http://jabber.org/protocol/chatstates'/>",
+            "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>",
+            "<received xmlns='urn:xmpp:receipts' id='1'/>",
+            "<retract xmlns='urn:xmpp:message-retract:1' id='1'><moderated xmlns='urn:xmpp:message-moderate:1'/></retract>",
+            "<reactions xmlns='urn:xmpp:reactions:0'/>",
+            "<retract xmlns='urn:xmpp:message-retract:1'/>",
+        ] {
+            assert!(matches!(said(&[], inside), Meaning::Nothing), "{inside}");
+        }
+    }
+
+    #[test]
+    fn a_reply_loses_its_quotation() {
+        let quoting = "<body>&gt; Ünal: tea?\nyes</body><reply xmlns='urn:xmpp:reply:0' to='tea@muc.b.example/A' id='77'/>\
+            <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='13'/></fallback>";
+        assert_eq!(said(&[], quoting), one(message("yes", Some("77"))));
+        // Without an explanation the quotation is Bob's own.
+        let plain = "<body>&gt; tea?\nyes</body><reply xmlns='urn:xmpp:reply:0' id='77'/>";
+        assert_eq!(said(&[], plain), one(message("> tea?\nyes", Some("77"))));
+        // A fallback for something else, and numbers that can't be.
+        let other = "<body>hello</body><fallback xmlns='urn:xmpp:fallback:0' for='urn:other'><body/></fallback>\
+            <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='9' end='3'/></fallback>";
+        assert_eq!(said(&[], other), one(message("hello", None)));
+    }
+
+    #[test]
+    fn a_reply_may_name_the_senders_id_instead_of_the_rooms() {
+        let reply = "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='own-1'/>";
+        assert_eq!(said(&["<body>tea?</body>"], reply), one(message("yes", Some("1"))));
+    }
+
+    #[test]
+    fn a_correction_finds_the_first_version_by_the_senders_id() {
+        let edit =
+            |text: &str, replaces: &str| Event::Edit { replaces: native(replaces), text: Text::Plain(text.into()) };
+        let replace = |id: &str| format!("<body>tea!</body><replace xmlns='urn:xmpp:message-correct:0' id='{id}'/>");
+        assert_eq!(said(&["<body>tee?</body>"], &replace("own-1")), one(edit("tea!", "1")));
+        // A correction of the correction, which some clients point at the latest version.
+        assert_eq!(said(&["<body>te</body>", &replace("own-1")], &replace("own-2")), one(edit("tea!", "1")));
+        assert_eq!(
+            said(&["<body>tee?</body><origin-id xmlns='urn:xmpp:sid:0' id='o1'/>"], &replace("o1")),
+            one(edit("tea!", "1"))
+        );
+        assert_eq!(said(&[], &replace("forgotten")), one(edit("tea!", "forgotten")));
+    }
+
+    #[test]
+    fn a_retraction_is_a_deletion_and_its_fallback_is_not_a_message() {
+        let retract = "<retract xmlns='urn:xmpp:message-retract:1' id='1'/><body>Bob retracted a message</body>\
+            <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:message-retract:1'/>";
+        assert_eq!(said(&["<body>tea</body>"], retract), one(Event::Delete { replaces: native("1") }));
+    }
+
+    #[test]
+    fn a_set_of_reactions_becomes_what_changed() {
+        let reactions = |emojis: &[&str]| {
+            let emojis: String = emojis.iter().map(|emoji| format!("<reaction>{emoji}</reaction>")).collect();
+            format!("<reactions xmlns='urn:xmpp:reactions:0' id='77'>{emojis}</reactions>")
+        };
+        let add =
+            |id: &str, emoji: &str| (native(id), Event::Reaction { in_reply_to: native("77"), emoji: emoji.into() });
+        let remove = |id: &str, replaces: &str| (native(id), Event::Unlike { replaces: native(replaces) });
+        let (none, thumb) = (reactions(&[]), reactions(&["👍"]));
+        assert_eq!(
+            said(&[], &reactions(&["👍", "👍", " 🍵 "])),
+            Meaning::Events(vec![add("9 👍", "👍"), add("9 🍵", "🍵")])
+        );
+        assert_eq!(said(&[&thumb], &reactions(&["👍", "🍵"])), Meaning::Events(vec![add("9 🍵", "🍵")]));
+        assert_eq!(
+            said(&[&thumb], &reactions(&["🍵"])),
+            Meaning::Events(vec![remove("9 -👍", "1 👍"), add("9 🍵", "🍵")])
+        );
+        assert_eq!(
+            said(&[&thumb, &reactions(&["👍", "🍵"])], &none),
+            Meaning::Events(vec![remove("9 -🍵", "2 🍵"), remove("9 -👍", "1 👍")])
+        );
+        assert_eq!(said(&[&thumb], &thumb), Meaning::Nothing);
+        assert_eq!(said(&[&thumb, &none], &thumb), Meaning::Events(vec![add("9 👍", "👍")]));
+        assert_eq!(said(&[], &none), Meaning::CannotCarry(OLD_REACTION));
+    }
+
+    #[test]
+    fn what_cannot_be_carried_has_a_sentence_for_its_sender() {
+        for (inside, sentence) in [
+            ("<encrypted xmlns='eu.siacs.conversations.axolotl'/><body>I sent you an OMEMO message</body>", ENCRYPTED),
+            ("<encrypted xmlns='urn:xmpp:omemo:2'/>", ENCRYPTED),
+            ("<encryption xmlns='urn:xmpp:eme:0' namespace='urn:x'/><body>x</body>", ENCRYPTED),
+            (
+                "<body>https://b.example/cat.jpg</body><x xmlns='jabber:x:oob'><url>https://b.example/cat.jpg</url></x>",
+                FILE,
+            ),
+            ("<file-sharing xmlns='urn:xmpp:sfs:0'/><body>https://b.example/cat.jpg</body>", FILE),
+        ] {
+            assert_eq!(said(&[], inside), Meaning::CannotCarry(sentence), "{inside}");
+        }
+        let link = "<body>look at https://b.example</body><x xmlns='jabber:x:oob'><url>https://b.example</url></x>";
+        assert_eq!(said(&[], link), one(message("look at https://b.example", None)));
+    }
+
+    #[test]
+    fn a_message_has_the_id_the_room_gave_it() {
+        let room = BareJid::new("tea@muc.b.example").unwrap();
+        let given = parse(
+            "<stanza-id xmlns='urn:xmpp:sid:0' by='bob@b.example' id='no'/><stanza-id xmlns='urn:xmpp:sid:0' by='Tea@MUC.b.example' id='77'/>",
+        );
+        assert_eq!(room_message_id(&given, &room, true, BOB), native("77"));
+        assert_eq!(room_message_id(&given, &room, false, BOB), native("bob@b.example bobs-own-id"));
+        assert_eq!(
+            room_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"), &room, true, BOB),
+            native("bob@b.example o")
+        );
+    }
+
+    #[test]
+    fn a_one_to_one_message_has_the_senders_id_unless_it_may_come_again() {
+        let message = |id: &str| format!("<message xmlns='jabber:component:accept' id='{id}'/>").parse().unwrap();
+        assert_eq!(direct_message_id(&message("0f3b1c2d-aaaa-4bbb")), native("0f3b1c2d-aaaa-4bbb"));
+        assert_ne!(direct_message_id(&message("aab1a")), direct_message_id(&message("aab1a")));
+        assert_eq!(direct_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>")), native("o"));
+    }
+
+    #[test]
+    fn only_the_mark_of_this_component_says_that_a_message_is_ours() {
+        let message = parse(r"<carried xmlns='urn:mimi-gateway:carried:0' by='alice\40a.example@mimi.b.example'/>");
+        let component = |domain| BareJid::new(domain).unwrap();
+        let alice = BareJid::new(r"alice\40a.example@mimi.b.example").unwrap();
+        assert_eq!(
+            carried_by_us(&message, &component("mimi.b.example")),
+            Some((DeliveryKey::new("bobs-own-id"), alice))
+        );
+        assert_eq!(carried_by_us(&message, &component("mimi.c.example")), None);
+    }
+
+    #[test]
+    fn the_real_address_is_the_one_the_room_added() {
+        let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='boss@b.example'/></x>";
+        let added =
+            "<x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' jid='bob@b.example/phone'/></x>";
+        assert_eq!(real_jid(&parse(&format!("{forged}{added}"))), BareJid::new(BOB).ok());
+        assert_eq!(real_jid(&parse("<x xmlns='http://jabber.org/protocol/muc#user'><item role='none'/></x>")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_and_any_fallback_are_survived(body in any::<String>(), start in any::<String>(), end in 0usize..40) {
+            let fallback = stanza::element("fallback", ns::FALLBACK).attribute("for", ns::REPLY).child(
+                stanza::element("body", ns::FALLBACK).attribute("start", &start).attribute("end", &end.to_string()),
+            );
+            let message = stanza::element("message", ns::STANZA)
+                .child(stanza::element("body", ns::STANZA).says(&body))
+                .child(fallback);
+            if let Some(text) = text(&message) {
+                prop_assert!(!text.trim().is_empty());
+            }
+        }
+    }
+}
