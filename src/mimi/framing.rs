@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::mimi::tls::{Tls, tls_struct};
+use crate::mimi::tls::tls_struct;
 
 /// The media type of a content container, C§7.
 pub const MIMI_CONTENT: &str = "application/mimi-content";
@@ -62,7 +62,10 @@ impl ApplicationFraming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mimi::wire::samples::{hold, octets};
+    use crate::mimi::{
+        tls::Tls,
+        wire::samples::{hold, octets},
+    };
 
     // The prefix is reference vector §5.4, computed independently.
     #[test]

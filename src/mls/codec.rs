@@ -12,6 +12,7 @@
 //! decoders have panicked on crafted input before (GHSA-rrmv-c79f-cf5r). So only the `Read` decoders are
 //! used, which also bound what they allocate, and a panic in them is one more way of being malformed.
 
+mod message;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +22,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use openmls::messages::group_info::VerifiableGroupInfo;
+pub use message::{MlsKind, MlsMessage};
 use openmls::{
     ciphersuite::hash_ref::make_key_package_ref,
-    prelude::{
-        ContentType, Extension, KeyPackageIn, MlsMessageBodyIn, MlsMessageIn, RatchetTreeIn, Welcome as OpenMlsWelcome,
-    },
+    messages::group_info::VerifiableGroupInfo,
+    prelude::{Extension, KeyPackageIn, RatchetTreeIn, Welcome as OpenMlsWelcome},
 };
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::types::Ciphersuite;
@@ -38,158 +38,6 @@ use tls_codec::{Deserialize, Serialize};
 pub struct CodecError {
     pub what: &'static str,
     reason: String,
-}
-
-/// What an [`MlsMessage`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MlsKind {
-    /// A PublicMessage with a proposal.
-    Proposal,
-    /// A PublicMessage with a commit.
-    Commit,
-    /// A PrivateMessage with application data.
-    Application,
-    Welcome,
-    GroupInfo,
-    KeyPackage,
-    /// An encrypted handshake or unencrypted application data: MLS allows them, MIMI does not (D9).
-    Misframed,
-}
-
-/// An MLSMessage (RFC 9420 §6), header and all.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct MlsMessage {
-    octets: Bytes,
-    about: About,
-}
-
-/// What of a message can be read without keys.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum About {
-    Framed { kind: Framed, group_id: Bytes, epoch: u64, authenticated_data: Bytes },
-    Welcome(Vec<KeyPackageRef>),
-    GroupInfo { group_id: Bytes, epoch: u64 },
-    KeyPackage,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Framed {
-    PublicProposal,
-    PublicCommit,
-    PrivateApplication,
-    Misframed,
-}
-
-/// `version mls10`, `wire_format mls_welcome`: what a Welcome has in front as an MLSMessage.
-const WELCOME_HEADER: [u8; 4] = [0, 1, 0, 3];
-
-impl MlsMessage {
-    const WHAT: &str = "MLSMessage";
-
-    /// Reads one message from the front of `octets` and says how many octets it took.
-    pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
-        let (message, length) = decode_prefix::<MlsMessageIn>(Self::WHAT, octets)?;
-        let about = match message.extract() {
-            MlsMessageBodyIn::PublicMessage(message) => About::Framed {
-                kind: match message.content_type() {
-                    ContentType::Proposal => Framed::PublicProposal,
-                    ContentType::Commit => Framed::PublicCommit,
-                    ContentType::Application => Framed::Misframed,
-                },
-                group_id: Bytes::copy_from_slice(message.group_id().as_slice()),
-                epoch: message.epoch().as_u64(),
-                authenticated_data: Bytes::new(),
-            },
-            MlsMessageBodyIn::PrivateMessage(message) => About::Framed {
-                kind: match message.content_type() {
-                    ContentType::Application => Framed::PrivateApplication,
-                    ContentType::Proposal | ContentType::Commit => Framed::Misframed,
-                },
-                group_id: Bytes::copy_from_slice(message.group_id().as_slice()),
-                epoch: message.epoch().as_u64(),
-                authenticated_data: Bytes::copy_from_slice(message.aad()),
-            },
-            MlsMessageBodyIn::Welcome(welcome) => About::Welcome(references(&welcome)),
-            MlsMessageBodyIn::GroupInfo(info) => About::GroupInfo {
-                group_id: Bytes::copy_from_slice(info.group_id().as_slice()),
-                epoch: info.epoch().as_u64(),
-            },
-            MlsMessageBodyIn::KeyPackage(_) => About::KeyPackage,
-        };
-        Ok((Self { octets: Bytes::copy_from_slice(&octets[..length]), about }, length))
-    }
-
-    /// Reads a message that is all of `octets`.
-    pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
-        exact(Self::WHAT, octets, Self::decode_prefix(octets)?)
-    }
-
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
-    }
-
-    pub fn kind(&self) -> MlsKind {
-        match &self.about {
-            About::Framed { kind: Framed::PublicProposal, .. } => MlsKind::Proposal,
-            About::Framed { kind: Framed::PublicCommit, .. } => MlsKind::Commit,
-            About::Framed { kind: Framed::PrivateApplication, .. } => MlsKind::Application,
-            About::Framed { kind: Framed::Misframed, .. } => MlsKind::Misframed,
-            About::Welcome(_) => MlsKind::Welcome,
-            About::GroupInfo { .. } => MlsKind::GroupInfo,
-            About::KeyPackage => MlsKind::KeyPackage,
-        }
-    }
-
-    /// The group the message says it is for; a Welcome and a KeyPackage don't say.
-    pub fn group_id(&self) -> Option<&[u8]> {
-        match &self.about {
-            About::Framed { group_id, .. } | About::GroupInfo { group_id, .. } => Some(group_id),
-            About::Welcome(_) | About::KeyPackage => None,
-        }
-    }
-
-    pub fn epoch(&self) -> Option<u64> {
-        match &self.about {
-            About::Framed { epoch, .. } | About::GroupInfo { epoch, .. } => Some(*epoch),
-            About::Welcome(_) | About::KeyPackage => None,
-        }
-    }
-
-    /// The `authenticated_data` of an application message, which nobody without the group's keys can verify.
-    pub fn authenticated_data(&self) -> Option<&[u8]> {
-        match &self.about {
-            About::Framed { kind: Framed::PrivateApplication, authenticated_data, .. } => Some(authenticated_data),
-            _ => None,
-        }
-    }
-
-    /// Whom a Welcome is for; empty for everything else.
-    pub fn key_package_refs(&self) -> &[KeyPackageRef] {
-        match &self.about {
-            About::Welcome(references) => references,
-            _ => &[],
-        }
-    }
-
-    /// The bare Welcome inside, as a HandshakeBundle carries it (D10).
-    pub fn to_welcome(&self) -> Option<Welcome> {
-        match &self.about {
-            About::Welcome(references) => {
-                Some(Welcome { octets: self.octets.slice(WELCOME_HEADER.len()..), references: references.clone() })
-            }
-            _ => None,
-        }
-    }
-
-    /// For the siblings: openmls' own type, with which to process the message.
-    pub(in crate::mls) fn to_openmls(&self) -> MlsMessageIn {
-        decode_again(&self.octets)
-    }
-
-    /// For the siblings: what openmls made, ready for the wire.
-    pub(in crate::mls) fn from_openmls(message: &impl Serialize) -> Result<Self, CodecError> {
-        Self::decode(&encode(Self::WHAT, message)?)
-    }
 }
 
 /// A Welcome without the header of an MLSMessage (RFC 9420 §12.4.3.1).
@@ -208,14 +56,6 @@ impl Welcome {
         Ok((Self { octets, references: references(&welcome) }, length))
     }
 
-    pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
-        exact(Self::WHAT, octets, Self::decode_prefix(octets)?)
-    }
-
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
-    }
-
     /// Whom it is for.
     pub fn key_package_refs(&self) -> &[KeyPackageRef] {
         &self.references
@@ -223,8 +63,7 @@ impl Welcome {
 
     /// With the header, as a fan-out carries it (D10).
     pub fn to_message(&self) -> MlsMessage {
-        let octets = [&WELCOME_HEADER, self.octets.as_ref()].concat();
-        MlsMessage { octets: octets.into(), about: About::Welcome(self.references.clone()) }
+        MlsMessage::from_welcome(self)
     }
 
     pub(in crate::mls) fn to_openmls(&self) -> OpenMlsWelcome {
@@ -249,14 +88,6 @@ impl KeyPackage {
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
         let (_, length) = decode_prefix::<KeyPackageIn>(Self::WHAT, octets)?;
         Ok((Self { octets: Bytes::copy_from_slice(&octets[..length]) }, length))
-    }
-
-    pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
-        exact(Self::WHAT, octets, Self::decode_prefix(octets)?)
-    }
-
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
     }
 
     /// The suite it is for: the two octets after the version.
@@ -304,14 +135,6 @@ impl GroupInfo {
         Ok((info, length))
     }
 
-    pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
-        exact(Self::WHAT, octets, Self::decode_prefix(octets)?)
-    }
-
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
-    }
-
     pub fn group_id(&self) -> &[u8] {
         &self.group_id
     }
@@ -348,14 +171,6 @@ impl RatchetTree {
         Ok((Self { octets: Bytes::copy_from_slice(&octets[..length]) }, length))
     }
 
-    pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
-        exact(Self::WHAT, octets, Self::decode_prefix(octets)?)
-    }
-
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
-    }
-
     pub(in crate::mls) fn to_openmls(&self) -> RatchetTreeIn {
         decode_again(&self.octets)
     }
@@ -385,6 +200,29 @@ impl fmt::Debug for KeyPackageRef {
     }
 }
 
+macro_rules! all_of_the_octets {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Reads a value that is all of `octets`.
+            pub fn decode(octets: &[u8]) -> Result<Self, CodecError> {
+                match Self::decode_prefix(octets)? {
+                    (value, length) if length == octets.len() => Ok(value),
+                    (_, length) => {
+                        let reason = format!("{} octets too many", octets.len() - length);
+                        Err(CodecError { what: Self::WHAT, reason })
+                    }
+                }
+            }
+
+            /// Exactly what was received, or made.
+            pub fn as_bytes(&self) -> &Bytes {
+                &self.octets
+            }
+        }
+    )*};
+}
+all_of_the_octets!(MlsMessage, Welcome, KeyPackage, GroupInfo, RatchetTree);
+
 // Nobody reads a kilobyte of MLS in a log, so `Debug` says what it is and how long.
 macro_rules! short_debug {
     ($($name:ident),*) => {$(
@@ -397,12 +235,6 @@ macro_rules! short_debug {
 }
 short_debug!(Welcome, KeyPackage, GroupInfo, RatchetTree);
 
-impl fmt::Debug for MlsMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MlsMessage({:?}, {} octets)", self.kind(), self.octets.len())
-    }
-}
-
 fn references(welcome: &OpenMlsWelcome) -> Vec<KeyPackageRef> {
     welcome.secrets().iter().map(|secret| KeyPackageRef::new(secret.new_member().as_slice())).collect()
 }
@@ -414,13 +246,6 @@ fn decode_prefix<T: Deserialize>(what: &'static str, octets: &[u8]) -> Result<(T
         Ok(Ok(value)) => Ok((value, octets.len() - rest.len())),
         Ok(Err(error)) => Err(CodecError { what, reason: error.to_string() }),
         Err(_) => Err(CodecError { what, reason: "the decoder panicked".into() }),
-    }
-}
-
-fn exact<T>(what: &'static str, octets: &[u8], (value, length): (T, usize)) -> Result<T, CodecError> {
-    match octets.len() - length {
-        0 => Ok(value),
-        more => Err(CodecError { what, reason: format!("{more} octets too many") }),
     }
 }
 
