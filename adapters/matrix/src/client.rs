@@ -139,28 +139,36 @@ impl Failure {
         matches!(self, Self::Refused { status, .. } if status.is_client_error())
     }
 
+    /// The homeserver has understood us and says no to just this. Trying again won't help.
+    pub fn is_final(&self) -> bool {
+        use ErrorKind::{Exclusive, LimitExceeded, MissingToken, NotJson, Unauthorized, UnknownToken, Unrecognized};
+        let about_us = |kind: &ErrorKind| {
+            matches!(
+                kind,
+                UnknownToken(_) | MissingToken | Unauthorized | Exclusive | LimitExceeded(_) | Unrecognized | NotJson
+            )
+        };
+        self.is_certain() && !self.kind().is_some_and(about_us)
+    }
+
     /// Whose turn is it now? `what` is the sentence for the person, up to the homeserver's own words.
     pub fn refusal(self, what: &str) -> Refusal {
-        use ErrorKind::{
-            BadJson, Exclusive, LimitExceeded, MissingToken, NotJson, Unauthorized, UnknownToken, Unrecognized,
-        };
-        match &self {
+        use ErrorKind::{Exclusive, LimitExceeded, MissingToken, Unauthorized, UnknownToken};
+        match self {
+            Self::Refused { ref message, .. } if self.is_final() => Refusal::reject(format!("{what}: {message}")),
             Self::Refused { kind: UnknownToken(_) | MissingToken | Unauthorized | Exclusive, .. } => {
-                error!(problem = %self, "The homeserver does not accept our registration. Generate it again, give it to the homeserver, restart that.");
+                error!(
+                    problem = %self,
+                    "The homeserver does not accept us. Print the registration again, give it to the homeserver, restart that."
+                );
                 Refusal::retry(self)
             }
-            Self::Refused { kind: LimitExceeded(_), after, .. } | Self::Unusable { after, .. } => {
-                Refusal::Retry { after: *after, source: self.into() }
-            }
-            // A path or a body that it doesn't understand is our mistake or a proxy's, not the sender's.
-            Self::Refused { kind: Unrecognized | BadJson | NotJson, .. } => {
-                error!(problem = %self, "The homeserver does not understand us.");
+            // A path that the homeserver doesn't know, or a body that has suffered on the way.
+            Self::Refused { status, ref kind, .. } if status.is_client_error() && !matches!(kind, LimitExceeded(_)) => {
+                error!(problem = %self, "The homeserver does not understand us. Is there a proxy before it?");
                 Refusal::retry(self)
             }
-            Self::Refused { status, message, .. } if status.is_client_error() => {
-                Refusal::reject(format!("{what}: {message}"))
-            }
-            Self::Refused { after, .. } => Refusal::Retry { after: *after, source: self.into() },
+            Self::Refused { after, .. } | Self::Unusable { after, .. } => Refusal::Retry { after, source: self.into() },
             Self::Unreachable(_) => Refusal::retry(self),
         }
     }
@@ -181,6 +189,7 @@ mod tests {
             (403, r#"{"errcode":"M_FORBIDDEN","error":"You are banned"}"#),
             (413, r#"{"errcode":"M_TOO_LARGE","error":"event too large"}"#),
             (400, r#"{"errcode":"M_UNKNOWN","error":"no"}"#),
+            (400, r#"{"errcode":"M_BAD_JSON","error":"no such content"}"#),
             (404, r#"{"errcode":"M_NOT_FOUND","error":"no"}"#),
             (418, r#"{"errcode":"ORG.EXAMPLE.TEAPOT","error":"no"}"#),
         ] {
@@ -190,6 +199,7 @@ mod tests {
             (403, "<h1>nginx</h1>"),
             (404, "{}"),
             (404, ""),
+            (400, r#"{"errcode":"M_NOT_JSON","error":"Content not JSON."}"#),
             (404, r#"{"errcode":"M_UNRECOGNIZED","error":"Unrecognized request"}"#),
             (401, r#"{"errcode":"M_UNKNOWN_TOKEN","error":"Unrecognised access token"}"#),
             (400, r#"{"errcode":"M_EXCLUSIVE","error":"Invalid user localpart for this application service."}"#),

@@ -21,7 +21,10 @@ use mimi_adapter::{Ghost, Refusal, UserUri};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use crate::{client::Failure, homeserver::Homeserver};
+use crate::{
+    client::Failure,
+    homeserver::{Homeserver, Members},
+};
 
 const NOTE: &str = "io.github.mimi-gateway.direct";
 
@@ -40,7 +43,8 @@ impl Homeserver {
         let request = get_room_account_data::v3::Request::new(bot.to_owned(), room.to_owned(), NOTE.into());
         let ghost = match self.client.ask(bot, request).await {
             Ok(response) => response.account_data.deserialize_as_unchecked::<Note>().ok().map(|note| note.ghost),
-            Err(failure) if failure.is_not_found() => None,
+            // There is no note.
+            Err(failure) if failure.is_final() => None,
             Err(failure) => return Err(failure),
         };
         self.room(room, |room| room.ghost = Some(ghost.clone()));
@@ -57,27 +61,29 @@ impl Homeserver {
     }
 
     /// With whom this room is one-to-one, seen from its person. Nobody, as soon as a third one is in it.
+    ///
+    /// Only for the transactions, which come one after the other: they alone know when the answer changes.
     pub async fn direct(&self, room: &RoomId) -> Result<Option<UserUri>, Failure> {
         if let Some(known) = self.room(room, |room| room.direct.clone()) {
             return Ok(known);
         }
         let direct = match self.ghost_of(room).await? {
-            Some(ghost) if self.is_one_to_one(&ghost, room).await? => self.names.user(&ghost),
-            _ => None,
+            Some(ghost) => match self.members(&ghost, room).await {
+                Ok(members) => self.other_side(&ghost, &members),
+                // The ghost is no longer there.
+                Err(failure) if failure.is_final() => None,
+                Err(failure) => return Err(failure),
+            },
+            None => None,
         };
         self.room(room, |room| room.direct = Some(direct.clone()));
         Ok(direct)
     }
 
-    async fn is_one_to_one(&self, ghost: &UserId, room: &RoomId) -> Result<bool, Failure> {
-        let members = match self.members(ghost, room).await {
-            Ok(members) => members,
-            // The ghost is no longer there.
-            Err(failure) if failure.is_forbidden() => return Ok(false),
-            Err(failure) => return Err(failure),
-        };
-        let (ours, people): (Vec<_>, Vec<_>) = members.into_keys().partition(|member| self.names.is_ours(member));
-        Ok(ours == [ghost] && people.len() == 1)
+    /// The ghost's MIMI user, if it is alone with one person.
+    pub fn other_side(&self, ghost: &UserId, members: &Members) -> Option<UserUri> {
+        let (ours, people): (Vec<_>, Vec<_>) = members.keys().partition(|member| self.names.is_ours(member));
+        (ours == [ghost] && people.len() == 1).then(|| self.names.user(ghost)).flatten()
     }
 
     /// A person has invited a ghost: that is how a conversation with somebody elsewhere begins. Into a room
@@ -90,13 +96,13 @@ impl Homeserver {
         self.register_ghost(ghost, &Ghost::new(user).name).await?;
         match self.join(ghost, room).await {
             // It was taken back in the meantime.
-            Err(failure) if failure.is_certain() => {
+            Err(failure) if failure.is_final() => {
                 info!(%room, %failure, "An invitation came to nothing.");
                 return Ok(());
             }
             other => other?,
         }
-        if self.is_one_to_one(ghost, room).await? {
+        if self.other_side(ghost, &self.members(ghost, room).await?).is_some() {
             return self.note(room, ghost).await;
         }
         let reason = "only in a one-to-one room; others are connected by whoever runs the gateway";
@@ -106,7 +112,7 @@ impl Homeserver {
     /// The one-to-one room of these two: a new one, or the one there is.
     pub async fn open(&self, person: &UserId, ghost: &Ghost, id: &UserId) -> Result<OwnedRoomId, Refusal> {
         let failed = |failure: Failure| failure.refusal(&format!("{person} can't be reached"));
-        if self.is_nobody(person).await.map_err(failed)? {
+        if !self.names.is_local_person(person) || self.is_nobody(person).await.map_err(failed)? {
             return Err(Refusal::reject(format!("there is nobody called {person}")));
         }
         self.register_ghost(id, &ghost.name).await.map_err(failed)?;

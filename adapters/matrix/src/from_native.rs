@@ -36,6 +36,8 @@ pub enum What {
     Member { whom: OwnedUserId, now: Membership },
     /// What is said in this room is encrypted, from now on at the latest.
     Encryption { said: bool },
+    /// The room has been replaced by this one.
+    Moved(OwnedRoomId),
     /// The sender said something that we can't carry: this.
     Uncarried(&'static str),
     /// Nothing that anybody has to know.
@@ -150,6 +152,7 @@ fn state(event: AnyStateEvent) -> What {
             };
             What::Member { whom: event.state_key, now }
         }
+        AnyStateEvent::RoomTombstone(StateEvent::Original(event)) => What::Moved(event.content.replacement_room),
         AnyStateEvent::RoomEncryption(StateEvent::Original(_)) => What::Encryption { said: false },
         _ => What::Nothing,
     }
@@ -305,6 +308,15 @@ mod tests {
         assert_eq!(
             read(json!({ "type": "m.room.encryption", "state_key": "", "content": content })),
             What::Encryption { said: false }
+        );
+    }
+
+    #[test]
+    fn a_tombstone_names_the_next_room() {
+        let content = json!({ "body": "This room has been replaced", "replacement_room": "!next:a.example" });
+        assert_eq!(
+            read(json!({ "type": "m.room.tombstone", "state_key": "", "content": content })),
+            What::Moved(matrix_sdk::ruma::owned_room_id!("!next:a.example"))
         );
     }
 

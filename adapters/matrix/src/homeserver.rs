@@ -13,7 +13,6 @@ use matrix_sdk::ruma::{
     api::client::{
         account::register,
         appservice::request_ping,
-        filter::RoomEventFilter,
         membership::{
             invite_user,
             invite_user::v3::{InvitationRecipient, InviteUserId},
@@ -38,6 +37,9 @@ use crate::{
     id::Namespace,
     to_native::{KEY, Request, to_native},
 };
+
+/// The people and ghosts in a room, and what they are called there.
+pub type Members = BTreeMap<OwnedUserId, Option<String>>;
 
 pub struct Homeserver {
     pub client: Client,
@@ -95,12 +97,16 @@ impl Homeserver {
         let request = get_profile_field::v3::Request::new_static::<DisplayName>(id.to_owned());
         let named = match self.client.ask(id, request).await {
             Ok(response) => response.value,
-            Err(failure) if failure.is_not_found() => None,
+            Err(failure) if failure.is_final() => None,
             Err(failure) => return Err(failure),
         };
         if named.as_deref() != Some(name) {
             let value = ProfileFieldValue::DisplayName(name.to_owned());
-            self.client.ask(id, set_profile_field::v3::Request::new(id.to_owned(), value)).await?;
+            match self.client.ask(id, set_profile_field::v3::Request::new(id.to_owned(), value)).await {
+                // Where nobody may choose a name, a ghost is shown by its id.
+                Err(failure) if failure.is_final() => warn!(ghost = %id, %failure, "A ghost can't be named."),
+                other => other.map(drop)?,
+            }
         }
         Ok(())
     }
@@ -154,11 +160,7 @@ impl Homeserver {
     }
 
     /// Who is in the room, by name.
-    pub async fn members(
-        &self,
-        user: &UserId,
-        room: &RoomId,
-    ) -> Result<BTreeMap<OwnedUserId, Option<String>>, Failure> {
+    pub async fn members(&self, user: &UserId, room: &RoomId) -> Result<Members, Failure> {
         let joined = self.client.ask(user, joined_members::v3::Request::new(room.to_owned())).await?.joined;
         Ok(joined.into_iter().map(|(user, member)| (user, member.display_name)).collect())
     }
@@ -249,13 +251,12 @@ impl Homeserver {
     /// what this user said, since a conversation's deliveries come one after the other.
     async fn find(&self, user: &UserId, room: &RoomId, key: &DeliveryKey) -> Result<Option<OwnedEventId>, Failure> {
         let mut request = get_message_events::v3::Request::backward(room.to_owned());
-        request.filter = RoomEventFilter::empty();
         request.filter.senders = Some(vec![user.to_owned()]);
         request.filter.types = Some(vec!["m.room.message".into(), "m.reaction".into()]);
         let events = match self.client.ask(user, request).await {
             Ok(response) => response.chunk,
             // Who isn't in the room has said nothing there.
-            Err(failure) if failure.is_forbidden() => return Ok(None),
+            Err(failure) if failure.is_final() => return Ok(None),
             Err(failure) => return Err(failure),
         };
         let is_it = |event: &&Raw<AnyTimelineEvent>| {

@@ -2,17 +2,19 @@
 //!
 //! It works without the homeserver being up: what can't be done now is done when it can.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use matrix_sdk::ruma::{OwnedUserId, RoomId};
+use matrix_sdk::ruma::RoomId;
 use mimi_adapter::{ConversationId, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::{client::Failure, delivery::room_id, homeserver::Homeserver, transactions::Transactions};
+use crate::{
+    client::Failure,
+    delivery::room_id,
+    homeserver::{Homeserver, Members},
+    transactions::Transactions,
+};
 
 /// Between two attempts, at first and at most.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ impl Homeserver {
         let voice = self.voice(&room).await.map_err(failed)?;
         self.join(&voice, &room).await.map_err(failed)?;
         let members = self.members(&voice, &room).await.map_err(failed)?;
-        let direct = self.direct(&room).await.map_err(failed)?;
+        let direct = self.other_side(&voice, &members);
         for person in members.keys().filter(|member| !self.names.is_ours(member)) {
             let inbound = Inbound {
                 conversation: conversation.clone(),
@@ -106,7 +108,7 @@ impl Homeserver {
     async fn gather(
         &self,
         room: &RoomId,
-        members: &BTreeMap<OwnedUserId, Option<String>>,
+        members: &Members,
         inbox: &Inbox,
         conversation: &ConversationId,
     ) -> Result<(), Refusal> {

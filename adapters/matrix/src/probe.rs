@@ -43,6 +43,10 @@ impl Homeserver {
 
 fn unanswered(failure: Failure) -> Problem {
     let next_step = match &failure {
+        _ if matches!(failure.kind(), Some(ErrorKind::Unrecognized)) => {
+            "see that `homeserver` is the address of its client API; if so, the homeserver is too old (Matrix 1.1 or \
+             later is needed)"
+        }
         Failure::Unreachable(_) => "see that the homeserver is running and `homeserver` is its address",
         Failure::Unusable { .. } => {
             "see that `homeserver` is the address of its client API, and what the proxy before it does"

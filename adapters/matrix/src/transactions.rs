@@ -69,6 +69,7 @@ impl Transactions {
             // The echo of what we sent.
             _ if names.is_ours(&sender) => Ok(()),
             What::Encryption { said } => self.encryption(room, id, said).await,
+            What::Moved(to) => self.moved(room, id, to).await,
             What::Said(event) => self.said(room, id, sender, event).await,
             What::Redacted(target) => self.redacted(room, id, sender, target).await,
             What::Uncarried(what) => {
@@ -80,9 +81,13 @@ impl Transactions {
 
     /// What the room is to us: linked, or one-to-one, or (`None`) not our business.
     async fn place(&self, room: &OwnedRoomId, sender: &OwnedUserId) -> Result<Option<Place>, Refusal> {
-        let direct = self.homeserver.direct(room).await.map_err(later)?;
+        let direct = unless_final(self.homeserver.direct(room).await)?.flatten();
         let local = self.homeserver.names.is_local_person(sender);
         Ok((self.is_linked(room) || (direct.is_some() && local)).then_some(Place { direct }))
+    }
+
+    async fn ghost_of(&self, room: &OwnedRoomId) -> Result<Option<OwnedUserId>, Refusal> {
+        Ok(unless_final(self.homeserver.ghost_of(room).await)?.flatten())
     }
 
     fn is_linked(&self, room: &OwnedRoomId) -> bool {
@@ -119,7 +124,7 @@ impl Transactions {
     /// Something was said in a room that isn't our business. In one that once was one-to-one, people may
     /// think it is.
     async fn lost(&self, room: OwnedRoomId, id: OwnedEventId, sender: OwnedUserId) -> Result<(), Refusal> {
-        if self.homeserver.ghost_of(&room).await.map_err(later)?.is_none() {
+        if self.ghost_of(&room).await?.is_none() {
             return Ok(());
         }
         let text =
@@ -136,11 +141,7 @@ impl Transactions {
     ) -> Result<(), Refusal> {
         let Some(place) = self.place(&room, &sender).await? else { return Ok(()) };
         // A redaction leaves of an event who sent it, and as what.
-        let redacted = match self.homeserver.event(&room, target.clone()).await {
-            Ok(event) => event,
-            Err(failure) if failure.is_not_found() || failure.is_forbidden() => return Ok(()),
-            Err(failure) => return Err(later(failure)),
-        };
+        let Some(redacted) = unless_final(self.homeserver.event(&room, target.clone()).await)? else { return Ok(()) };
         let replaces = NativeMessageId::new(target);
         let event = match redacted.get_field::<String>("type").ok().flatten().as_deref() {
             Some("m.room.message") => Event::Delete { replaces },
@@ -159,12 +160,25 @@ impl Transactions {
             room.encrypted = Some(true);
             room.told
         });
-        let ours = self.is_linked(&room) || (said && self.homeserver.ghost_of(&room).await.map_err(later)?.is_some());
+        let ours = self.is_linked(&room) || (said && self.ghost_of(&room).await?.is_some());
         if ours && !told {
             self.homeserver.tell(&room, &id, None, ENCRYPTED.into()).await?;
             self.homeserver.room(&room, |room| room.told = true);
         }
         Ok(())
+    }
+
+    /// The new room has another id, which only an admin can link.
+    async fn moved(&self, room: OwnedRoomId, id: OwnedEventId, to: OwnedRoomId) -> Result<(), Refusal> {
+        if !self.is_linked(&room) {
+            return Ok(());
+        }
+        error!(%room, %to, "A linked room has been replaced. Invite the bot to the new one and link that.");
+        let text = format!(
+            "This room has been replaced, but people elsewhere are still connected to it. To connect the new one, \
+             whoever runs the gateway needs its id: {to}"
+        );
+        self.homeserver.tell(&room, &id, None, text).await
     }
 
     async fn member(
@@ -179,7 +193,7 @@ impl Transactions {
         self.homeserver.room(&room, |room| room.direct = None);
         match (now, names.is_ours(&whom)) {
             (Membership::Joined | Membership::Left, false) if self.is_linked(&room) => {
-                let direct = self.homeserver.direct(&room).await.map_err(later)?;
+                let direct = unless_final(self.homeserver.direct(&room).await)?.flatten();
                 let event = if now == Membership::Joined { Event::Join } else { Event::Leave };
                 self.offer(Place { direct }, room, id, whom, event).await
             }
@@ -189,13 +203,17 @@ impl Transactions {
             }
             (Membership::Invited, true) if names.is_ours(&sender) => Ok(()),
             (Membership::Invited, true) if whom == names.bot() => self.bot_invited(room, id, sender).await,
-            (Membership::Invited, true) if self.is_linked(&room) => {
+            (Membership::Invited, true)
+                if self.is_linked(&room) && self.ghost_of(&room).await? != Some(whom.clone()) =>
+            {
                 let text = format!(
                     "{whom} comes by itself when that person joins on their side. An invitation from here can't reach them yet."
                 );
                 self.homeserver.tell(&room, &id, Some(&sender), text).await
             }
-            (Membership::Invited, true) => self.homeserver.welcome(&sender, &whom, &room).await.map_err(later),
+            (Membership::Invited, true) => {
+                unless_final(self.homeserver.welcome(&sender, &whom, &room).await).map(|_| ())
+            }
             _ => Ok(()),
         }
     }
@@ -206,13 +224,9 @@ impl Transactions {
             info!(%room, %sender, "An invitation from another server is left alone.");
             return Ok(());
         }
-        match self.homeserver.join(self.homeserver.names.bot(), &room).await {
-            // It was taken back in the meantime.
-            Err(failure) if failure.is_certain() => {
-                info!(%room, %failure, "An invitation came to nothing.");
-                return Ok(());
-            }
-            other => other.map_err(later)?,
+        // It may have been taken back in the meantime.
+        if unless_final(self.homeserver.join(self.homeserver.names.bot(), &room).await)?.is_none() {
+            return Ok(());
         }
         if self.is_linked(&room) {
             self.invited.notify_one();
@@ -256,7 +270,15 @@ struct Place {
     direct: Option<UserUri>,
 }
 
-/// What we need to know of the homeserver before the event can be taken, it doesn't say now.
-fn later(failure: Failure) -> Refusal {
-    Refusal::retry(failure)
+/// What the homeserver can't answer now, it is asked again, with the whole transaction. What it never will
+/// must not hold up all that comes after.
+fn unless_final<T>(answer: Result<T, Failure>) -> Result<Option<T>, Refusal> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(failure) if failure.is_final() => {
+            info!(%failure, "The homeserver has no answer to that.");
+            Ok(None)
+        }
+        Err(failure) => Err(failure.refusal("never read")),
+    }
 }

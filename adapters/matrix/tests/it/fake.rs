@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -17,7 +18,9 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::core::{Gateway, free_port};
+use tokio::time::{Instant, sleep};
+
+use crate::core::{Gateway, PATIENCE, free_port};
 
 pub const ROOM: &str = "!tea";
 pub const BOT: &str = "@mimi:a.example";
@@ -120,11 +123,21 @@ impl Fake {
     /// Calls the gateway as the homeserver does.
     pub async fn calls(&self, method: Method, path: &str, token: Option<&str>, body: String) -> (u16, Value) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut request = client.request(method, format!("http://{}/_matrix/app/v1/{path}", self.listen)).body(body);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await.unwrap();
+        let url = format!("http://{}/_matrix/app/v1/{path}", self.listen);
+        let started = Instant::now();
+        let answer = loop {
+            let mut request = client.request(method.clone(), &url).body(body.clone());
+            if let Some(token) = token {
+                request = request.bearer_auth(token);
+            }
+            match request.send().await {
+                // It does not listen yet.
+                Err(error) if error.is_connect() && started.elapsed() < PATIENCE => {
+                    sleep(Duration::from_millis(10)).await
+                }
+                answer => break answer.unwrap(),
+            }
+        };
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

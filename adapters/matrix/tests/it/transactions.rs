@@ -5,7 +5,7 @@ use mimi_adapter::{Event, NativeMessageId};
 use serde_json::json;
 
 use crate::{
-    core::{Answer, text},
+    core::{Answer, Gateway, text},
     fake::{BOT, Fake, ROOM, event, message},
 };
 
@@ -167,4 +167,46 @@ async fn the_homeserver_gets_the_ghosts_it_asks_for() {
     assert_eq!(ping, (200, json!({})));
     let (status, error) = fake.calls(Method::PUT, "transactions/1", Some("hs-secret"), "not JSON".into()).await;
     assert_eq!((status, error["errcode"].as_str()), (400, Some("M_BAD_JSON")));
+}
+
+#[tokio::test]
+async fn what_the_homeserver_never_answers_holds_nothing_up() {
+    let fake = Fake::start().await;
+    let mut gateway = Gateway::start(&fake.config);
+    fake.fails_at("/account_data/", 400, r#"{"errcode":"M_INVALID_PARAM","error":"not a room id"}"#);
+    assert_eq!(fake.brings(&[message("$1", "Hello")]).await, 200);
+    gateway.core.link(ROOM);
+    assert_eq!(gateway.accepted().await.event, Event::Join);
+    // What it doesn't answer now, it is asked again.
+    let mut elsewhere = message("$2", "Psst");
+    elsewhere["room_id"] = "!elsewhere".into();
+    fake.fails_at("/account_data/", 500, "");
+    assert_eq!(fake.brings(std::slice::from_ref(&elsewhere)).await, 503);
+    assert_eq!(fake.brings(&[elsewhere]).await, 200);
+}
+
+#[tokio::test]
+async fn people_of_a_room_that_was_replaced_are_told_so() {
+    let fake = Fake::start().await;
+    let _gateway = fake.gateway().await;
+    let mut tombstone = event("$1", "m.room.tombstone", json!({ "body": "", "replacement_room": "!next" }));
+    tombstone["state_key"] = "".into();
+    assert_eq!(fake.brings(&[tombstone]).await, 200);
+    let told = fake.texts();
+    assert!(told[0].1.ends_with("needs its id: !next"), "{told:?}");
+}
+
+#[tokio::test]
+async fn the_bot_enters_a_linked_room_as_soon_as_it_is_invited() {
+    let fake = Fake::start().await;
+    fake.rooms(|rooms| rooms.members.get_mut(ROOM).unwrap().remove(BOT));
+    let mut gateway = Gateway::start(&fake.config);
+    gateway.core.link(ROOM);
+    fake.rooms(|rooms| rooms.invited.insert((ROOM.into(), BOT.into())));
+    let mut invitation = event("$1", "m.room.member", json!({ "membership": "invite" }));
+    invitation["state_key"] = BOT.into();
+    assert_eq!(fake.brings(&[invitation]).await, 200);
+    let present = gateway.accepted().await;
+    assert_eq!((present.sender.as_str(), present.event), ("@alice:a.example", Event::Join));
+    assert_eq!(fake.texts(), []);
 }
