@@ -11,7 +11,7 @@ use mimi_adapter::{
     Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal, Speaker, Text, UserUri, async_trait,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -25,6 +25,8 @@ pub enum Answer {
     Yes,
     NotNow,
     Never(&'static str),
+    /// Yes, as soon as there is a permit.
+    Slowly(Arc<Semaphore>),
 }
 
 pub struct Recorder {
@@ -38,8 +40,10 @@ pub struct Recorder {
 #[async_trait]
 impl Core for Recorder {
     async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
-        match self.answer.lock().unwrap().clone() {
+        let answer = self.answer.lock().unwrap().clone();
+        match answer {
             Answer::Yes => {}
+            Answer::Slowly(permits) => permits.acquire().await.unwrap().forget(),
             Answer::NotNow => return Err(Refusal::retry("the core is busy")),
             Answer::Never(reason) => return Err(Refusal::reject(reason)),
         }

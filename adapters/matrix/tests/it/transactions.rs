@@ -1,8 +1,11 @@
 //! The way in: what the homeserver brings, what the core gets, and what people are told.
 
+use std::sync::Arc;
+
 use axum::http::Method;
 use mimi_adapter::{Event, NativeMessageId};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::{
     core::{Answer, Gateway, text},
@@ -53,6 +56,25 @@ async fn the_homeserver_keeps_a_transaction_until_all_of_it_is_accepted() {
     assert_eq!(gateway.accepted_so_far().unwrap().event, text("One"));
     assert_eq!(gateway.accepted_so_far().unwrap().event, text("Two"));
     assert_eq!(gateway.accepted_so_far(), None);
+}
+
+#[tokio::test]
+async fn what_is_in_hand_is_finished_though_the_homeserver_hangs_up() {
+    let fake = Fake::start().await;
+    let mut gateway = fake.gateway().await;
+    let permits = Arc::new(Semaphore::new(1));
+    gateway.core.answers(Answer::Slowly(permits.clone()));
+    let both = [message("$1", "One"), message("$2", "Two")];
+    tokio::select! {
+        status = fake.brings(&both) => panic!("it was answered with {status} too early"),
+        one = gateway.accepted() => assert_eq!(one.event, text("One")),
+    }
+    // The connection is gone. The second try waits for the first.
+    permits.add_permits(10);
+    assert_eq!(fake.brings(&both).await, 200);
+    assert_eq!(gateway.accepted_so_far().unwrap().event, text("Two"));
+    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(permits.available_permits(), 10 - 3, "the first try has offered the rest, the second both again");
 }
 
 #[tokio::test]
