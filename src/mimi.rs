@@ -1,4 +1,17 @@
-//! The MIMI protocol, without I/O.
+//! The MIMI protocol between providers, without I/O.
+//!
+//! Octets become values here and values octets, and decisions that need nothing but values are made here.
+//! There is no socket, no clock, no database and no key in this module, so everything in it can be tested
+//! with values written down by hand.
+//!
+//! | | |
+//! |---|---|
+//! | names | [`uri`], [`component`] |
+//! | codecs | [`tls`] (the wire and the room), [`cbor`] (content) |
+//! | what providers say to each other | [`directory`], [`wire`] |
+//! | what a message says | [`framing`], [`content`], [`franking`] |
+//! | what a room is | [`participants`], [`metadata`], [`policy`] |
+//! | what we say about ourselves | [`disclosure`] |
 
 pub mod cbor;
 pub mod component;

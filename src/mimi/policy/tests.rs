@@ -188,7 +188,9 @@ fn somebody_removed_may_still_take_their_clients_away() {
     // The pending view of a removal whose commit is not there yet.
     let before = clubhouse(&[("alice", ORDINARY_USER)], &[(0, "alice"), (1, "bob")]);
     let after = clubhouse(&[("alice", ORDINARY_USER)], &[(0, "alice")]);
+    assert_eq!(changes(&before, &after, &actor("bob")), [Change::RemoveOwnClient]);
     assert_eq!(judge(&before, &after, &actor("bob")), Ok(()));
+    assert_eq!(judge(&before, &after, &actor("alice")), missing(Capability::CAN_KICK));
     let message = authorise(&before, &before, &actor("bob"), &Change::SendMessage);
     assert_eq!(message, Err(Denied::NotParticipant));
 }

@@ -159,6 +159,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_comes_along_are_proposals() {
+        for message in [samples::PROPOSAL, samples::COMMIT] {
+            let octets = octets(&[TIMESTAMP_HEX, message, &vector(samples::APPLICATION)].concat());
+            assert!(FanoutMessage::decode_all(&octets).is_err(), "{message}");
+        }
+    }
+
     proptest! {
         /// Real messages with a few octets changed go deeper than noise does.
         #[test]
