@@ -118,7 +118,7 @@ impl Listener {
     }
 
     async fn read_missed(&mut self, link: &Link, people: &mut Vec<Change>) -> Result<Result<(), Failure>, Stopped> {
-        let mut read = self.read_up_to().await?;
+        let mut read = self.room.memory().read.clone();
         let mut page = None;
         if self.room.current_features().archive {
             match self.first_page(link, &mut read).await {
@@ -171,24 +171,6 @@ impl Listener {
 
     fn link(&self) -> Option<Link> {
         self.links.borrow().clone()
-    }
-
-    /// What this process has dealt with, or else the core.
-    async fn read_up_to(&self) -> Result<Option<ReadUpTo>, Stopped> {
-        let read = self.room.memory().read.clone();
-        if read.is_some() {
-            return Ok(read);
-        }
-        let mut backoff = Backoff::new();
-        loop {
-            match self.inbox.cursor(&self.room.conversation()).await {
-                Ok(cursor) => return Ok(cursor.as_ref().map(ReadUpTo::of)),
-                Err(refusal) => {
-                    debug!(room = %self.room.jid, %refusal, "No cursor yet.");
-                    self.stop.run_until_cancelled(tokio::time::sleep(backoff.next())).await.ok_or(Stopped)?;
-                }
-            }
-        }
     }
 
     /// Remembers the last messages of before, for what points at them, and which of our deliveries they are.

@@ -147,6 +147,13 @@ impl Room {
 
     // ---- Being in the room ----
 
+    /// Where reading goes on if nothing has been read in this process. Called before the listener enters, since
+    /// a room without an archive is asked at the door to repeat what was missed.
+    pub fn resume(&self, read: Option<ReadUpTo>) {
+        let mut memory = self.memory();
+        memory.read = memory.read.take().or(read);
+    }
+
     /// Sees to it that the listener is in, and then `ghosts`. Errors leave the rest to the next try.
     pub async fn settle_in(&self, link: &Link, ghosts: &[Ghost]) -> Result<(), Failure> {
         // Our nicknames are ours before the first presence is read: in an anonymous room nothing else tells a
@@ -388,7 +395,10 @@ impl Room {
         let delay = message.get_child("delay", ns::DELAY).and_then(|delay| delay.attr("stamp"));
         // Our clock may be ahead of the room's. What comes twice is recognised.
         let now = || stanza::stamp(std::time::SystemTime::now() - Duration::from_secs(60));
-        ReadUpTo { stamp: delay.map_or_else(now, str::to_owned), archive_id: archive_id.map(str::to_owned) }
+        let stamp = delay.map_or_else(now, str::to_owned);
+        // But not before the room was linked.
+        let before = self.memory().read.as_ref().map_or(String::new(), |read| read.stamp.clone());
+        ReadUpTo { stamp: stamp.max(before), archive_id: archive_id.map(str::to_owned) }
     }
 
     // ---- What the worker needs ----

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use mimi_adapter::{CancellationToken, Inbox, Links};
+use mimi_adapter::{BoxError, CancellationToken, Inbox, Links};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -14,7 +14,7 @@ use xmpp_parsers::jid::BareJid;
 
 use crate::{
     component::{Backoff, Link},
-    id::Place,
+    id::{Place, ReadUpTo},
     listener::Listener,
     room::Room,
 };
@@ -111,11 +111,7 @@ fn wanted(links: &Links) -> Vec<BareJid> {
 async fn keep(room: Arc<Room>, link: Link, inbox: Inbox) {
     let mut backoff = Backoff::new();
     loop {
-        let settled = match inbox.ghosts(&room.conversation()).await {
-            Ok(ghosts) => room.settle_in(&link, &ghosts).await.map_err(|failure| failure.to_string()),
-            Err(refusal) => Err(refusal.to_string()),
-        };
-        match settled {
+        match settle(&room, &link, &inbox).await {
             Ok(()) => {
                 backoff.reset();
                 room.until_unseated(SELF_PING).await;
@@ -123,9 +119,16 @@ async fn keep(room: Arc<Room>, link: Link, inbox: Inbox) {
             }
             Err(reason) => {
                 let again = backoff.next();
-                warn!(room = %room.jid, reason, ?again, "Not everybody is in the room yet.");
+                warn!(room = %room.jid, %reason, ?again, "Not everybody is in the room yet.");
                 tokio::time::sleep(again).await;
             }
         }
     }
+}
+
+async fn settle(room: &Room, link: &Link, inbox: &Inbox) -> Result<(), BoxError> {
+    let conversation = room.conversation();
+    room.resume(inbox.cursor(&conversation).await?.as_ref().map(ReadUpTo::of));
+    let ghosts = inbox.ghosts(&conversation).await?;
+    Ok(room.settle_in(link, &ghosts).await?)
 }

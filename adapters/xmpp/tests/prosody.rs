@@ -1,0 +1,530 @@
+//! Scenes with a real Prosody: Bob, Cathy and Dan use XMPP at b.example, Alice is a MIMI user of a.example.
+
+use std::time::{Duration, SystemTime};
+
+use mimi_adapter::{ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text};
+
+#[path = "prosody/gateway.rs"]
+mod gateway;
+#[path = "prosody/person.rs"]
+mod person;
+#[path = "prosody/server.rs"]
+mod server;
+
+use gateway::{Gateway, Recorder, adapter, alice, by_alice, message};
+use person::{Person, body, from_nick, stanza_id};
+use server::{Prosody, SECRET};
+
+const TEA: &str = "tea@muc.b.example";
+const ALICE: &str = r"alice\40a.example@mimi.b.example";
+
+/// Bob sits in the tea room, and the gateway has come in.
+async fn tea() -> (Prosody, Person, std::sync::Arc<Recorder>, Gateway) {
+    logged();
+    let prosody = Prosody::start();
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(TEA, "Bob").await;
+    let core = Recorder::linking(&[TEA]);
+    let gateway = Gateway::start(&prosody, &core);
+    sees_alice(&mut bob).await;
+    (prosody, bob, core, gateway)
+}
+
+async fn sees_alice(person: &mut Person) {
+    person
+        .sees("Alice in the room", |stanza| stanza.name() == "presence" && from_nick(stanza) == "alice (a.example)")
+        .await;
+}
+
+fn logged() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}
+
+/// Rooms without an archive repeat what is as old as a whole second.
+async fn the_second_is_over() {
+    let seconds = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let then = seconds();
+    while seconds() == then {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn native(id: &str) -> NativeMessageId {
+    NativeMessageId::new(id)
+}
+
+fn text(text: &str) -> Text {
+    Text::Plain(text.into())
+}
+
+#[tokio::test]
+async fn a_room_and_a_mimi_user_talk() {
+    let (_prosody, mut bob, core, gateway) = tea().await;
+    let joined = core.accepts(1, |inbound| inbound.event == Event::Join).await;
+    assert_eq!((joined[0].sender.as_str(), joined[0].proof), ("bob@b.example", SenderProof::Verified));
+
+    let id = bob.says(TEA, "b1", "<body>Is the tea ready?</body>").await;
+    let question = core.accepts_text("Is the tea ready?").await;
+    assert_eq!(question.conversation, ConversationId::new(TEA));
+    assert_eq!((question.sender.as_str(), question.proof), ("bob@b.example", SenderProof::Verified));
+    assert_eq!((question.id, question.direct), (native(&id), None));
+
+    let event = Event::Message { text: text("Almost."), in_reply_to: Some(native(&id)) };
+    let delivered = gateway.delivers(&by_alice(TEA, "key-1", event)).await.unwrap();
+    let answer = bob.reads("Almost.").await;
+    assert_eq!(from_nick(&answer), "alice (a.example)");
+    assert_eq!(body(&answer).unwrap(), "> Bob: Is the tea ready?\nAlmost.");
+    assert_eq!(answer.get_child("reply", "urn:xmpp:reply:0").unwrap().attr("id"), Some(id.as_str()));
+    let answer_id = stanza_id(&answer);
+    assert_eq!(delivered.ids, [native(&format!("ghost:key-1:{answer_id}")), native(&answer_id)]);
+
+    bob.says(TEA, "b2", &format!("<body>Thanks!</body><reply xmlns='urn:xmpp:reply:0' id='{answer_id}'/>")).await;
+    let thanks = core.accepts_text("Thanks!").await;
+    assert_eq!(thanks.event, Event::Message { text: text("Thanks!"), in_reply_to: Some(native(&answer_id)) });
+    // Nothing that Alice said came back.
+    assert_eq!(core.texts(), ["Is the tea ready?", "Thanks!"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn corrections_retractions_and_reactions_go_both_ways() {
+    let (_prosody, mut bob, core, gateway) = tea().await;
+    let id = bob.says(TEA, "b1", "<body>tee?</body>").await;
+    bob.says(TEA, "b2", "<body>tea?</body><replace xmlns='urn:xmpp:message-correct:0' id='b1'/>").await;
+    let reactions =
+        |emojis: &str, id: &str| format!("<reactions xmlns='urn:xmpp:reactions:0' id='{id}'>{emojis}</reactions>");
+    bob.says(TEA, "b3", &reactions("<reaction>👍</reaction><reaction>🍵</reaction>", &id)).await;
+    bob.says(TEA, "b4", &reactions("<reaction>🍵</reaction>", &id)).await;
+    bob.says(TEA, "b5", &format!("<retract xmlns='urn:xmpp:message-retract:1' id='{id}'/><body>gone</body>")).await;
+    let accepted = core.accepts(6, |inbound| inbound.event != Event::Join).await;
+    let events: Vec<_> = accepted.iter().map(|inbound| inbound.event.clone()).collect();
+    assert_eq!(
+        events,
+        [
+            message("tee?"),
+            Event::Edit { replaces: native(&id), text: text("tea?") },
+            Event::Reaction { in_reply_to: native(&id), emoji: "👍".into() },
+            Event::Reaction { in_reply_to: native(&id), emoji: "🍵".into() },
+            Event::Unlike { replaces: accepted[2].id.clone() },
+            Event::Delete { replaces: native(&id) },
+        ]
+    );
+
+    let said = gateway.alice_says(TEA, "key-1", "coffe").await;
+    let first = stanza_id(&bob.reads("coffe").await);
+    gateway
+        .delivers(&by_alice(TEA, "key-2", Event::Edit { replaces: said.ids[0].clone(), text: text("coffee") }))
+        .await
+        .unwrap();
+    let edit = bob.reads("coffee").await;
+    assert_eq!(edit.get_child("replace", "urn:xmpp:message-correct:0").unwrap().attr("id"), Some("key-1"));
+    let react =
+        |key: &str, emoji: &str| by_alice(TEA, key, Event::Reaction { in_reply_to: native(&id), emoji: emoji.into() });
+    let shown = |stanza: &minidom::Element| {
+        let reactions = stanza.get_child("reactions", "urn:xmpp:reactions:0")?;
+        Some(reactions.children().map(minidom::Element::text).collect::<Vec<_>>())
+    };
+    let liked = gateway.delivers(&react("key-3", "👍")).await.unwrap();
+    gateway.delivers(&react("key-4", "🎉")).await.unwrap();
+    gateway.delivers(&by_alice(TEA, "key-5", Event::Unlike { replaces: liked.ids[0].clone() })).await.unwrap();
+    for expected in [vec!["👍"], vec!["👍", "🎉"], vec!["🎉"]] {
+        let stanza = bob.sees("reactions", |stanza| shown(stanza).is_some()).await;
+        assert_eq!(shown(&stanza).unwrap(), expected);
+    }
+    gateway.delivers(&by_alice(TEA, "key-6", Event::Delete { replaces: said.ids[0].clone() })).await.unwrap();
+    let retraction = bob.sees("a retraction", |stanza| stanza.has_child("retract", "urn:xmpp:message-retract:1")).await;
+    assert_eq!(retraction.get_child("retract", "urn:xmpp:message-retract:1").unwrap().attr("id"), Some(first.as_str()));
+}
+
+#[tokio::test]
+async fn what_was_said_while_the_gateway_was_away_comes_in_order_and_once() {
+    let (prosody, mut bob, core, gateway) = tea().await;
+    bob.says(TEA, "b0", "<body>0</body>").await;
+    core.accepts_text("0").await;
+    gateway.stop().await;
+    for number in 1..=120 {
+        bob.says(TEA, &format!("b{number}"), &format!("<body>{number}</body>")).await;
+    }
+    let gateway = Gateway::start(&prosody, &core);
+    for number in 121..=150 {
+        bob.says(TEA, &format!("b{number}"), &format!("<body>{number}</body>")).await;
+    }
+    core.accepts_text("150").await;
+    let expected: Vec<_> = (0..=150).map(|number| number.to_string()).collect();
+    assert_eq!(core.texts(), expected);
+    // A correction finds what was said before the gateway started, and an answer quotes it.
+    bob.says(TEA, "c", "<body>hundred</body><replace xmlns='urn:xmpp:message-correct:0' id='b100'/>").await;
+    let edit = core.accepts(1, |inbound| matches!(inbound.event, Event::Edit { .. })).await.remove(0);
+    let hundred = core.accepts_text("100").await.id;
+    assert_eq!(edit.event, Event::Edit { replaces: hundred, text: text("hundred") });
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_past_of_a_newly_linked_room_stays_there() {
+    logged();
+    let prosody = Prosody::start();
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(TEA, "Bob").await;
+    bob.says(TEA, "b1", "<body>secret</body>").await;
+    let core = Recorder::linking(&[TEA]);
+    let gateway = Gateway::start(&prosody, &core);
+    sees_alice(&mut bob).await;
+    // Bob's presence was accepted with a cursor, so what is said while we are away now is not missed.
+    core.accepts(1, |inbound| inbound.event == Event::Join && inbound.cursor.is_some()).await;
+    gateway.stop().await;
+    bob.says(TEA, "b2", "<body>hello</body>").await;
+    let gateway = Gateway::start(&prosody, &core);
+    core.accepts_text("hello").await;
+    assert_eq!(core.texts(), ["hello"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_of_prosody_loses_doubles_and_reorders_nothing() {
+    let (mut prosody, mut bob, core, gateway) = tea().await;
+    let gateway = std::sync::Arc::new(gateway);
+    let speaking = gateway.clone();
+    let alice = tokio::spawn(async move {
+        for number in 0..300 {
+            speaking.alice_says(TEA, &format!("key-{number}"), &format!("a{number}")).await;
+        }
+    });
+    let mut number = 0;
+    for _ in 0..3 {
+        // What Bob has seen in the room was said; what he has not, he does not count on.
+        for _ in 0..20 {
+            bob.says(TEA, &format!("b{number}"), &format!("<body>b{number}</body>")).await;
+            number += 1;
+        }
+        prosody = tokio::task::spawn_blocking(move || {
+            prosody.down();
+            prosody.up();
+            prosody
+        })
+        .await
+        .unwrap();
+        bob = Person::connect(prosody.clients, "bob").await;
+        bob.joins(TEA, "Bob").await;
+    }
+    alice.await.unwrap();
+    core.accepts_text(&format!("b{}", number - 1)).await;
+    let expected: Vec<_> = (0..number).map(|number| format!("b{number}")).collect();
+    assert_eq!(core.texts(), expected);
+    let archive = bob.reads_archive(TEA).await;
+    let by_alice: Vec<_> =
+        archive.into_iter().filter(|(_, text)| text.starts_with('a')).map(|(_, text)| text).collect();
+    let expected: Vec<_> = (0..300).map(|number| format!("a{number}")).collect();
+    assert_eq!(by_alice, expected);
+}
+
+#[tokio::test]
+async fn a_delivery_that_arrived_before_a_crash_is_not_shown_twice() {
+    let (prosody, mut bob, core, gateway) = tea().await;
+    gateway.alice_says(TEA, "key-1", "only once").await;
+    bob.reads("only once").await;
+    bob.says(TEA, "b1", "<body>yes</body>").await;
+    core.accepts_text("yes").await;
+    // The core has not heard of the delivery, and begins again.
+    gateway.crash().await;
+    let gateway = Gateway::start(&prosody, &core);
+    let again = gateway.alice_says(TEA, "key-1", "only once").await;
+    assert_eq!(again.ids.len(), 2);
+    gateway.alice_says(TEA, "key-2", "and then").await;
+    assert_eq!(bob.reads_from("alice", 1).await, ["and then"]);
+}
+
+#[tokio::test]
+async fn not_now_holds_the_room_in_order_and_no_other_and_never_is_told_once() {
+    let (prosody, mut bob, core, gateway) = tea().await;
+    bob.joins("cake@muc.b.example", "Bob").await;
+    core.link(&[TEA, "cake@muc.b.example"]);
+    sees_alice(&mut bob).await;
+    let later = || Refusal::Retry { after: Some(Duration::from_secs(3)), source: "busy".into() };
+    core.will_answer([later()]);
+    bob.says(TEA, "b1", "<body>first</body>").await;
+    core.is_offered(1).await;
+    bob.says(TEA, "b2", "<body>second</body>").await;
+    bob.says("cake@muc.b.example", "b3", "<body>cake</body>").await;
+    core.accepts_text("second").await;
+    assert_eq!(core.texts(), ["cake", "first", "second"]);
+
+    core.will_answer([Refusal::reject("the room is closed")]);
+    bob.says(TEA, "b4", "<body>third</body>").await;
+    let told = bob.reads("the room is closed").await;
+    assert_eq!((told.attr("type"), from_nick(&told)), (Some("chat"), "mimi-gateway".to_owned()));
+    assert_eq!(body(&told).unwrap(), "Your message was not delivered: the room is closed");
+    // A file can't be carried, and a restart of the gateway does not bring old refusals back.
+    bob.says(TEA, "b5", "<body>https://x/y</body><x xmlns='jabber:x:oob'><url>https://x/y</url></x>").await;
+    bob.reads("Your file was not carried").await;
+    bob.says(TEA, "b6", "<body>fourth</body>").await;
+    core.accepts_text("fourth").await;
+    gateway.stop().await;
+    let gateway = Gateway::start(&prosody, &core);
+    bob.says(TEA, "b7", "<body>fifth</body>").await;
+    core.accepts_text("fifth").await;
+    gateway.alice_says(TEA, "key-1", "end").await;
+    let private = |stanza: &minidom::Element| stanza.name() == "message" && stanza.attr("type") == Some("chat");
+    let next = bob.sees("the end", |stanza| private(stanza) || body(stanza).as_deref() == Some("end")).await;
+    assert_eq!(body(&next).unwrap(), "end");
+}
+
+#[tokio::test]
+async fn two_people_talk_alone() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[]);
+    let gateway = Gateway::start(&prosody, &core);
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    let conversation = gateway.adapter.open_direct(&NativeUserId::new("bob@b.example"), &alice()).await.unwrap();
+    assert_eq!(conversation.as_str(), format!("bob@b.example {ALICE}"));
+    let hello = gateway.alice_says(conversation.as_str(), "key-1", "Hello Bob").await;
+    assert_eq!(hello.ids, [native("key-1")]);
+    let message = bob.reads("Hello Bob").await;
+    assert_eq!((message.attr("from"), message.attr("id")), (Some(format!("{ALICE}/mimi").as_str()), Some("key-1")));
+
+    let answer =
+        "<body>Hello Alice</body><request xmlns='urn:xmpp:receipts'/><reply xmlns='urn:xmpp:reply:0' id='key-1'/>";
+    bob.writes(ALICE, "0b6c9a52-3c1e-4c58", answer);
+    let accepted = core.accepts_text("Hello Alice").await;
+    assert_eq!((accepted.conversation, accepted.direct), (conversation.clone(), Some(alice().user)));
+    assert_eq!((accepted.sender.as_str(), accepted.proof), ("bob@b.example", SenderProof::Verified));
+    assert_eq!(accepted.id, native("0b6c9a52-3c1e-4c58"));
+    assert_eq!(accepted.event, Event::Message { text: text("Hello Alice"), in_reply_to: Some(native("key-1")) });
+    let receipt = bob.sees("a receipt", |stanza| stanza.has_child("received", "urn:xmpp:receipts")).await;
+    assert_eq!(receipt.get_child("received", "urn:xmpp:receipts").unwrap().attr("id"), Some("0b6c9a52-3c1e-4c58"));
+
+    for number in 0..50 {
+        bob.writes(ALICE, &format!("m{number}"), &format!("<body>m{number}</body>"));
+        gateway.alice_says(conversation.as_str(), &format!("k{number}"), &format!("a{number}")).await;
+    }
+    core.accepts_text("m49").await;
+    let expected: Vec<_> = (0..50).map(|number| format!("m{number}")).collect();
+    assert_eq!(core.texts()[1..], expected);
+    for number in 0..50 {
+        assert_eq!(body(&bob.sees("Alice", |stanza| body(stanza).is_some()).await).unwrap(), format!("a{number}"));
+    }
+    // An offline account keeps its messages, one that does not exist has none.
+    gateway.alice_says(&format!("cathy@b.example {ALICE}"), "key-2", "For later").await;
+    Person::connect(prosody.clients, "cathy").await.reads("For later").await;
+    let nobody = by_alice(&format!("nobody@b.example {ALICE}"), "key-3", gateway::message("?"));
+    let reason = gateway.delivers(&nobody).await.unwrap_err();
+    assert!(reason.starts_with("nobody@b.example did not take it"), "{reason}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_taken_goes_back_to_its_sender() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[]);
+    let gateway = Gateway::start(&prosody, &core);
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    gateway.alice_says(&format!("bob@b.example {ALICE}"), "key-1", "ready").await;
+    let refused = async |bob: &mut Person, id: &str| {
+        let error = bob.sees("an error", |stanza| stanza.attr("type") == Some("error")).await;
+        assert_eq!(error.attr("id"), Some(id));
+        let error = error.get_child("error", "jabber:client").unwrap();
+        let text = error.get_child("text", "urn:ietf:params:xml:ns:xmpp-stanzas").unwrap().text();
+        (error.attr("type").unwrap().to_owned(), text)
+    };
+    core.will_answer([Refusal::reject("she has blocked you")]);
+    bob.writes(ALICE, "m1", "<body>hello?</body>");
+    assert_eq!(
+        refused(&mut bob, "m1").await,
+        ("cancel".into(), "Your message was not delivered: she has blocked you".into())
+    );
+    bob.writes(ALICE, "m2", "<body>x</body><encrypted xmlns='eu.siacs.conversations.axolotl'/>");
+    assert_eq!(refused(&mut bob, "m2").await.0, "modify");
+    bob.writes("nobody@mimi.b.example", "m3", "<body>hello?</body>");
+    assert_eq!(
+        refused(&mut bob, "m3").await,
+        ("cancel".into(), "Nobody reads what is written to this address.".into())
+    );
+    // Held while the core says "not now", and given back when the gateway stops.
+    let later = || Refusal::Retry { after: Some(Duration::from_secs(600)), source: "busy".into() };
+    core.will_answer([later()]);
+    bob.writes(ALICE, "m4", "<body>now?</body>");
+    core.is_offered(2).await;
+    gateway.stop().await;
+    let (kind, reason) = refused(&mut bob, "m4").await;
+    assert_eq!(kind, "wait");
+    assert!(reason.contains("Please send it again"), "{reason}");
+    assert_eq!(core.texts(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_is_thrown_out_comes_back_and_people_leave() {
+    let (_prosody, mut bob, core, gateway) = tea().await;
+    let mut cathy = Person::connect(_prosody.clients, "cathy").await;
+    cathy.joins(TEA, "Cathy").await;
+    let cathys = |event: Event<NativeMessageId>| {
+        move |inbound: &mimi_adapter::Inbound| inbound.sender.as_str() == "cathy@b.example" && inbound.event == event
+    };
+    core.accepts(1, cathys(Event::Join)).await;
+    cathy.send(&format!("<presence xmlns='jabber:client' to='{TEA}/Cathy' type='unavailable'/>"));
+    core.accepts(1, cathys(Event::Leave)).await;
+
+    for nick in ["mimi-gateway", "alice (a.example)"] {
+        bob.send(&format!(
+            "<iq xmlns='jabber:client' type='set' to='{TEA}' id='kick'><query xmlns='http://jabber.org/protocol/muc#admin'>\
+             <item nick='{nick}' role='none'/></query></iq>"
+        ));
+        let back = |stanza: &minidom::Element| {
+            stanza.name() == "presence" && stanza.attr("type").is_none() && from_nick(stanza) == nick
+        };
+        bob.sees("a kick", |stanza| stanza.attr("type") == Some("unavailable")).await;
+        bob.sees("the return", back).await;
+    }
+    bob.says(TEA, "b1", "<body>still there?</body>").await;
+    core.accepts_text("still there?").await;
+    gateway.alice_says(TEA, "key-1", "yes").await;
+    bob.reads("yes").await;
+    // Alice goes, and somebody takes her name before she is back.
+    gateway.delivers(&by_alice(TEA, "key-2", Event::Leave)).await.unwrap();
+    bob.sees("Alice leave", |stanza| stanza.attr("type") == Some("unavailable")).await;
+    cathy.joins(TEA, "alice (a.example)").await;
+    core.accepts(2, cathys(Event::Join)).await;
+    gateway.delivers(&by_alice(TEA, "key-3", Event::Join)).await.unwrap();
+    gateway.alice_says(TEA, "key-4", "it is me").await;
+    assert_eq!(from_nick(&bob.reads("it is me").await), "alice (a.example) 2");
+    cathy.says(TEA, "c1", "<body>no, me</body>").await;
+    assert_eq!(core.accepts_text("no, me").await.sender.as_str(), "cathy@b.example");
+}
+
+#[tokio::test]
+async fn in_an_anonymous_room_people_are_their_nicknames() {
+    logged();
+    const ANON: &str = "masks@anon.b.example";
+    let prosody = Prosody::start();
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(ANON, "Zorro").await;
+    let core = Recorder::linking(&[ANON]);
+    let gateway = Gateway::start(&prosody, &core);
+    sees_alice(&mut bob).await;
+    bob.says(ANON, "b1", "<body>en garde</body>").await;
+    let first = core.accepts_text("en garde").await;
+    assert_eq!((first.sender.as_str(), first.proof), ("masks@anon.b.example/Zorro", SenderProof::Claimed));
+    gateway.alice_says(ANON, "key-1", "touché").await;
+    gateway.stop().await;
+    bob.says(ANON, "b2", "<body>gone?</body>").await;
+    // Alice is recognised in the archive of a room that shows nobody's address.
+    let gateway = Gateway::start(&prosody, &core);
+    let second = core.accepts_text("gone?").await;
+    assert_eq!((second.sender, second.proof), (first.sender, SenderProof::Claimed));
+    gateway.alice_says(ANON, "key-2", "no").await;
+    assert_eq!(core.texts(), ["en garde", "gone?"]);
+    let only_bob = core.accepts(1, |inbound| inbound.event == Event::Join).await;
+    assert!(only_bob.iter().all(|inbound| inbound.sender.as_str() == "masks@anon.b.example/Zorro"), "{only_bob:?}");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_without_an_archive_repeats_what_it_remembers() {
+    logged();
+    const PLAIN: &str = "plain@plain.b.example";
+    let prosody = Prosody::start();
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(PLAIN, "Bob").await;
+    bob.says(PLAIN, "b0", "<body>before</body>").await;
+    the_second_is_over().await;
+    let core = Recorder::linking(&[PLAIN]);
+    let gateway = Gateway::start(&prosody, &core);
+    sees_alice(&mut bob).await;
+    bob.says(PLAIN, "b1", "<body>one</body>").await;
+    assert_eq!(core.accepts_text("one").await.id, native("bob@b.example b1"));
+    let delivered = gateway.alice_says(PLAIN, "key-1", "hello").await;
+    assert_eq!(delivered.ids, [native("key-1")]);
+    bob.says(PLAIN, "b2", "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='key-1'/>").await;
+    let reply = core.accepts_text("yes").await;
+    assert_eq!(reply.event, Event::Message { text: text("yes"), in_reply_to: Some(native("key-1")) });
+    gateway.stop().await;
+    bob.says(PLAIN, "b3", "<body>three</body>").await;
+    let gateway = Gateway::start(&prosody, &core);
+    bob.says(PLAIN, "b4", "<body>four</body>").await;
+    core.accepts_text("four").await;
+    assert_eq!(core.texts(), ["one", "yes", "three", "four"]);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_gateway_has_a_word_with_one_person_or_with_the_room() {
+    let (_prosody, mut bob, _core, gateway) = tea().await;
+    let notice = |key: &str, conversation: &str, to: Option<&str>| {
+        let event = Event::Notice { text: "not carried".into(), about: None, to: to.map(NativeUserId::new) };
+        mimi_adapter::Delivery { speaker: Speaker::Gateway, ..by_alice(conversation, key, event) }
+    };
+    gateway.delivers(&notice("key-1", TEA, Some("bob@b.example"))).await.unwrap();
+    let private = bob.reads("not carried").await;
+    assert_eq!((private.attr("type"), from_nick(&private)), (Some("chat"), "mimi-gateway".to_owned()));
+    gateway.delivers(&notice("key-2", TEA, Some("gone@b.example"))).await.unwrap();
+    assert_eq!(bob.reads("not carried").await.attr("type"), Some("groupchat"));
+    gateway.delivers(&notice("key-3", &format!("bob@b.example {ALICE}"), None)).await.unwrap();
+    let alone = bob.reads("not carried").await;
+    assert_eq!((alone.attr("type"), alone.attr("from")), (Some("chat"), Some("mimi.b.example")));
+}
+
+#[tokio::test]
+async fn a_ghost_is_on_the_contact_list_of_who_wants_it() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[]);
+    let gateway = Gateway::start(&prosody, &core);
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    gateway.alice_says(&format!("bob@b.example {ALICE}"), "key-1", "ready").await;
+    bob.send(&format!("<presence xmlns='jabber:client' to='{ALICE}' type='subscribe'/>"));
+    bob.sees("Alice available", |stanza| {
+        stanza.name() == "presence"
+            && stanza.attr("type").is_none()
+            && stanza.attr("from") == Some(&format!("{ALICE}/mimi"))
+    })
+    .await;
+    bob.send(&format!("<iq xmlns='jabber:client' to='{ALICE}' type='get' id='v'><vCard xmlns='vcard-temp'/></iq>"));
+    let card = bob.sees("a card", |stanza| stanza.attr("id") == Some("v")).await;
+    assert_eq!(
+        card.get_child("vCard", "vcard-temp").unwrap().get_child("FN", "vcard-temp").unwrap().text(),
+        "alice (a.example)"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn doctor_says_what_is_wrong_and_what_to_do() {
+    let prosody = Prosody::start();
+    assert_eq!(adapter(prosody.components, SECRET).probe().await, []);
+    let secret = adapter(prosody.components, "wrong").probe().await;
+    assert_eq!(secret[0].what, "the server refuses the component: not-authorized");
+    assert_eq!(
+        secret[0].next_step,
+        "make secret_file and component_secret of \"mimi.b.example\" on the server the same"
+    );
+    let port = adapter(prosody.clients, SECRET).probe().await;
+    assert!(port[0].next_step.contains("component"), "{port:?}");
+    let closed = adapter(1, SECRET).probe().await;
+    assert!(closed[0].what.starts_with("cannot connect to 127.0.0.1:1: "), "{closed:?}");
+    // With the gateway connected, the secret is right all the same.
+    let core = Recorder::linking(&[]);
+    let gateway = Gateway::start(&prosody, &core);
+    gateway.alice_says(&format!("bob@b.example {ALICE}"), "key-1", "ready").await;
+    assert_eq!(adapter(prosody.components, SECRET).probe().await, []);
+}
+
+#[tokio::test]
+async fn only_accounts_of_the_served_domains_are_people() {
+    let adapter = adapter(1, SECRET);
+    for (user, serves) in [
+        ("bob@b.example", true),
+        ("Bob@b.example", false),
+        ("bob@b.example/phone", false),
+        ("b.example", false),
+        ("bob@c.example", false),
+        ("@bob:b.example", false),
+        (ALICE, false),
+        ("", false),
+    ] {
+        assert_eq!(adapter.serves(&NativeUserId::new(user)), serves, "{user}");
+    }
+    let nowhere = adapter.deliver(&by_alice(TEA, "key-1", message("x"))).await;
+    assert!(matches!(nowhere, Err(Refusal::Retry { .. })));
+}
