@@ -18,7 +18,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use crate::core::{Gateway, PATIENCE, free_port};
 
@@ -145,6 +149,33 @@ impl Fake {
     pub async fn brings(&self, events: &[Value]) -> u16 {
         let body = json!({ "events": events }).to_string();
         self.calls(Method::PUT, "transactions/1", Some("hs-secret"), body).await.0
+    }
+}
+
+/// A transaction under way.
+pub struct Hanging(TcpStream);
+
+impl Fake {
+    pub async fn begins(&self, events: &[Value]) -> Hanging {
+        let body = json!({ "events": events }).to_string();
+        let mut stream = TcpStream::connect(&self.listen).await.unwrap();
+        let head = format!(
+            "PUT /_matrix/app/v1/transactions/1 HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer hs-secret\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        Hanging(stream)
+    }
+}
+
+impl Hanging {
+    /// Without an answer. When this returns, the gateway has noticed.
+    pub async fn hangs_up(mut self) {
+        self.0.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        self.0.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), "");
     }
 }
 
