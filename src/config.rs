@@ -36,7 +36,7 @@ pub use self::{
 use crate::{
     adapters::{self, Adapters},
     config::sections::Draft,
-    mimi::uri::RoomUri,
+    mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
 };
 
 /// The file, checked: whatever is in here makes sense by itself.
@@ -49,7 +49,7 @@ pub struct Config {
     pub peers: BTreeMap<Domain, String>,
     /// Who may reach our users unasked. Empty is nobody.
     pub consent: Vec<Allow>,
-    pub disclosure: Disclosure,
+    pub disclosure: BridgeDisclosure,
     pub adapters: BTreeMap<String, AdapterTable>,
     pub portals: Vec<Portal>,
 }
@@ -80,26 +80,6 @@ pub struct Admin {
     pub socket: PathBuf,
     /// `/health`, `/ready` and `/metrics` for machines that can't reach the socket.
     pub listen: Option<SocketAddr>,
-}
-
-/// What every key package and every leaf of ours says about the gateway (mimi.md §6.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disclosure {
-    pub network: String,
-    pub security: Security,
-    pub operator: Domain,
-    /// An `https` address with the operator's policy, or empty.
-    pub policy: String,
-}
-
-/// What protects a message beyond the gateway. The numbers are those of the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Security {
-    Unknown = 0,
-    Plaintext = 1,
-    Transport = 2,
-    Reencrypted = 3,
 }
 
 /// `[adapters.<name>]`, before its adapter has looked at it.

@@ -1,12 +1,55 @@
-//! mimi-gateway.
+//! mimi-gateway: people of one messenger and people of another, in one MIMI room.
+//!
+//! # The one idea
+//!
+//! Four verbs, the same in both directions:
+//!
+//! ```text
+//! accept   one transaction: dedupe, understand, remember, put in the outbox      → only now say "yes"
+//! take     one transaction: the head of one destination's queue, made ready       (encrypt, look up native ids)
+//! send     no transaction: one network call
+//! settle   one transaction: delivered, or again later, or never (tell the sender)
+//! ```
+//!
+//! ```text
+//!  messenger ⇄ adapter ──▶ inbox ─┐                        ┌─▶ outbox::portal ──▶ adapter ⇄ messenger
+//!                                 ├──▶ store: the outbox ──┼─▶ outbox::hub ─────▶ hub (ours or a peer's)
+//!  peer ⇄ provider ─▶ doors ──────┘                        └─▶ outbox::follower ▶ peers
+//!                       └──▶ hub
+//! ```
+//!
+//! Everything at rest speaks MIMI; native ids appear at two edges only, in what an adapter hands in and in
+//! what it is handed. MLS ends in [`mls`]: octets decrypt inside *accept*, content encrypts inside *take*,
+//! and the ratchet is saved in the same transaction.
+//!
+//! # In reading order
+//!
+//! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`members`] our
+//! clients in a room · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
+//! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
+//! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
+//! [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
 
 pub mod adapters;
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod consent;
+pub mod core;
 pub mod demo;
+pub mod doors;
+pub mod event;
 pub mod gateway;
+pub mod hub;
+pub mod inbox;
 pub mod lifecycle;
+pub mod lower;
+pub mod members;
 pub mod mimi;
 pub mod mls;
+pub mod outbox;
 pub mod provider;
+pub mod room_state;
+pub mod rooms;
+pub mod store;
+pub mod trace;

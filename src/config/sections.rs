@@ -10,11 +10,17 @@ use mimi_adapter::{ConversationId, Domain, UserUri};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AdapterTable, Admin, Allow, Config, Disclosure, Portal, Provider, Security, Store,
+    AdapterTable, Admin, Allow, Config, Portal, Provider, Store,
     problem::{Lines, Problem, did_you_mean, join},
     reader::{Notes, Reader, kind, port, text},
 };
-use crate::{adapters, mimi::uri::RoomUri};
+use crate::{
+    adapters,
+    mimi::{
+        disclosure::{BridgeDisclosure, Security},
+        uri::RoomUri,
+    },
+};
 
 /// What could be read, also if not all of it could: the files and adapters of a half-right configuration
 /// are looked at all the same, so that their problems are in the list too.
@@ -26,7 +32,7 @@ pub(super) struct Draft {
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
-    disclosure: Option<Disclosure>,
+    disclosure: Option<BridgeDisclosure>,
     portals: Vec<Portal>,
     #[cfg(test)]
     pub asked: BTreeSet<String>,
@@ -154,7 +160,7 @@ fn disclosure(
     mut at: Reader<'_>,
     provider: Option<&Provider>,
     adapters: &BTreeMap<String, AdapterTable>,
-) -> Option<Disclosure> {
+) -> Option<BridgeDisclosure> {
     let network = at.optional("network", text(some));
     let security = at.optional("security", text(security)).unwrap_or(Security::Unknown);
     let operator = at.optional("operator", text(Domain::parse));
@@ -167,7 +173,7 @@ fn disclosure(
     );
     at.finish();
     let kinds: BTreeSet<_> = adapters.values().map(|adapter| adapter.kind.as_str()).collect();
-    Some(Disclosure {
+    Some(BridgeDisclosure {
         network: network.unwrap_or_else(|| kinds.into_iter().collect::<Vec<_>>().join("+")),
         security,
         operator: operator.or_else(|| provider.map(|provider| provider.domain.clone()))?,
@@ -179,7 +185,7 @@ fn security(word: &str) -> Result<Security, String> {
     match word {
         "unknown" => Ok(Security::Unknown),
         "plaintext" => Ok(Security::Plaintext),
-        "transport" => Ok(Security::Transport),
+        "transport" => Ok(Security::TransportEncrypted),
         "reencrypted" => Ok(Security::Reencrypted),
         other => {
             let words = ["unknown", "plaintext", "transport", "reencrypted"];

@@ -139,7 +139,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(config.admin.socket, Path::new("/run/mimi-gateway/admin.sock"));
     assert_eq!(config.admin.listen, None);
     assert!(config.peers.is_empty() && config.consent.is_empty() && config.portals.is_empty());
-    let expected = Disclosure {
+    let expected = BridgeDisclosure {
         network: "loopback".into(),
         security: Security::Unknown,
         operator: Domain::parse("a.example").unwrap(),

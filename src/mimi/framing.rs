@@ -38,6 +38,13 @@ pub struct MediaTypeList {
 }
 tls_struct!(MediaTypeList { media_type_list });
 
+impl MediaTypeList {
+    /// What our clients understand and our groups require: the one type every member has to (C§7.1).
+    pub fn ours() -> Self {
+        Self { media_type_list: vec![MediaType::new(MIMI_CONTENT)] }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApplicationFraming {
     pub media_type: MediaType,

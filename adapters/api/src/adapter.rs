@@ -52,6 +52,11 @@ pub trait Adapter: Send + Sync {
         Err(Refusal::reject("this network has no one-to-one conversations"))
     }
 
+    /// Is the network there at this moment? `/ready` and `status` ask, so answer from memory.
+    fn connected(&self) -> bool {
+        true
+    }
+
     /// `doctor` asks: can you reach your network and sign in? Each problem with its next step.
     async fn probe(&self) -> Vec<Problem> {
         Vec::new()

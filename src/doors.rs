@@ -1,0 +1,140 @@
+//! What other providers ask of us, and the HTTP answers (D2): a struct where the protocol has one, a status
+//! where it has not.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::StatusCode;
+use mimi_adapter::{Domain, async_trait};
+use tracing::{info, warn};
+
+use crate::{
+    core::{Core, Fault},
+    hub::HubError,
+    mimi::{directory::Endpoint, uri::RoomUri, wire::FanoutMessage},
+    provider::{Answer, Doors},
+};
+
+/// What our directory offers.
+pub const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::KeyMaterial,
+    Endpoint::Update,
+    Endpoint::Notify,
+    Endpoint::SubmitMessage,
+    Endpoint::RequestConsent,
+    Endpoint::UpdateConsent,
+];
+
+/// How long a peer should wait when we can't take something now.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+pub struct ProviderDoors(pub Arc<Core>);
+
+#[async_trait]
+impl Doors for ProviderDoors {
+    async fn knock(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
+        let answer = self.open(from.clone(), endpoint, about.clone(), body).await;
+        match answer {
+            Ok(answer) => answer,
+            Err(HubError::Malformed(reason)) => {
+                info!(%from, endpoint = endpoint.name(), about, reason, "Malformed.");
+                StatusCode::BAD_REQUEST.into()
+            }
+            Err(HubError::NoSuchRoom) => StatusCode::NOT_FOUND.into(),
+            Err(HubError::Fault(Fault::Never(reason))) => {
+                info!(%from, endpoint = endpoint.name(), about, reason, "Forbidden.");
+                StatusCode::FORBIDDEN.into()
+            }
+            Err(HubError::Fault(Fault::Later { problem, after })) => {
+                warn!(%from, endpoint = endpoint.name(), about, problem, "Not now.");
+                Answer { retry_after: Some(after.unwrap_or(RETRY_AFTER)), ..StatusCode::SERVICE_UNAVAILABLE.into() }
+            }
+        }
+    }
+}
+
+impl ProviderDoors {
+    async fn open(&self, from: Domain, endpoint: Endpoint, about: String, body: Bytes) -> Result<Answer, HubError> {
+        let core = &self.0;
+        match endpoint {
+            Endpoint::Notify => {
+                let room = room(&about)?;
+                // F-15: only the hub speaks for a room, and a room's hub is the host of its URI.
+                if *room.domain() != from {
+                    return Err(Fault::never("a room's events come from its hub").into());
+                }
+                let messages = FanoutMessage::decode_all(&body).map_err(|e| HubError::Malformed(e.to_string()))?;
+                let known = core
+                    .write(move |core, tx| {
+                        Box::pin(async move {
+                            if !core.knows(tx, &room, &messages).await? {
+                                return Ok(false);
+                            }
+                            core.accept_fanout(tx, &room, &messages).await?;
+                            Ok(true)
+                        })
+                    })
+                    .await?;
+                Ok(if known { StatusCode::CREATED } else { StatusCode::NOT_FOUND }.into())
+            }
+            Endpoint::RequestConsent | Endpoint::UpdateConsent => {
+                hub(core, move |core, tx| {
+                    Box::pin(async move {
+                        match endpoint {
+                            Endpoint::RequestConsent => core.request_consent(tx, &from, &body).await,
+                            _ => core.update_consent(tx, &from, &body).await,
+                        }
+                    })
+                })
+                .await?;
+                Ok(StatusCode::CREATED.into())
+            }
+            Endpoint::Update | Endpoint::SubmitMessage => {
+                let room = room(&about)?;
+                let answer = hub(core, move |core, tx| {
+                    Box::pin(async move {
+                        match endpoint {
+                            Endpoint::Update => core.hub_update(tx, &from, &room, &body).await,
+                            _ => core.hub_submit(tx, &from, &room, &body).await,
+                        }
+                    })
+                })
+                .await?;
+                Ok(Answer::ok(answer))
+            }
+            Endpoint::KeyMaterial => {
+                let answer = hub(core, move |core, tx| {
+                    Box::pin(async move { core.key_material(tx, &from, &about, &body).await })
+                })
+                .await?;
+                Ok(Answer::ok(answer))
+            }
+            _ => Ok(StatusCode::NOT_FOUND.into()),
+        }
+    }
+}
+
+/// A transaction whose failure has an HTTP status of its own.
+async fn hub<T: Send + 'static>(
+    core: &Arc<Core>,
+    work: impl for<'t> FnOnce(
+        &'t Arc<Core>,
+        &'t mut crate::store::Tx,
+    ) -> futures::future::BoxFuture<'t, Result<T, HubError>>
+    + Send
+    + 'static,
+) -> Result<T, HubError> {
+    let inner = core.clone();
+    core.store
+        .write(move |tx| {
+            Box::pin(async move {
+                let core = inner;
+                work(&core, tx).await
+            })
+        })
+        .await
+}
+
+fn room(about: &str) -> Result<RoomUri, HubError> {
+    RoomUri::parse(about).map_err(|e| HubError::Malformed(e.to_string()))
+}

@@ -1,0 +1,464 @@
+//! The hub: the one order of a room's events, and their way to everybody.
+//!
+//! The hub sees what a hub may see. It works on the public half of the group and on the octets that came;
+//! it never asks the clients that the same process runs, not even where it could. What it answers with
+//! success is on disk, together with a row for each follower (H-29): from then on it will arrive.
+
+use std::sync::Arc;
+
+use mimi_adapter::Domain;
+use tracing::{debug, info};
+
+use crate::{
+    core::{Core, Fault, hash},
+    mimi::{
+        component,
+        franking::{self, FrankAad, FrankingAgentData, FrankingIntegrityTbs, ServerFrankingContext},
+        policy::{self, Actor, Change, RoomState},
+        tls::Tls,
+        uri::{ClientUri, ProviderUri, RoomUri},
+        wire::{
+            Credential, Fanout, FanoutMessage, Frank, GroupInfoOption, HandshakeBundle, RatchetTreeOption,
+            SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRequest, UpdateRoomResponse,
+        },
+    },
+    mls::{
+        CIPHER_SUITE, HubChange, HubGroup, MlsError, Signer,
+        codec::{GroupInfo, MlsMessage, RatchetTree},
+    },
+    outbox::{Destination, Payload},
+    room_state,
+    store::{Tx, hub::HubRoom},
+};
+
+/// What the hub signs and franks with. Made once per installation.
+pub struct HubKeys {
+    /// external_senders[0] of our rooms (P§7.4).
+    sender: Signer,
+    /// The franking agent (D31: not the same key).
+    franking: Signer,
+    /// Known to nobody else (P§5.4.1).
+    frank: [u8; 32],
+}
+
+impl HubKeys {
+    pub async fn load(tx: &mut Tx) -> Result<Self, Fault> {
+        let mut keys = Vec::new();
+        for purpose in ["sender", "franking", "frank"] {
+            keys.push(match tx.hub_key(purpose).await? {
+                Some(key) => key,
+                None => {
+                    let key = match purpose {
+                        "frank" => (rand::random::<[u8; 32]>().to_vec(), Vec::new()),
+                        _ => Signer::generate()?.into_keys(),
+                    };
+                    tx.add_hub_key(purpose, &key.0, &key.1).await?;
+                    key
+                }
+            });
+        }
+        let [sender, franking, frank] =
+            <[_; 3]>::try_from(keys).unwrap_or_else(|_| unreachable!("one key was pushed for each of three purposes"));
+        Ok(Self {
+            sender: Signer::from_keys(sender.0, sender.1),
+            franking: Signer::from_keys(franking.0, franking.1),
+            frank: frank.0.try_into().map_err(|_| Fault::later("the hub's franking key is damaged"))?,
+        })
+    }
+
+    pub fn sender_public(&self) -> &[u8] {
+        self.sender.public()
+    }
+
+    /// Component 0x0021 of our rooms.
+    pub fn franking_agent(&self, domain: &Domain) -> Vec<u8> {
+        FrankingAgentData {
+            franking_signature_key: self.franking.public().to_vec().into(),
+            credential: Credential::basic(ProviderUri::new(domain).as_str()),
+        }
+        .encode()
+    }
+}
+
+/// Not every request can be answered with a struct (D2).
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    #[error("{0}")]
+    Malformed(String),
+    #[error("no such room")]
+    NoSuchRoom,
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<HubError> for Fault {
+    fn from(e: HubError) -> Self {
+        match e {
+            HubError::Fault(fault) => fault,
+            e => Self::Never(e.to_string()),
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for HubError {
+    fn from(e: crate::store::StoreError) -> Self {
+        Self::Fault(e.into())
+    }
+}
+
+impl Core {
+    /// Begins to be the hub of a room whose group has just been founded.
+    pub async fn become_hub(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        group_info: &GroupInfo,
+        tree: &RatchetTree,
+    ) -> Result<(), Fault> {
+        let group = HubGroup::follow(group_info, tree)?;
+        let group_id = group.group_id().to_vec();
+        let owner = self.groups.follow::<Fault>(tx, group).await?;
+        tx.add_hub_room(&HubRoom { room: room.clone(), owner, group_id, last_timestamp: 0 }).await?;
+        Ok(())
+    }
+
+    /// `POST /submitMessage` (P§5.4).
+    pub async fn hub_submit(
+        &self,
+        tx: &mut Tx,
+        from: &Domain,
+        room: &RoomUri,
+        body: &[u8],
+    ) -> Result<Vec<u8>, HubError> {
+        let request = SubmitMessageRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
+        let hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
+        let message = &request.app_message;
+        let name = hash(message.as_bytes());
+        if let Some(answer) = tx.hub_answer(room, &name).await? {
+            return Ok(answer);
+        }
+        let (epoch, state, franked) = self.hub_state(tx, &hub).await?;
+        let response = match self.judge_message(from, &request, epoch, &state, &hub.group_id) {
+            Verdict::Accept => {
+                let timestamp = tx.next_timestamp(&hub, self.now()).await?;
+                let frank = self.frank(&request, room, timestamp, franked)?;
+                let fanout = FanoutMessage {
+                    timestamp,
+                    fanout: Fanout::Application { message: message.clone(), frank: frank.clone() },
+                };
+                // Our own follower half knows what it sent: it has no use for an echo.
+                let local = *from == self.domain;
+                let followers = providers(&state).into_iter().filter(|to| !(local && *to == self.domain));
+                self.fan_out(tx, room, followers, &fanout).await?;
+                debug!(%room, %from, epoch, timestamp, "A message is in the room's order.");
+                let response = SubmitMessageResponse::Accepted { accepted_timestamp: timestamp, frank }.encode();
+                tx.hub_accepted(room, &name, timestamp, &response).await?;
+                return Ok(response);
+            }
+            Verdict::TooOld => SubmitMessageResponse::EpochTooOld { current_epoch: epoch },
+            Verdict::Deny(reason) => {
+                info!(%room, %from, sender = %request.sending_uri, reason, "A message is not allowed.");
+                SubmitMessageResponse::NotAllowed
+            }
+        };
+        Ok(response.encode())
+    }
+
+    fn judge_message(
+        &self,
+        from: &Domain,
+        request: &SubmitMessageRequest,
+        epoch: u64,
+        state: &RoomState,
+        group_id: &[u8],
+    ) -> Verdict {
+        let message = &request.app_message;
+        if request.sending_uri.domain() != from {
+            return Verdict::Deny("the sender is a user of another provider".into());
+        }
+        if message.group_id() != Some(group_id) {
+            return Verdict::Deny("the message is of another group".into());
+        }
+        match message.epoch() {
+            Some(of) if of < epoch => return Verdict::TooOld,
+            Some(of) if of > epoch => return Verdict::Deny("the message is of an epoch that has not begun".into()),
+            _ => {}
+        }
+        let actor = Actor::User(request.sending_uri.clone());
+        match policy::authorise(state, state, &actor, &Change::SendMessage) {
+            Ok(()) => Verdict::Accept,
+            Err(denied) => Verdict::Deny(denied.to_string()),
+        }
+    }
+
+    /// The hub's testimony that this message came by it (P§5.4.1). None without a franking tag (D32).
+    fn frank(
+        &self,
+        request: &SubmitMessageRequest,
+        room: &RoomUri,
+        timestamp: u64,
+        franked: bool,
+    ) -> Result<Option<Frank>, Fault> {
+        // D32: without a tag, or an agent in the room, the message is accepted unfranked. Malformed
+        // authenticated data fails at every member; it is not the hub's to mend.
+        let tag = FrankAad::find(request.app_message.authenticated_data().unwrap_or_default()).ok().flatten();
+        let (Some(tag), true) = (tag, franked) else { return Ok(None) };
+        let context = ServerFrankingContext {
+            sender_uri: request.sending_uri.clone(),
+            room_uri: room.clone(),
+            accepted_timestamp: timestamp,
+        };
+        let sign = |tbs: &[u8]| self.hub_keys.franking.sign_with_label(FrankingIntegrityTbs::LABEL, tbs);
+        Ok(Some(franking::frank(&self.hub_keys.frank, &tag.franking_tag, context, CIPHER_SUITE, sign)?))
+    }
+
+    /// `POST /update` (P§5.3).
+    pub async fn hub_update(
+        &self,
+        tx: &mut Tx,
+        from: &Domain,
+        room: &RoomUri,
+        body: &[u8],
+    ) -> Result<Vec<u8>, HubError> {
+        let bundle = UpdateRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
+        let hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
+        let name = hash(bundle.proposal_or_commit().as_bytes());
+        if let Some(answer) = tx.hub_answer(room, &name).await? {
+            return Ok(answer);
+        }
+        let outcome = match self.judge_update(tx, from, &hub, &bundle).await {
+            Ok(fanout) => {
+                let timestamp = tx.next_timestamp(&hub, self.now()).await?;
+                for (followers, fanout) in fanout {
+                    self.fan_out(tx, room, followers.into_iter(), &FanoutMessage { timestamp, fanout }).await?;
+                }
+                let response = success(timestamp).encode();
+                tx.hub_accepted(room, &name, timestamp, &response).await?;
+                return Ok(response);
+            }
+            Err(Judgement::Epoch(current_epoch)) => UpdateRoomResponse {
+                error_description: String::new(),
+                outcome: UpdateOutcome::WrongEpoch { current_epoch },
+            },
+            Err(Judgement::Deny(reason)) => {
+                info!(%room, %from, reason, "An update is not allowed.");
+                UpdateRoomResponse { error_description: reason, outcome: UpdateOutcome::NotAllowed }
+            }
+            Err(Judgement::Error(e)) => return Err(e),
+        };
+        Ok(outcome.encode())
+    }
+
+    /// Carries an update out if it is valid MLS and the policy allows it, and says what to tell whom.
+    async fn judge_update(
+        &self,
+        tx: &mut Tx,
+        from: &Domain,
+        hub: &HubRoom,
+        bundle: &HandshakeBundle,
+    ) -> Result<Vec<(Vec<Domain>, Fanout)>, Judgement> {
+        match bundle {
+            HandshakeBundle::Commit { commit, welcome, group_info, ratchet_tree } => {
+                let (change, before) = self.examine(tx, from, hub, commit).await?;
+                self.check_group_info(hub, commit, group_info)?;
+                let added: Vec<_> = change.added.iter().map(|leaf| leaf.key_package_ref.clone()).collect();
+                let welcomed = welcome.as_ref().map_or(&[][..], |welcome| welcome.key_package_refs());
+                if welcomed.len() != added.len() || !added.iter().all(|reference| welcomed.contains(reference)) {
+                    return Err(Judgement::Deny("the Welcome is not for exactly those who are added".into()));
+                }
+                // D35: a Welcome goes where the credentials it adds come from.
+                let mut joining = Vec::new();
+                for leaf in &change.added {
+                    let client = client(&leaf.identity)?;
+                    joining.push(client.domain().clone());
+                }
+                joining.sort();
+                joining.dedup();
+                let tree = match (ratchet_tree, welcome) {
+                    (RatchetTreeOption::Full(tree), _) => Some(tree.clone()),
+                    _ => None,
+                };
+                let epoch_tree = self
+                    .groups
+                    .hub(tx, hub.owner, &hub.group_id, |group| {
+                        group.accept(change)?;
+                        Ok::<_, Fault>(group.tree()?)
+                    })
+                    .await
+                    .map_err(Judgement::from)?;
+                // Who had members before hears of the commit, even if it removes the last (H-26). A provider that
+                // only now gets its first member learns the room from the Welcome.
+                let local = *from == self.domain;
+                let mut followers = providers(&before);
+                // Whoever sent it from here has it: our own follower half needs no echo.
+                followers.retain(|to| !(local && *to == self.domain));
+                joining.retain(|to| !(local && *to == self.domain));
+                let mut fanout =
+                    vec![(followers, Fanout::Commit { message: commit.clone(), external_proposals: Vec::new() })];
+                if let Some(welcome) = welcome {
+                    fanout.push((
+                        joining,
+                        Fanout::Welcome {
+                            message: welcome.to_message(),
+                            ratchet_tree: RatchetTreeOption::Full(tree.unwrap_or(epoch_tree)),
+                        },
+                    ));
+                }
+                Ok(fanout)
+            }
+            HandshakeBundle::Proposal { proposal, more_proposals } => {
+                for message in std::iter::once(proposal).chain(more_proposals) {
+                    let (change, ..) = self.examine(tx, from, hub, message).await?;
+                    self.groups
+                        .hub(tx, hub.owner, &hub.group_id, |group| Ok::<_, Fault>(group.accept(change)?))
+                        .await
+                        .map_err(Judgement::from)?;
+                }
+                let (_, state, _) = self.hub_state(tx, hub).await.map_err(Judgement::Error)?;
+                let followers = providers(&state);
+                let fanout = Fanout::Proposal { message: proposal.clone(), more_proposals: more_proposals.clone() };
+                Ok(vec![(followers, fanout)])
+            }
+        }
+    }
+
+    /// Is it valid MLS, from somebody the sending provider may speak for, and allowed?
+    async fn examine(
+        &self,
+        tx: &mut Tx,
+        from: &Domain,
+        hub: &HubRoom,
+        message: &MlsMessage,
+    ) -> Result<(HubChange, RoomState), Judgement> {
+        let examined = self
+            .groups
+            .hub(tx, hub.owner, &hub.group_id, |group| {
+                Ok::<_, Fault>((group.examine(message), group.dictionary(), group.leaves()?))
+            })
+            .await
+            .map_err(Judgement::from)?;
+        let (change, dictionary, leaves) = examined;
+        let change = change.map_err(Judgement::from)?;
+        let sender = client(&change.sender)?;
+        if sender.domain() != from {
+            return Err(Judgement::Deny("the sender is a client of another provider".into()));
+        }
+        let before = room_state::read(&dictionary, &leaves).map_err(|e| Judgement::Error(Fault::later(e).into()))?;
+        let after = room_state::read(&change.after, &change.leaves).map_err(Judgement::Deny)?;
+        let actor = Actor::User(room_state::user(&change.sender).map_err(Judgement::Deny)?);
+        for change in policy::changes(&before, &after, &actor) {
+            policy::authorise(&before, &after, &actor, &change)
+                .map_err(|denied| Judgement::Deny(denied.to_string()))?;
+        }
+        Ok((change, before))
+    }
+
+    /// H-10, as far as it needs no keys: for the next epoch of this group.
+    fn check_group_info(
+        &self,
+        hub: &HubRoom,
+        commit: &MlsMessage,
+        group_info: &GroupInfoOption,
+    ) -> Result<(), Judgement> {
+        match group_info {
+            GroupInfoOption::Full(info) => {
+                let next = commit.epoch().unwrap_or_default() + 1;
+                if info.group_id() != hub.group_id || info.epoch() != next || info.embeds_ratchet_tree() {
+                    return Err(Judgement::Deny("the GroupInfo is not of the epoch the commit begins".into()));
+                }
+                Ok(())
+            }
+            GroupInfoOption::Partial(_) => Ok(()),
+        }
+    }
+
+    /// Epoch and state of a room, read from its group once per epoch, and whether it has a franking agent.
+    async fn hub_state(&self, tx: &mut Tx, hub: &HubRoom) -> Result<(u64, Arc<RoomState>, bool), HubError> {
+        let known =
+            self.hub_states.lock().expect("no panic happens while the states are locked").get(&hub.room).cloned();
+        let read = self
+            .groups
+            .hub(tx, hub.owner, &hub.group_id, |group| {
+                let transcript = group.transcript().to_vec();
+                // A rolled back commit leaves another transcript behind than the one that comes instead.
+                let state = match known {
+                    Some((of, state)) if of == transcript => state,
+                    _ => {
+                        let state = room_state::read(&group.dictionary(), &group.leaves()?);
+                        Arc::new(state.map_err(|e| Fault::later(format!("the room's state: {e}")))?)
+                    }
+                };
+                let franked = group.has_component(component::FRANKING_AGENT);
+                Ok::<_, Fault>((group.epoch(), transcript, state, franked))
+            })
+            .await?;
+        let (epoch, transcript, state, franked) = read;
+        self.hub_states
+            .lock()
+            .expect("no panic happens while the states are locked")
+            .insert(hub.room.clone(), (transcript, state.clone()));
+        Ok((epoch, state, franked))
+    }
+
+    async fn fan_out(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        followers: impl Iterator<Item = Domain>,
+        message: &FanoutMessage,
+    ) -> Result<(), Fault> {
+        let payload = Payload::Fanout { message: message.encode() };
+        for follower in followers {
+            self.enqueue(tx, &Destination::Follower(room.clone(), follower), &payload).await?;
+        }
+        Ok(())
+    }
+}
+
+enum Verdict {
+    Accept,
+    TooOld,
+    Deny(String),
+}
+
+enum Judgement {
+    Epoch(u64),
+    Deny(String),
+    Error(HubError),
+}
+
+impl From<MlsError> for Judgement {
+    fn from(e: MlsError) -> Self {
+        match e {
+            MlsError::Epoch { current, .. } => Self::Epoch(current),
+            MlsError::Invalid(reason) => Self::Deny(reason),
+            e => Self::Error(Fault::from(e).into()),
+        }
+    }
+}
+
+impl From<Fault> for Judgement {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Never(reason) => Self::Deny(reason),
+            later => Self::Error(later.into()),
+        }
+    }
+}
+
+/// The providers with participants who are not banned.
+fn providers(state: &RoomState) -> Vec<Domain> {
+    let listed = state.participants.iter().filter(|it| it.role_index != policy::role::BANNED);
+    let mut providers: Vec<Domain> = listed.map(|it| it.user.domain().clone()).collect();
+    providers.sort();
+    providers.dedup();
+    providers
+}
+
+fn success(accepted_timestamp: u64) -> UpdateRoomResponse {
+    UpdateRoomResponse { error_description: String::new(), outcome: UpdateOutcome::Success { accepted_timestamp } }
+}
+
+fn client(identity: &str) -> Result<ClientUri, Judgement> {
+    ClientUri::parse(identity).map_err(|e| Judgement::Deny(format!("a leaf's credential: {e}")))
+}

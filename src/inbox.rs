@@ -1,0 +1,301 @@
+//! Accept: two doors, one promise.
+//!
+//! From an adapter comes what a native person did; from a hub comes what the room received. Either way one
+//! transaction decides whether we have it already, understands it, remembers its name and puts what follows
+//! from it into the outbox. Only after that has reached the disk does anybody get a yes.
+
+use std::sync::Arc;
+
+use mimi_adapter::{
+    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
+    SenderProof, async_trait,
+};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::{
+    core::{Core, Fault, at, hash},
+    event,
+    mimi::{
+        content::{MessageId, MimiContent, message_id},
+        framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
+        tls::Tls,
+        uri::{RoomUri, UserUri},
+        wire::{Fanout, FanoutMessage, RatchetTreeOption},
+    },
+    outbox::{Destination, Payload},
+    store::{
+        Tx,
+        portals::Portal,
+        rooms::{Room, RoomState},
+    },
+};
+
+/// The inbox as one adapter sees it.
+pub struct AdapterDoor {
+    pub core: Arc<Core>,
+    pub adapter: String,
+}
+
+#[async_trait]
+impl AdapterCore for AdapterDoor {
+    async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
+        let adapter = self.adapter.clone();
+        let (kind, conversation, id) = (inbound.event.kind(), inbound.conversation.clone(), inbound.id.clone());
+        let accepted = self
+            .core
+            .write(move |core, tx| Box::pin(async move { core.accept_native(tx, &adapter, inbound).await }))
+            .await;
+        match &accepted {
+            Ok(accepted) => debug!(adapter = %self.adapter, %conversation, %id, kind, ?accepted, "Accepted."),
+            Err(fault) => info!(adapter = %self.adapter, %conversation, %id, kind, %fault, "Not accepted."),
+        }
+        accepted.map_err(Refusal::from)
+    }
+
+    fn links(&self) -> watch::Receiver<Links> {
+        self.core.adapters.get(&self.adapter).expect("an adapter's door has its adapter's name").links.subscribe()
+    }
+
+    async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
+        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
+        let ghosts = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else {
+                    return Ok(Vec::new());
+                };
+                let participants = tx.participants(&portal.room).await?;
+                Ok(participants
+                    .into_iter()
+                    .map(|(user, _)| user)
+                    .filter(|user| !core.is_ours(user))
+                    .map(Ghost::new)
+                    .collect())
+            })
+        });
+        ghosts.await.map_err(Refusal::from)
+    }
+
+    async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
+        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
+        let cursor = self.core.write(move |_, tx| {
+            Box::pin(async move {
+                match tx.portal_of_conversation(&adapter, &conversation).await? {
+                    Some(portal) => Ok(tx.cursor(portal.id).await?),
+                    None => Ok(None),
+                }
+            })
+        });
+        cursor.await.map_err(Refusal::from)
+    }
+}
+
+impl Core {
+    /// The first door.
+    pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
+        let sender = UserUri::for_native(&self.domain, &inbound.sender);
+        let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
+            Some(portal) => portal,
+            None => match &inbound.direct {
+                Some(ghost) => self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?,
+                None => return Err(Fault::never("this conversation is not linked to a MIMI room")),
+            },
+        };
+        let Some(mut room) = tx.room(&portal.room).await? else {
+            return Err(Fault::later("the portal's room is missing"));
+        };
+        if let Some(cursor) = &inbound.cursor {
+            tx.set_cursor(portal.id, cursor).await?;
+        }
+        match inbound.event {
+            Event::Join => {
+                self.ensure_member(tx, &mut room, &sender).await?;
+                Ok(Accepted::New)
+            }
+            Event::Leave => {
+                self.leave(tx, &room, &sender).await?;
+                Ok(Accepted::New)
+            }
+            event => {
+                if tx.message_of_native(portal.id, &inbound.id).await?.is_some() {
+                    return Ok(Accepted::Duplicate);
+                }
+                self.ensure_member(tx, &mut room, &sender).await?;
+                let event = self.to_mimi(tx, &portal, &sender, inbound.proof, event).await?;
+                self.submit(tx, &portal, &sender, &inbound.id, &event).await?;
+                Ok(Accepted::New)
+            }
+        }
+    }
+
+    /// Replaces native references by message IDs, and refuses what would touch another person's words.
+    async fn to_mimi(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        sender: &UserUri,
+        proof: SenderProof,
+        event: Event<NativeMessageId>,
+    ) -> Result<Event<MessageId>, Fault> {
+        Ok(match event {
+            Event::Message { text, in_reply_to } => Event::Message {
+                text,
+                // A reply to something we never carried goes as a plain message.
+                in_reply_to: match in_reply_to {
+                    Some(id) => tx.message_of_native(portal.id, &id).await?,
+                    None => None,
+                },
+            },
+            Event::Edit { replaces, text } => {
+                Event::Edit { replaces: self.own_message(tx, portal, sender, proof, &replaces).await?, text }
+            }
+            Event::Delete { replaces } => {
+                Event::Delete { replaces: self.own_message(tx, portal, sender, proof, &replaces).await? }
+            }
+            Event::Unlike { replaces } => {
+                Event::Unlike { replaces: self.own_message(tx, portal, sender, proof, &replaces).await? }
+            }
+            Event::Reaction { in_reply_to, emoji } => match tx.message_of_native(portal.id, &in_reply_to).await? {
+                Some(in_reply_to) => Event::Reaction { in_reply_to, emoji },
+                None => return Err(Fault::never("the reaction is to a message that was never carried")),
+            },
+            _ => return Err(Fault::never("this kind of event can't be carried")),
+        })
+    }
+
+    /// C§9.3: only the author edits and deletes, and only who is proven to be the author.
+    async fn own_message(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        sender: &UserUri,
+        proof: SenderProof,
+        native: &NativeMessageId,
+    ) -> Result<MessageId, Fault> {
+        let id = tx
+            .message_of_native(portal.id, native)
+            .await?
+            .ok_or_else(|| Fault::never("it changes a message that was never carried"))?;
+        let author = tx.author(&portal.room, &id).await?;
+        match proof {
+            SenderProof::Verified if author.as_ref() == Some(sender) => Ok(id),
+            SenderProof::Verified => Err(Fault::never("only the author of a message can change it")),
+            SenderProof::Claimed => {
+                Err(Fault::never("the network does not say for sure who you are, so you can't change messages"))
+            }
+        }
+    }
+
+    /// Names the message and queues it for the hub.
+    async fn submit(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        sender: &UserUri,
+        native: &NativeMessageId,
+        event: &Event<MessageId>,
+    ) -> Result<(), Fault> {
+        // The salt is a function of the native id and a secret of ours? No: it must be unguessable, and the
+        // name is remembered in this very transaction, so fresh randomness is enough (C§4.1).
+        let salt: [u8; 16] = rand::random();
+        let content = event::to_content(event, sender, &portal.room, salt)
+            .ok_or_else(|| Fault::never("this kind of event can't be carried"))?
+            .encode();
+        let id = message_id(sender, &portal.room, &content, &salt);
+        tx.add_message(&portal.room, &id, sender, self.now()).await?;
+        tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;
+        self.enqueue(
+            tx,
+            &Destination::Hub(portal.room.clone()),
+            &Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content },
+        )
+        .await
+    }
+
+    /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
+    /// keep the others out.
+    pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
+        for message in messages {
+            match self.accept_one(tx, room, message).await {
+                Ok(()) => {}
+                // C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.
+                Err(Fault::Never(reason)) => warn!(%room, timestamp = message.timestamp, reason, "Discarded."),
+                Err(later) => return Err(later),
+            }
+        }
+        Ok(())
+    }
+
+    async fn accept_one(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
+        let octets_hash = hash(fanout.message().as_bytes());
+        if !tx.see(room, &octets_hash, self.now()).await? {
+            return Ok(());
+        }
+        let state = tx.room(room).await?;
+        match &fanout.fanout {
+            Fanout::Application { .. } => {
+                let state = state.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
+                self.accept_message(tx, &state, fanout).await
+            }
+            Fanout::Commit { message, external_proposals: more }
+            | Fanout::Proposal { message, more_proposals: more } => {
+                self.advance(tx, room, message).await?;
+                for proposal in more {
+                    self.advance(tx, room, proposal).await?;
+                }
+                Ok(())
+            }
+            Fanout::Welcome { message, ratchet_tree } => {
+                let welcome = message.to_welcome().ok_or_else(|| Fault::never("not a Welcome"))?;
+                let tree = match ratchet_tree {
+                    RatchetTreeOption::Full(tree) => Some(tree),
+                    _ => None,
+                };
+                if !self.welcomed(tx, room, &welcome, tree).await? {
+                    debug!(%room, "A Welcome for none of our KeyPackages.");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn accept_message(&self, tx: &mut Tx, room: &Room, fanout: &FanoutMessage) -> Result<(), Fault> {
+        let group = room.group.as_ref().ok_or_else(not_here)?;
+        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(()) };
+        let sender = client.user().ok_or_else(|| Fault::never("the sender's client does not name its user"))?;
+        if self.is_ours(&sender) {
+            return Ok(());
+        }
+        if tx.participant_role(&room.room, &sender).await?.is_none() {
+            return Err(Fault::never("the sender is not a participant"));
+        }
+        let framing = ApplicationFraming::decode(&data).map_err(|e| Fault::never(e.to_string()))?;
+        if framing.media_type(&MediaTypeList::ours()).media_type != MIMI_CONTENT {
+            return Err(Fault::never("application data of another type than MIMI content"));
+        }
+        let octets = &framing.inner_application_content;
+        let content = MimiContent::decode(octets).map_err(|e| Fault::never(e.to_string()))?;
+        content.check(&sender, &room.room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
+        let id = message_id(&sender, &room.room, octets, &content.salt);
+        if !tx.add_message(&room.room, &id, &sender, fanout.timestamp).await? {
+            return Ok(());
+        }
+        // C§9.3 again, on the receiving side.
+        if let Some(replaced) = &content.replaces
+            && tx.author(&room.room, replaced).await?.is_some_and(|author| author != sender)
+        {
+            return Err(Fault::never("only the author of a message can change it"));
+        }
+        debug!(room = %room.room, message = %id, "Received.");
+        self.enqueue(
+            tx,
+            &Destination::Portal(room.room.clone()),
+            &Payload::Content { sender, message: *id.as_bytes(), accepted: fanout.timestamp, content: octets.to_vec() },
+        )
+        .await
+    }
+}
+
+fn not_here() -> Fault {
+    Fault::never("none of our users is in that room")
+}

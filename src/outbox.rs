@@ -1,0 +1,185 @@
+//! The outbox: what has been accepted and not yet delivered. Take, send, settle.
+//!
+//! Invariant: a destination's rows leave in the order they came. Replies and reactions rely on it: by the
+//! time one is taken, the message it points at has a native id.
+//!
+//! What was prepared for sending (a ciphertext, a commit, a batch of fan-out) stays on its row, so a second
+//! attempt sends the very same octets, and whoever has them already can tell. Where the hub is ourselves,
+//! take, send and settle are one transaction: there is no network to wait for.
+//!
+//! Why not a channel? A channel forgets on restart, and its length is nobody's business until it blocks.
+
+mod dispatcher;
+mod follower;
+mod hub;
+mod peer;
+mod portal;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use mimi_adapter::{Domain, NativeUserId};
+use serde::{Deserialize, Serialize};
+
+pub use dispatcher::Dispatcher;
+
+use crate::{
+    core::{Core, Fault},
+    mimi::uri::{RoomUri, UserUri},
+    store::Tx,
+};
+
+/// Where something goes. Each destination is a queue of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// The native conversation of a room.
+    Portal(RoomUri),
+    /// The hub of a room, be it another provider or ourselves.
+    Hub(RoomUri),
+    /// A provider with participants in a room we are the hub of.
+    Follower(RoomUri, Domain),
+    /// Somebody's provider, for a KeyPackage to invite them with.
+    Invite(RoomUri, UserUri),
+    /// A provider, about consent.
+    Peer(Domain),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Portal(room) => write!(f, "portal {room}"),
+            Self::Hub(room) => write!(f, "hub {room}"),
+            Self::Follower(room, provider) => write!(f, "follower {room} {provider}"),
+            Self::Invite(room, user) => write!(f, "invite {room} {user}"),
+            Self::Peer(provider) => write!(f, "peer {provider}"),
+        }
+    }
+}
+
+impl Destination {
+    /// Reads what `Display` wrote; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let kind = words.next()?;
+        let first = words.next()?;
+        let second = words.next();
+        Some(match (kind, second) {
+            ("portal", None) => Self::Portal(RoomUri::parse(first).ok()?),
+            ("hub", None) => Self::Hub(RoomUri::parse(first).ok()?),
+            ("follower", Some(provider)) => Self::Follower(RoomUri::parse(first).ok()?, Domain::parse(provider).ok()?),
+            ("invite", Some(user)) => Self::Invite(RoomUri::parse(first).ok()?, UserUri::parse(user).ok()?),
+            ("peer", None) => Self::Peer(Domain::parse(first).ok()?),
+            _ => return None,
+        })
+    }
+}
+
+/// What waits in the outbox.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Payload {
+    /// To the hub: MIMI content of one of our users.
+    Submit { sender: UserUri, message: [u8; 32], content: Vec<u8> },
+    /// To the hub: a commit that makes somebody a participant. Without a KeyPackage it is one of our users,
+    /// whose KeyPackage is made when the commit is.
+    Add { user: UserUri, role: u32, key_package: Option<Vec<u8>> },
+    /// To the hub: a commit that takes one of our users out.
+    Remove { user: UserUri },
+    /// To the hub: a commit of what others have proposed.
+    CommitPending,
+    /// To the portal: a message from elsewhere.
+    Content { sender: UserUri, message: [u8; 32], accepted: u64, content: Vec<u8> },
+    /// To the portal: somebody from elsewhere came or went.
+    Presence { user: UserUri, joined: bool },
+    /// To the portal: words of the gateway, `about` a message, for one person or all.
+    Notice { text: String, about: Option<[u8; 32]>, to: Option<NativeUserId> },
+    /// To a follower: one encoded FanoutMessage.
+    Fanout { message: Vec<u8> },
+    /// To the provider of an invited user.
+    Invite,
+    /// To a peer: a ConsentEntry for its requestConsent.
+    RequestConsent { entry: Vec<u8> },
+    /// To a peer: a ConsentEntry for its updateConsent.
+    UpdateConsent { entry: Vec<u8> },
+}
+
+impl Payload {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Submit { .. } => "submit",
+            Self::Add { .. } => "add",
+            Self::Remove { .. } => "remove",
+            Self::CommitPending => "commit",
+            Self::Content { .. } => "content",
+            Self::Presence { .. } => "presence",
+            Self::Notice { .. } => "notice",
+            Self::Fanout { .. } => "fanout",
+            Self::Invite => "invite",
+            Self::RequestConsent { .. } => "request consent",
+            Self::UpdateConsent { .. } => "update consent",
+        }
+    }
+
+    fn decode(octets: &[u8]) -> Result<Self, Fault> {
+        postcard::from_bytes(octets).map_err(|e| Fault::later(format!("an outbox row can't be read: {e}")))
+    }
+}
+
+/// What became of one turn of a worker.
+pub(super) enum Step {
+    /// Something is settled; look at the queue again.
+    Settled,
+    /// Nothing is in the queue, or nothing that could go now: somebody will wake us.
+    Idle,
+    /// Not now.
+    Later { problem: String, after: Option<Duration> },
+}
+
+impl From<Fault> for Step {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Later { problem, after } => Self::Later { problem, after },
+            Fault::Never(reason) => Self::Later { problem: reason, after: None },
+        }
+    }
+}
+
+impl Core {
+    /// Puts something into the outbox, and wakes its worker once it is on disk.
+    pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
+        let octets =
+            postcard::to_stdvec(payload).map_err(|e| Fault::later(format!("an outbox row can't be written: {e}")))?;
+        tx.add_to_outbox(&to.to_string(), payload.kind(), &octets, self.now()).await?;
+        let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
+        tx.on_commit(move || dispatcher.wake(to));
+        Ok(())
+    }
+
+    /// What a destination waited for may have come: let it try again at once.
+    pub fn nudge(&self, tx: &mut Tx, to: Destination) {
+        let dispatcher = self.dispatcher.clone();
+        tx.on_commit(move || dispatcher.nudge(to));
+    }
+
+    /// One turn of a destination's worker: take, send, settle.
+    pub(super) async fn step(self: &Arc<Self>, to: &Destination) -> Step {
+        let step = match to {
+            Destination::Portal(room) => self.step_portal(room).await,
+            Destination::Hub(room) => self.step_hub(room).await,
+            Destination::Follower(room, provider) => self.step_follower(room, provider).await,
+            Destination::Invite(room, user) => self.step_invite(room, user).await,
+            Destination::Peer(provider) => self.step_peer(provider).await,
+        };
+        step.unwrap_or_else(Step::from)
+    }
+
+    /// A row's attempt failed: count it and say why, for whoever lists the outbox.
+    pub(super) async fn postpone(
+        self: &Arc<Self>,
+        row: i64,
+        problem: String,
+        after: Option<Duration>,
+    ) -> Result<Step, Fault> {
+        let words = problem.clone();
+        self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_attempt_failed(row, &words).await?) })).await?;
+        Ok(Step::Later { problem, after })
+    }
+}

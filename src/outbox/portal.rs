@@ -1,0 +1,173 @@
+//! To a native conversation.
+
+use std::sync::Arc;
+
+use mimi_adapter::{Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Refusal, Speaker};
+use tracing::{info, warn};
+
+use super::{Destination, Payload, Step};
+use crate::{
+    core::{Core, Fault, at, hash},
+    event,
+    lower::lower,
+    mimi::{
+        content::{MessageId, MimiContent},
+        uri::RoomUri,
+    },
+    store::{Tx, portals::Portal},
+};
+
+/// What the head of a portal's queue needs from the adapter.
+enum Act {
+    /// The one-to-one conversation has to be opened first.
+    Open {
+        user: NativeUserId,
+        ghost: Ghost,
+    },
+    Deliver {
+        row: i64,
+        message: Option<MessageId>,
+        delivery: Box<Delivery>,
+    },
+    /// Nothing to be shown: the row is gone.
+    Skipped,
+}
+
+impl Core {
+    pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri) -> Result<Step, Fault> {
+        let of = room.clone();
+        let taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of).await })).await?;
+        let Some((portal, act)) = taken else { return Ok(Step::Idle) };
+        let Some(seat) = self.adapters.get(&portal.adapter) else {
+            return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
+        };
+        match act {
+            Act::Skipped => Ok(Step::Settled),
+            Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
+                Ok(conversation) => {
+                    info!(%room, %conversation, "A one-to-one conversation is open.");
+                    self.write(move |core, tx| {
+                        Box::pin(async move {
+                            tx.portal_is_open(portal.id, &conversation).await?;
+                            core.refresh_links(tx).await
+                        })
+                    })
+                    .await?;
+                    Ok(Step::Settled)
+                }
+                Err(refusal) => Ok(Step::Later { problem: refusal.to_string(), after: None }),
+            },
+            Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
+                Ok(delivered) => {
+                    self.write(move |_, tx| {
+                        Box::pin(async move {
+                            if let Some(message) = message {
+                                tx.name_message(portal.id, &message, &delivered.ids).await?;
+                            }
+                            Ok(tx.remove_outbox_row(row).await?)
+                        })
+                    })
+                    .await?;
+                    Ok(Step::Settled)
+                }
+                Err(Refusal::Retry { after, source }) => self.postpone(row, source.to_string(), after).await,
+                Err(Refusal::Reject { reason }) => {
+                    warn!(%room, key = %delivery.key, kind = delivery.event.kind(), reason, "Will never be delivered.");
+                    self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row).await?) })).await?;
+                    Ok(Step::Settled)
+                }
+            },
+        }
+    }
+
+    /// The head of the queue as the conversation can show it. `None` if there is nothing, or no portal yet.
+    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri) -> Result<Option<(Portal, Act)>, Fault> {
+        let Some(portal) = tx.portal_of_room(room).await? else { return Ok(None) };
+        let Some(row) = tx.outbox_head(&Destination::Portal(room.clone()).to_string(), 1).await?.pop() else {
+            return Ok(None);
+        };
+        let Some(conversation) = portal.conversation.clone() else {
+            let (user, ghost) = portal.direct.clone().ok_or_else(|| Fault::later("a portal without a conversation"))?;
+            return Ok(Some((portal, Act::Open { user, ghost: Ghost::new(ghost) })));
+        };
+        let key = |name: &[u8]| DeliveryKey::new(hex::encode(hash(&[room.as_str().as_bytes(), b" ", name].concat())));
+        let row_key = || key(format!("row {}", row.id).as_bytes());
+        let (speaker, accepted, event, message, key) = match Payload::decode(&row.payload)? {
+            Payload::Content { sender, message, accepted, content } => {
+                let content =
+                    MimiContent::decode(&content).map_err(|e| Fault::later(format!("a stored content: {e}")))?;
+                let native = match event::from_content(&content) {
+                    Some(event) => self.to_native(tx, &portal, event).await?,
+                    None => Err("there is nothing in it that could be shown".to_owned()),
+                };
+                let id = MessageId::new(message).map_err(|e| Fault::later(e.to_string()))?;
+                (Speaker::Ghost(Ghost::new(sender)), accepted, native, Some(id), key(&message))
+            }
+            Payload::Presence { user, joined } => {
+                let event = if joined { Event::Join } else { Event::Leave };
+                (Speaker::Ghost(Ghost::new(user)), self.now(), Ok(event), None, row_key())
+            }
+            Payload::Notice { text, about, to } => {
+                let about = match about.map(MessageId::new) {
+                    Some(Ok(id)) => tx.native_of_message(portal.id, &id).await?,
+                    _ => None,
+                };
+                (Speaker::Gateway, self.now(), Ok(Event::Notice { text, about, to }), None, row_key())
+            }
+            other => return Err(Fault::later(format!("a {} row in a portal's queue", other.kind()))),
+        };
+        let seat = self.adapters.get(&portal.adapter);
+        let lowered = event.and_then(|event| match seat {
+            Some(seat) => lower(event, &seat.adapter.capabilities(&conversation)),
+            None => Ok(event),
+        });
+        match lowered {
+            Ok(event) => {
+                let delivery = Box::new(Delivery { key, conversation, speaker, accepted: at(accepted), event });
+                Ok(Some((portal, Act::Deliver { row: row.id, message, delivery })))
+            }
+            Err(reason) => {
+                info!(%room, %key, reason, "Not shown.");
+                tx.remove_outbox_row(row.id).await?;
+                Ok(Some((portal, Act::Skipped)))
+            }
+        }
+    }
+
+    /// Replaces message IDs by native ones. A reply to something never carried goes as a plain message;
+    /// what would change such a thing has nothing to change.
+    async fn to_native(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        event: Event<MessageId>,
+    ) -> Result<Result<Event<NativeMessageId>, String>, Fault> {
+        let unknown = || "it refers to a message that was never carried here".to_owned();
+        Ok(match event {
+            Event::Message { text, in_reply_to } => {
+                let in_reply_to = match in_reply_to {
+                    Some(id) => tx.native_of_message(portal.id, &id).await?,
+                    None => None,
+                };
+                Ok(Event::Message { text, in_reply_to })
+            }
+            Event::Edit { replaces, text } => {
+                let native = tx.native_of_message(portal.id, &replaces).await?;
+                native.map(|replaces| Event::Edit { replaces, text }).ok_or_else(unknown)
+            }
+            Event::Delete { replaces } => {
+                let native = tx.native_of_message(portal.id, &replaces).await?;
+                native.map(|replaces| Event::Delete { replaces }).ok_or_else(unknown)
+            }
+            Event::Reaction { in_reply_to, emoji } => {
+                let native = tx.native_of_message(portal.id, &in_reply_to).await?;
+                native.map(|in_reply_to| Event::Reaction { in_reply_to, emoji }).ok_or_else(unknown)
+            }
+            Event::Unlike { replaces } => {
+                let native = tx.native_of_message(portal.id, &replaces).await?;
+                native.map(|replaces| Event::Unlike { replaces }).ok_or_else(unknown)
+            }
+            other => Err(format!("a {} is no content", other.kind())),
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! A group as the room policy sees it: from the GroupContext's dictionary and the leaves' credentials.
+
+use crate::{
+    mimi::{
+        component,
+        policy::{Client, Policy, PreAuthData, RoomState},
+        tls::Tls,
+        uri::{IdentifierUri, UserUri},
+        wire::Credential,
+    },
+    mls::{Dictionary, Leaves},
+};
+
+/// What the policy judges. `Err` says what of the room's state is missing or malformed.
+pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, String> {
+    fn component<T: Tls>(dictionary: &Dictionary, id: u16, name: &str) -> Result<T, String> {
+        let octets = dictionary.get(&id).ok_or_else(|| format!("the room has no {name}"))?;
+        T::decode(octets).map_err(|e| format!("the room's {name}: {e}"))
+    }
+    let preauth = match dictionary.get(&component::PREAUTH_LIST) {
+        Some(octets) => PreAuthData::decode(octets).map_err(|e| format!("the room's preauth_list: {e}"))?,
+        None => PreAuthData::default(),
+    };
+    let clients = leaves
+        .iter()
+        .map(|(leaf, identity)| Ok((*leaf, Client { user: user(identity)?, credential: Credential::basic(identity) })))
+        .collect::<Result<_, String>>()?;
+    Ok(RoomState {
+        participants: component(dictionary, component::PARTICIPANT_LIST, "participant_list")?,
+        metadata: component(dictionary, component::ROOM_METADATA, "room_metadata")?,
+        policy: Policy {
+            roles: component(dictionary, component::ROLES_LIST, "roles_list")?,
+            preauth,
+            base: component(dictionary, component::BASE_ROOM_POLICY, "base_room_policy")?,
+        },
+        clients,
+    })
+}
+
+/// D29: the user a credential names. A leaf whose user can't be told has no place in a room.
+pub fn user(identity: &str) -> Result<UserUri, String> {
+    IdentifierUri::parse(identity)
+        .ok()
+        .and_then(|identity| identity.user())
+        .ok_or_else(|| format!("the credential {identity:?} names no user"))
+}

@@ -1,0 +1,491 @@
+//! Rooms and portals: made, linked, joined and left, by people on the native side and by the admin.
+
+use std::sync::Arc;
+
+use mimi_adapter::{ConversationId, UserUri, async_trait};
+use tracing::info;
+
+use crate::{
+    admin::{
+        AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Invite as AdminInvite, Link,
+        Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary, Status, ask_before_unlink,
+    },
+    core::{Core, Fault},
+    mimi::{
+        policy,
+        uri::RoomUri,
+        wire::{FanoutMessage, MlsKind},
+    },
+    outbox::{Destination, Payload},
+    store::{
+        Tx,
+        invites::{Invite, InviteState},
+        portals::{NewPortal, Portal},
+        rooms::{Room, RoomState},
+    },
+};
+
+impl Core {
+    /// A native person is in a linked conversation, so their client belongs in the room. Founds the group of
+    /// a new room of ours; otherwise the commit that adds them goes ahead of what they say.
+    pub async fn ensure_member(&self, tx: &mut Tx, room: &mut Room, user: &UserUri) -> Result<(), Fault> {
+        match room.state {
+            RoomState::New => return self.found(tx, room, user, &[]).await,
+            RoomState::Waiting => return Err(Fault::never("the MIMI room is not connected yet")),
+            RoomState::Left => return Err(Fault::never("this conversation has left its MIMI room")),
+            RoomState::Open => {}
+        }
+        if self.leaf_of(tx, &room.room, user).await?.is_some() {
+            return Ok(());
+        }
+        if tx.invite(&room.room, user).await?.is_some_and(|invite| invite.state != InviteState::Failed) {
+            return Ok(());
+        }
+        if room.direct && tx.participant_role(&room.room, user).await?.is_none() {
+            return Err(Fault::never("this is a conversation between two others"));
+        }
+        let role = policy::role::ORDINARY_USER;
+        let invite =
+            Invite { room: room.room.clone(), user: user.clone(), role, state: InviteState::Adding, problem: None };
+        tx.save_invite(&invite, self.now()).await?;
+        let payload = Payload::Add { user: user.clone(), role, key_package: None };
+        self.enqueue(tx, &Destination::Hub(room.room.clone()), &payload).await
+    }
+
+    /// A native person has left the conversation, so their client leaves the room. A direct room has the
+    /// same two participants for ever.
+    pub async fn leave(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
+        if room.direct || room.state != RoomState::Open {
+            return Ok(());
+        }
+        self.enqueue(tx, &Destination::Hub(room.room.clone()), &Payload::Remove { user: user.clone() }).await
+    }
+
+    /// The first message of a one-to-one conversation that has no room yet: it gets a direct one.
+    pub async fn begin_direct(
+        &self,
+        tx: &mut Tx,
+        adapter: &str,
+        conversation: &ConversationId,
+        user: &UserUri,
+        ghost: &UserUri,
+    ) -> Result<Portal, Fault> {
+        if self.is_ours(ghost) {
+            return Err(Fault::never("both of you are on this side: write to each other directly"));
+        }
+        let native = user.native();
+        if let Some(portal) = tx.direct_portal(adapter, &native, ghost).await? {
+            // The same two in another native conversation: their room's portal moves there if it has none.
+            if portal.conversation.is_none() {
+                tx.portal_is_open(portal.id, conversation).await?;
+                self.nudge(tx, Destination::Portal(portal.room.clone()));
+                return Ok(Portal { conversation: Some(conversation.clone()), ..portal });
+            }
+            return Err(Fault::never("the two of you have a conversation already; please write there"));
+        }
+        let room = self.new_direct(tx, adapter, Some(conversation), user, ghost).await?;
+        tx.portal_of_room(&room).await?.ok_or_else(|| Fault::later("a new portal is missing"))
+    }
+
+    /// A fixed_membership room of two, founded, and the other one wanted in it.
+    async fn new_direct(
+        &self,
+        tx: &mut Tx,
+        adapter: &str,
+        conversation: Option<&ConversationId>,
+        user: &UserUri,
+        ghost: &UserUri,
+    ) -> Result<RoomUri, Fault> {
+        let uri = RoomUri::new(&self.domain, &uuid::Uuid::new_v4().to_string());
+        let mut room =
+            Room { room: uri.clone(), name: String::new(), direct: true, state: RoomState::New, group: None };
+        tx.save_room(&room).await?;
+        let native = user.native();
+        tx.add_portal(NewPortal { room: &uri, adapter, conversation, direct: Some((&native, ghost)) }).await?;
+        self.found(tx, &mut room, user, std::slice::from_ref(ghost)).await?;
+        self.want(tx, &uri, ghost).await?;
+        self.refresh_links(tx).await?;
+        Ok(uri)
+    }
+
+    /// Notes that somebody should be in a room, and sets out to get them there.
+    async fn want(&self, tx: &mut Tx, room: &RoomUri, user: &UserUri) -> Result<(), Fault> {
+        let invite = Invite {
+            room: room.clone(),
+            user: user.clone(),
+            role: policy::role::ORDINARY_USER,
+            state: InviteState::Wanted,
+            problem: None,
+        };
+        tx.save_invite(&invite, self.now()).await?;
+        self.enqueue(tx, &Destination::Invite(room.clone(), user.clone()), &Payload::Invite).await
+    }
+
+    /// Is this notify for anybody here? A room we are in, or a Welcome for one of our KeyPackages.
+    pub async fn knows(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<bool, Fault> {
+        if tx.room(room).await?.is_some_and(|room| room.group.is_some()) {
+            return Ok(true);
+        }
+        for message in messages.iter().map(FanoutMessage::message).filter(|m| m.kind() == MlsKind::Welcome) {
+            for reference in message.key_package_refs() {
+                if tx.leaf_of_key_package(reference).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Joins a room to a conversation, in the database and, after the commit, for the adapter.
+    pub async fn link(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        adapter: &str,
+        conversation: &ConversationId,
+    ) -> Result<(), Fault> {
+        if !self.adapters.contains_key(adapter) {
+            let names = self.adapters.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(Fault::never(format!("no adapter is called {adapter}; there are: {names}")));
+        }
+        if let Some(portal) = tx.portal_of_room(room).await? {
+            return match portal.conversation {
+                Some(linked) if portal.adapter == adapter && linked == *conversation => Ok(()),
+                _ => Err(Fault::never(format!("{room} is linked to another conversation already"))),
+            };
+        }
+        if let Some(portal) = tx.portal_of_conversation(adapter, conversation).await? {
+            return Err(Fault::never(format!("{conversation} is linked to {} already", portal.room)));
+        }
+        if tx.room(room).await?.is_none() {
+            let state = if *room.domain() == self.domain { RoomState::New } else { RoomState::Waiting };
+            tx.save_room(&Room { room: room.clone(), name: String::new(), direct: false, state, group: None }).await?;
+        }
+        tx.add_portal(NewPortal { room, adapter, conversation: Some(conversation), direct: None }).await?;
+        info!(%room, adapter, %conversation, "Linked.");
+        self.nudge(tx, Destination::Portal(room.clone()));
+        self.refresh_links(tx).await
+    }
+
+    /// Tells the adapters, once this is committed, which conversations to listen to: those whose rooms are
+    /// open, or ours to open.
+    pub async fn refresh_links(&self, tx: &mut Tx) -> Result<(), Fault> {
+        let mut links: std::collections::BTreeMap<String, std::collections::BTreeSet<ConversationId>> =
+            self.adapters.keys().map(|name| (name.clone(), Default::default())).collect();
+        for portal in tx.portals().await? {
+            let ready =
+                tx.room(&portal.room).await?.is_some_and(|room| matches!(room.state, RoomState::Open | RoomState::New));
+            if let (true, Some(conversation), Some(links)) =
+                (ready, portal.conversation, links.get_mut(&portal.adapter))
+            {
+                links.insert(conversation);
+            }
+        }
+        for (name, links) in links {
+            let sender = self.adapters[&name].links.clone();
+            tx.on_commit(move || {
+                sender.send_if_modified(|current| {
+                    let changed = **current != links;
+                    if changed {
+                        *current = Arc::new(links);
+                    }
+                    changed
+                });
+            });
+        }
+        Ok(())
+    }
+
+    /// A `[[portals]]` entry of the configuration. Said again at every start; what is there already stays.
+    pub async fn configure_portal(&self, tx: &mut Tx, portal: &crate::config::Portal) -> Result<(), Fault> {
+        self.link(tx, &portal.room, &portal.adapter, &portal.conversation).await?;
+        if let Some(name) = &portal.name
+            && let Some(mut room) = tx.room(&portal.room).await?
+            && room.state == RoomState::New
+        {
+            room.name = name.clone();
+            tx.save_room(&room).await?;
+        }
+        for user in &portal.invite {
+            let known = tx.invite(&portal.room, user).await?.is_some()
+                || tx.participant_role(&portal.room, user).await?.is_some();
+            if !known {
+                self.want(tx, &portal.room, user).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn summary(&self, tx: &mut Tx, room: &Room) -> Result<RoomSummary, Fault> {
+        let portal = tx.portal_of_room(&room.room).await?;
+        let mut queued = 0;
+        for to in [Destination::Portal(room.room.clone()), Destination::Hub(room.room.clone())] {
+            queued += tx.outbox_length(&to.to_string()).await?;
+        }
+        Ok(RoomSummary {
+            room: room.room.clone(),
+            hub: room.room.domain().clone(),
+            adapter: portal.as_ref().map(|portal| portal.adapter.clone()),
+            conversation: portal.and_then(|portal| portal.conversation),
+            state: room.state.as_str().to_owned(),
+            participants: tx.participants(&room.room).await?.len() as u64,
+            epoch: room.group.as_ref().map_or(0, |group| group.epoch),
+            queued: queued as u64,
+        })
+    }
+}
+
+/// The admin's hands.
+pub struct Desk(pub Arc<Core>);
+
+#[async_trait]
+impl Operator for Desk {
+    async fn status(&self) -> Result<Status, OperatorError> {
+        let status = self.0.write(|core, tx| {
+            Box::pin(async move {
+                let (queued, oldest) = tx.outbox_totals().await?;
+                let adapters = core
+                    .adapters
+                    .iter()
+                    .map(|(name, seat)| AdapterStatus {
+                        name: name.clone(),
+                        kind: seat.kind.clone(),
+                        state: if seat.adapter.connected() { "connected" } else { "not connected" }.into(),
+                    })
+                    .collect();
+                Ok(Status {
+                    version: env!("CARGO_PKG_VERSION").into(),
+                    domain: core.domain.clone(),
+                    adapters,
+                    outbox: OutboxStatus {
+                        queued: queued as u64,
+                        oldest_age_s: oldest.map(|oldest| core.now().saturating_sub(oldest as u64) / 1000),
+                    },
+                })
+            })
+        });
+        status.await.map_err(error)
+    }
+
+    async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        // An empty transaction proves that the database takes one.
+        if let Err(fault) = self.0.write(|_, _| Box::pin(async { Ok(()) })).await {
+            reasons.push(format!("the database: {fault}"));
+        }
+        for (name, seat) in &self.0.adapters {
+            if !seat.adapter.connected() {
+                reasons.push(format!("adapters.{name} is not connected to its network"));
+            }
+        }
+        reasons
+    }
+
+    async fn rooms(&self) -> Result<Vec<RoomSummary>, OperatorError> {
+        let rooms = self.0.write(|core, tx| {
+            Box::pin(async move {
+                let mut summaries = Vec::new();
+                for room in tx.rooms().await? {
+                    summaries.push(core.summary(tx, &room).await?);
+                }
+                Ok(summaries)
+            })
+        });
+        rooms.await.map_err(error)
+    }
+
+    async fn room(&self, room: &RoomUri) -> Result<RoomDetail, OperatorError> {
+        let room = room.clone();
+        let detail = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(state) = tx.room(&room).await? else { return Ok(None) };
+                Ok(Some(RoomDetail {
+                    summary: core.summary(tx, &state).await?,
+                    name: Some(state.name.clone()).filter(|name| !name.is_empty()),
+                    participants: tx
+                        .participants(&room)
+                        .await?
+                        .into_iter()
+                        .map(|(user, role)| Participant { user, role: role_name(role) })
+                        .collect(),
+                    invites: tx
+                        .invites_of_room(&room)
+                        .await?
+                        .into_iter()
+                        .map(|invite| AdminInvite {
+                            user: invite.user,
+                            state: match invite.problem {
+                                Some(problem) => format!("{}: {problem}", invite.state.as_str()),
+                                None => invite.state.as_str().to_owned(),
+                            },
+                        })
+                        .collect(),
+                }))
+            })
+        });
+        detail.await.map_err(error)?.ok_or_else(no_such_room)
+    }
+
+    async fn create_room(&self, new: CreateRoom) -> Result<RoomUri, OperatorError> {
+        let made = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                let uri = new.room.unwrap_or_else(|| RoomUri::new(&core.domain, &uuid::Uuid::new_v4().to_string()));
+                if *uri.domain() != core.domain {
+                    return Err(Fault::never(format!("a room of ours begins with mimi://{}/r/", core.domain)));
+                }
+                if tx.room(&uri).await?.is_some() {
+                    return Err(Fault::never(format!("{uri} exists already")));
+                }
+                let name = new.name.unwrap_or_default();
+                tx.save_room(&Room { room: uri.clone(), name, direct: false, state: RoomState::New, group: None })
+                    .await?;
+                core.link(tx, &uri, &new.adapter, &new.conversation).await?;
+                Ok(uri)
+            })
+        });
+        made.await.map_err(error)
+    }
+
+    async fn direct(&self, new: CreateDirect) -> Result<RoomUri, OperatorError> {
+        let made = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                if !core.is_ours(&new.user) || core.is_ours(&new.with) {
+                    return Err(Fault::never("a direct room is between a user of ours and one of another provider"));
+                }
+                let adapter = core
+                    .adapter_of(&new.user)
+                    .ok_or_else(|| Fault::never(format!("no adapter serves {}", new.user.native())))?
+                    .to_owned();
+                if let Some(portal) = tx.direct_portal(&adapter, &new.user.native(), &new.with).await? {
+                    return Ok(portal.room);
+                }
+                let room = core.new_direct(tx, &adapter, None, &new.user, &new.with).await?;
+                // Its first turn opens the conversation.
+                let presence = Payload::Presence { user: new.with.clone(), joined: true };
+                core.enqueue(tx, &Destination::Portal(room.clone()), &presence).await?;
+                Ok(room)
+            })
+        });
+        made.await.map_err(error)
+    }
+
+    async fn invite(&self, room: &RoomUri, user: &UserUri) -> Result<(), OperatorError> {
+        let (room, user) = (room.clone(), user.clone());
+        let done = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                if tx.room(&room).await?.is_none() {
+                    return Ok(false);
+                }
+                if *room.domain() != core.domain {
+                    return Err(Fault::never("only the hub of a room can invite to it yet: ask its provider"));
+                }
+                if tx.participant_role(&room, &user).await?.is_none() {
+                    core.want(tx, &room, &user).await?;
+                }
+                Ok(true)
+            })
+        });
+        done.await.map_err(error)?.then_some(()).ok_or_else(no_such_room)
+    }
+
+    async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError> {
+        let room = room.clone();
+        let done = self.0.write(move |core, tx| {
+            Box::pin(async move { core.link(tx, &room, &link.adapter, &link.conversation).await })
+        });
+        done.await.map_err(error)
+    }
+
+    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
+        let room = room.clone();
+        let done = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                let (Some(mut state), Some(portal)) = (tx.room(&room).await?, tx.portal_of_room(&room).await?) else {
+                    return Ok(Err(no_such_room()));
+                };
+                let participants = tx.participants(&room).await?;
+                if let Err(question) = ask_before_unlink(&room, participants.len() as u64, yes) {
+                    return Ok(Err(question));
+                }
+                // The ghosts go, and then nobody listens to the conversation any more. Our users' clients
+                // leave the room as they would if they had left the conversation.
+                for (user, _) in participants.iter().filter(|(user, _)| core.is_ours(user)) {
+                    core.leave(tx, &state, user).await?;
+                }
+                tx.remove_portal(portal.id).await?;
+                tx.remove_outbox_of(&Destination::Portal(room.clone()).to_string()).await?;
+                if state.group.is_none() {
+                    state.state = RoomState::Left;
+                    tx.save_room(&state).await?;
+                }
+                core.refresh_links(tx).await?;
+                info!(%room, "Unlinked.");
+                Ok(Ok(()))
+            })
+        });
+        done.await.map_err(error)?
+    }
+
+    async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
+        let consents = self.0.write(|_, tx| Box::pin(async move { Ok(tx.consents().await?) })).await.map_err(error)?;
+        Ok(consents
+            .into_iter()
+            .map(|consent| ConsentRequest {
+                scope: ConsentScope { requester: consent.requester, target: consent.target, room: consent.room },
+                state: consent.state.as_str().to_owned(),
+                since: consent.since / 1000,
+            })
+            .collect())
+    }
+
+    async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.decide(scope, true).await
+    }
+
+    async fn revoke(&self, scope: ConsentScope) -> Result<(), OperatorError> {
+        self.decide(scope, false).await
+    }
+}
+
+impl Desk {
+    async fn decide(&self, scope: ConsentScope, granted: bool) -> Result<(), OperatorError> {
+        let done = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                if !core.is_ours(&scope.target) {
+                    return Err(Fault::never("consent is given for a user of ours"));
+                }
+                core.decide_consent(tx, &scope.requester, &scope.target, scope.room.as_ref(), granted).await
+            })
+        });
+        done.await.map_err(error)
+    }
+}
+
+fn error(fault: Fault) -> OperatorError {
+    match fault {
+        Fault::Never(reason) => OperatorError::new(ErrorKind::Invalid, reason, ""),
+        Fault::Later { problem, .. } => OperatorError::new(ErrorKind::Unavailable, problem, "try again in a moment"),
+    }
+}
+
+/// Roles of other hubs' rooms may have other names; the number is what counts.
+fn role_name(role: u32) -> String {
+    let name = match role {
+        policy::role::BANNED => "banned",
+        policy::role::ORDINARY_USER => "ordinary user",
+        policy::role::GROUP_ADMIN => "group admin",
+        policy::role::SUPER_ADMIN => "super admin",
+        policy::role::POLICY_ENFORCER => "policy enforcer",
+        policy::role::READ_ONLY => "read only",
+        _ => return format!("role {role}"),
+    };
+    name.to_owned()
+}
+
+fn no_such_room() -> OperatorError {
+    OperatorError::new(
+        ErrorKind::NotFound,
+        "there is no such room here",
+        "`mimi-gateway room list` shows those there are",
+    )
+}

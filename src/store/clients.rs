@@ -1,0 +1,87 @@
+//! The MLS clients we run, and the rows openmls keeps for their leaves.
+
+use super::{StoreError, Tx, tx::column};
+use crate::{
+    mimi::uri::{ClientUri, UserUri},
+    mls::Owner,
+};
+
+/// A client as the database has it.
+pub struct ClientRow {
+    pub uri: ClientUri,
+    pub public_key: Vec<u8>,
+    pub private_key: Vec<u8>,
+}
+
+impl Tx {
+    pub async fn client_of(&mut self, user: &UserUri) -> Result<Option<ClientRow>, StoreError> {
+        let row = sqlx::query("SELECT uri, public_key, private_key FROM client WHERE user_uri = $1")
+            .bind(user.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| {
+            Ok(ClientRow {
+                uri: ClientUri::parse(&column::<String>(&row, 0)?).map_err(|e| StoreError::corrupt("client", e))?,
+                public_key: column(&row, 1)?,
+                private_key: column(&row, 2)?,
+            })
+        })
+        .transpose()
+    }
+
+    pub async fn add_client(&mut self, user: &UserUri, client: &ClientRow) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO client (uri, user_uri, public_key, private_key) VALUES ($1, $2, $3, $4)")
+            .bind(client.uri.as_str())
+            .bind(user.as_str())
+            .bind(client.public_key.as_slice())
+            .bind(client.private_key.as_slice())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub async fn new_mls_owner(&mut self, what: &'static str) -> Result<Owner, StoreError> {
+        let (id,) = sqlx::query_as::<_, (i64,)>("INSERT INTO mls_owner (what) VALUES ($1) RETURNING id")
+            .bind(what)
+            .fetch_one(self.connection())
+            .await?;
+        Ok(id)
+    }
+
+    pub async fn mls_rows(&mut self, owner: Owner) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        Ok(sqlx::query_as("SELECT key, value FROM mls_row WHERE owner = $1")
+            .bind(owner)
+            .fetch_all(self.connection())
+            .await?)
+    }
+
+    pub async fn save_mls_rows(
+        &mut self,
+        owner: Owner,
+        changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        for (key, value) in changes {
+            match value {
+                Some(value) => {
+                    sqlx::query(
+                        "INSERT INTO mls_row (owner, key, value) VALUES ($1, $2, $3)
+                         ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+                    )
+                    .bind(owner)
+                    .bind(key)
+                    .bind(value)
+                    .execute(self.connection())
+                    .await?
+                }
+                None => {
+                    sqlx::query("DELETE FROM mls_row WHERE owner = $1 AND key = $2")
+                        .bind(owner)
+                        .bind(key)
+                        .execute(self.connection())
+                        .await?
+                }
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Rooms we are the hub of, as a hub sees them.
+
+use super::{StoreError, Tx};
+use crate::{mimi::uri::RoomUri, mls::Owner};
+
+#[derive(Clone, Debug)]
+pub struct HubRoom {
+    pub room: RoomUri,
+    pub owner: Owner,
+    pub group_id: Vec<u8>,
+    /// The last accepted_timestamp, in milliseconds.
+    pub last_timestamp: u64,
+}
+
+impl Tx {
+    pub async fn hub_room(&mut self, room: &RoomUri) -> Result<Option<HubRoom>, StoreError> {
+        let row = sqlx::query_as::<_, (i64, Vec<u8>, i64)>(
+            "SELECT owner, group_id, last_timestamp FROM hub_room WHERE room = $1",
+        )
+        .bind(room.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        Ok(row.map(|(owner, group_id, last)| HubRoom {
+            room: room.clone(),
+            owner,
+            group_id,
+            last_timestamp: last as u64,
+        }))
+    }
+
+    pub async fn add_hub_room(&mut self, hub: &HubRoom) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO hub_room (room, owner, group_id, last_timestamp) VALUES ($1, $2, $3, $4)")
+            .bind(hub.room.as_str())
+            .bind(hub.owner)
+            .bind(hub.group_id.as_slice())
+            .bind(hub.last_timestamp as i64)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// The accepted_timestamp for the next event: now, but later than the last one (D44).
+    pub async fn next_timestamp(&mut self, hub: &HubRoom, now: u64) -> Result<u64, StoreError> {
+        let next = now.max(hub.last_timestamp + 1);
+        sqlx::query("UPDATE hub_room SET last_timestamp = $2 WHERE room = $1")
+            .bind(hub.room.as_str())
+            .bind(next as i64)
+            .execute(self.connection())
+            .await?;
+        Ok(next)
+    }
+
+    /// The answer given to these very octets before, for a provider that did not hear it (D43).
+    pub async fn hub_answer(&mut self, room: &RoomUri, hash: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = sqlx::query_as::<_, (Vec<u8>,)>("SELECT response FROM hub_accepted WHERE room = $1 AND hash = $2")
+            .bind(room.as_str())
+            .bind(hash)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(row.map(|(response,)| response))
+    }
+
+    pub async fn hub_accepted(
+        &mut self,
+        room: &RoomUri,
+        hash: &[u8],
+        timestamp: u64,
+        response: &[u8],
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO hub_accepted (room, hash, timestamp, response) VALUES ($1, $2, $3, $4)")
+            .bind(room.as_str())
+            .bind(hash)
+            .bind(timestamp as i64)
+            .bind(response)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Private and public key for a purpose of the hub's.
+    pub async fn hub_key(&mut self, purpose: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        Ok(sqlx::query_as("SELECT private_key, public_key FROM hub_key WHERE purpose = $1")
+            .bind(purpose)
+            .fetch_optional(self.connection())
+            .await?)
+    }
+
+    pub async fn add_hub_key(&mut self, purpose: &str, private: &[u8], public: &[u8]) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO hub_key (purpose, private_key, public_key) VALUES ($1, $2, $3)")
+            .bind(purpose)
+            .bind(private)
+            .bind(public)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The outbox's rows. What they mean is the business of `crate::outbox`.
+
+use super::{StoreError, Tx};
+
+/// One accepted and undelivered thing.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub id: i64,
+    pub payload: Vec<u8>,
+    /// What was made of it for sending, byte for byte what a repeated attempt sends.
+    pub prepared: Option<Vec<u8>>,
+    /// Rows that leave together carry the id of the first.
+    pub batch: Option<i64>,
+    pub attempts: i64,
+}
+
+impl Tx {
+    pub async fn add_to_outbox(
+        &mut self,
+        destination: &str,
+        kind: &'static str,
+        payload: &[u8],
+        now: u64,
+    ) -> Result<i64, StoreError> {
+        let (id,) = sqlx::query_as::<_, (i64,)>(
+            "INSERT INTO outbox (destination, kind, payload, created) VALUES ($1, $2, $3, $4) RETURNING id",
+        )
+        .bind(destination)
+        .bind(kind)
+        .bind(payload)
+        .bind(now as i64)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(id)
+    }
+
+    /// The first rows of a destination's queue, in order.
+    pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
+        let rows = sqlx::query_as::<_, (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64)>(
+            "SELECT id, payload, prepared, batch, attempts FROM outbox WHERE destination = $1 ORDER BY id LIMIT $2",
+        )
+        .bind(destination)
+        .bind(limit)
+        .fetch_all(self.connection())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, payload, prepared, batch, attempts)| Row { id, payload, prepared, batch, attempts })
+            .collect())
+    }
+
+    pub async fn prepare_outbox_row(&mut self, id: i64, prepared: Option<&[u8]>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET prepared = $2 WHERE id = $1")
+            .bind(id)
+            .bind(prepared)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Ties the rows from `first` to `last` of one destination together.
+    pub async fn batch_outbox_rows(&mut self, destination: &str, first: i64, last: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET batch = $2 WHERE destination = $1 AND id BETWEEN $2 AND $3")
+            .bind(destination)
+            .bind(first)
+            .bind(last)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub async fn outbox_attempt_failed(&mut self, id: i64, problem: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET attempts = attempts + 1, problem = $2 WHERE id = $1")
+            .bind(id)
+            .bind(problem)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub async fn remove_outbox_row(&mut self, id: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    pub async fn remove_outbox_of(&mut self, destination: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM outbox WHERE destination = $1").bind(destination).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    pub async fn outbox_destinations(&mut self) -> Result<Vec<String>, StoreError> {
+        let rows = sqlx::query_as::<_, (String,)>("SELECT DISTINCT destination FROM outbox")
+            .fetch_all(self.connection())
+            .await?;
+        Ok(rows.into_iter().map(|(destination,)| destination).collect())
+    }
+
+    /// How many rows a destination has.
+    pub async fn outbox_length(&mut self, destination: &str) -> Result<i64, StoreError> {
+        let (count,) = sqlx::query_as::<_, (i64,)>("SELECT COUNT(*) FROM outbox WHERE destination = $1")
+            .bind(destination)
+            .fetch_one(self.connection())
+            .await?;
+        Ok(count)
+    }
+
+    /// How many rows there are and when the oldest was accepted.
+    pub async fn outbox_totals(&mut self) -> Result<(i64, Option<i64>), StoreError> {
+        Ok(sqlx::query_as::<_, (i64, Option<i64>)>("SELECT COUNT(*), MIN(created) FROM outbox")
+            .fetch_one(self.connection())
+            .await?)
+    }
+}

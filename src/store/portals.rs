@@ -1,0 +1,156 @@
+//! Portals: one MIMI room joined to one native conversation.
+
+use mimi_adapter::{ConversationId, Cursor, NativeUserId};
+use sqlx::any::AnyRow;
+
+use super::{StoreError, Tx, tx::column};
+use crate::mimi::uri::{RoomUri, UserUri};
+
+/// Minted by the database.
+pub type PortalId = i64;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portal {
+    pub id: PortalId,
+    pub room: RoomUri,
+    /// The name of the adapter's table in the configuration.
+    pub adapter: String,
+    /// `None` for a direct portal that the adapter has not opened yet.
+    pub conversation: Option<ConversationId>,
+    /// Who the two are, if it is direct.
+    pub direct: Option<(NativeUserId, UserUri)>,
+}
+
+/// A portal to be.
+pub struct NewPortal<'a> {
+    pub room: &'a RoomUri,
+    pub adapter: &'a str,
+    pub conversation: Option<&'a ConversationId>,
+    pub direct: Option<(&'a NativeUserId, &'a UserUri)>,
+}
+
+impl Tx {
+    pub async fn portal(&mut self, id: PortalId) -> Result<Option<Portal>, StoreError> {
+        let row =
+            sqlx::query("SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal WHERE id = $1")
+                .bind(id)
+                .fetch_optional(self.connection())
+                .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    pub async fn portal_of_conversation(
+        &mut self,
+        adapter: &str,
+        conversation: &ConversationId,
+    ) -> Result<Option<Portal>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE adapter = $1 AND conversation = $2",
+        )
+        .bind(adapter)
+        .bind(conversation.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    pub async fn portal_of_room(&mut self, room: &RoomUri) -> Result<Option<Portal>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal WHERE room = $1",
+        )
+        .bind(room.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    /// The direct portal of these two, whichever of them began it.
+    pub async fn direct_portal(
+        &mut self,
+        adapter: &str,
+        user: &NativeUserId,
+        ghost: &UserUri,
+    ) -> Result<Option<Portal>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE adapter = $1 AND direct_user = $2 AND direct_ghost = $3 ORDER BY id LIMIT 1",
+        )
+        .bind(adapter)
+        .bind(user.as_str())
+        .bind(ghost.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    pub async fn portals(&mut self) -> Result<Vec<Portal>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal ORDER BY id")
+                .fetch_all(self.connection())
+                .await?;
+        rows.iter().map(parse).collect()
+    }
+
+    pub async fn add_portal(&mut self, new: NewPortal<'_>) -> Result<PortalId, StoreError> {
+        let (id,) = sqlx::query_as::<_, (i64,)>(
+            "INSERT INTO portal (room, adapter, conversation, direct_user, direct_ghost) VALUES ($1, $2, $3, $4, $5)
+             RETURNING id",
+        )
+        .bind(new.room.as_str())
+        .bind(new.adapter)
+        .bind(new.conversation.map(ConversationId::as_str))
+        .bind(new.direct.map(|(user, _)| user.as_str()))
+        .bind(new.direct.map(|(_, ghost)| ghost.as_str()))
+        .fetch_one(self.connection())
+        .await?;
+        Ok(id)
+    }
+
+    pub async fn portal_is_open(&mut self, id: PortalId, conversation: &ConversationId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE portal SET conversation = $2 WHERE id = $1")
+            .bind(id)
+            .bind(conversation.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub async fn remove_portal(&mut self, id: PortalId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM portal WHERE id = $1").bind(id).execute(self.connection()).await?;
+        sqlx::query("DELETE FROM native_message WHERE portal = $1").bind(id).execute(self.connection()).await?;
+        Ok(())
+    }
+
+    pub async fn cursor(&mut self, id: PortalId) -> Result<Option<Cursor>, StoreError> {
+        let row = sqlx::query_as::<_, (Option<String>,)>("SELECT cursor FROM portal WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(row.and_then(|(cursor,)| cursor).map(Cursor::new))
+    }
+
+    pub async fn set_cursor(&mut self, id: PortalId, cursor: &Cursor) -> Result<(), StoreError> {
+        sqlx::query("UPDATE portal SET cursor = $2 WHERE id = $1")
+            .bind(id)
+            .bind(cursor.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
+
+fn parse(row: &AnyRow) -> Result<Portal, StoreError> {
+    let corrupt = |e| StoreError::corrupt("portal", e);
+    let direct = match (column::<Option<String>>(row, 4)?, column::<Option<String>>(row, 5)?) {
+        (Some(user), Some(ghost)) => Some((NativeUserId::new(user), UserUri::parse(&ghost).map_err(corrupt)?)),
+        _ => None,
+    };
+    Ok(Portal {
+        id: column(row, 0)?,
+        room: RoomUri::parse(&column::<String>(row, 1)?).map_err(corrupt)?,
+        adapter: column(row, 2)?,
+        conversation: column::<Option<String>>(row, 3)?.map(ConversationId::new),
+        direct,
+    })
+}

@@ -1,0 +1,170 @@
+//! Rooms as their members see them. Nothing here is the hub's.
+
+use sqlx::any::AnyRow;
+
+use super::{StoreError, Tx, tx::column};
+use crate::{
+    mimi::{
+        participants::ParticipantListData,
+        uri::{RoomUri, UserUri},
+    },
+    mls::Owner,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub room: RoomUri,
+    pub name: String,
+    /// A fixed_membership room of two.
+    pub direct: bool,
+    pub state: RoomState,
+    /// What the room has once it is open.
+    pub group: Option<RoomGroup>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomGroup {
+    pub group_id: Vec<u8>,
+    /// The leaf that decrypts for all of ours.
+    pub reader: Owner,
+    pub epoch: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomState {
+    /// Ours, and its group is founded when the first native person is seen.
+    New,
+    /// Another provider's, and no Welcome has come yet.
+    Waiting,
+    Open,
+    /// None of our users is in it any more.
+    Left,
+}
+
+impl RoomState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Waiting => "waiting",
+            Self::Open => "open",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl Tx {
+    pub async fn room(&mut self, room: &RoomUri) -> Result<Option<Room>, StoreError> {
+        let row = sqlx::query("SELECT room, name, direct, state, group_id, reader, epoch FROM room WHERE room = $1")
+            .bind(room.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    pub async fn rooms(&mut self) -> Result<Vec<Room>, StoreError> {
+        let rows = sqlx::query("SELECT room, name, direct, state, group_id, reader, epoch FROM room ORDER BY room")
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(parse).collect()
+    }
+
+    pub async fn save_room(&mut self, room: &Room) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO room (room, name, direct, state, group_id, reader, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (room) DO UPDATE SET name = excluded.name, direct = excluded.direct, state = excluded.state,
+                 group_id = excluded.group_id, reader = excluded.reader, epoch = excluded.epoch",
+        )
+        .bind(room.room.as_str())
+        .bind(room.name.as_str())
+        .bind(i64::from(room.direct))
+        .bind(room.state.as_str())
+        .bind(room.group.as_ref().map(|group| group.group_id.clone()))
+        .bind(room.group.as_ref().map(|group| group.reader))
+        .bind(room.group.as_ref().map_or(0, |group| group.epoch as i64))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub async fn participants(&mut self, room: &RoomUri) -> Result<Vec<(UserUri, u32)>, StoreError> {
+        let rows = sqlx::query_as::<_, (String, i64)>(
+            "SELECT user_uri, role FROM participant WHERE room = $1 ORDER BY user_uri",
+        )
+        .bind(room.as_str())
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter()
+            .map(|(user, role)| {
+                let user = UserUri::parse(&user).map_err(|e| StoreError::corrupt("participant", e))?;
+                Ok((user, role as u32))
+            })
+            .collect()
+    }
+
+    pub async fn participant_role(&mut self, room: &RoomUri, user: &UserUri) -> Result<Option<u32>, StoreError> {
+        let row = sqlx::query_as::<_, (i64,)>("SELECT role FROM participant WHERE room = $1 AND user_uri = $2")
+            .bind(room.as_str())
+            .bind(user.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(row.map(|(role,)| role as u32))
+    }
+
+    /// Makes the participants of `room` those of `list`, and answers who came and who went.
+    pub async fn set_participants(
+        &mut self,
+        room: &RoomUri,
+        list: &ParticipantListData,
+    ) -> Result<(Vec<UserUri>, Vec<UserUri>), StoreError> {
+        let before = self.participants(room).await?;
+        let mut came = Vec::new();
+        let known: std::collections::HashMap<_, _> = before.iter().map(|(user, role)| (user, *role)).collect();
+        for entry in list.iter() {
+            match known.get(&entry.user) {
+                Some(role) if *role == entry.role_index => continue,
+                Some(_) => {}
+                None => came.push(entry.user.clone()),
+            }
+            sqlx::query(
+                "INSERT INTO participant (room, user_uri, role) VALUES ($1, $2, $3)
+                 ON CONFLICT (room, user_uri) DO UPDATE SET role = excluded.role",
+            )
+            .bind(room.as_str())
+            .bind(entry.user.as_str())
+            .bind(i64::from(entry.role_index))
+            .execute(self.connection())
+            .await?;
+        }
+        let now: std::collections::HashSet<_> = list.iter().map(|entry| &entry.user).collect();
+        let mut went = Vec::new();
+        for (user, _) in before.iter().filter(|(user, _)| !now.contains(user)) {
+            sqlx::query("DELETE FROM participant WHERE room = $1 AND user_uri = $2")
+                .bind(room.as_str())
+                .bind(user.as_str())
+                .execute(self.connection())
+                .await?;
+            went.push(user.clone());
+        }
+        Ok((came, went))
+    }
+}
+
+fn parse(row: &AnyRow) -> Result<Room, StoreError> {
+    let group = match (column::<Option<Vec<u8>>>(row, 4)?, column::<Option<i64>>(row, 5)?) {
+        (Some(group_id), Some(reader)) => Some(RoomGroup { group_id, reader, epoch: column::<i64>(row, 6)? as u64 }),
+        _ => None,
+    };
+    Ok(Room {
+        room: RoomUri::parse(&column::<String>(row, 0)?).map_err(|e| StoreError::corrupt("room", e))?,
+        name: column(row, 1)?,
+        direct: column::<i64>(row, 2)? != 0,
+        state: match column::<String>(row, 3)?.as_str() {
+            "new" => RoomState::New,
+            "waiting" => RoomState::Waiting,
+            "open" => RoomState::Open,
+            "left" => RoomState::Left,
+            other => return Err(StoreError::corrupt("room", format!("unknown state {other:?}"))),
+        },
+        group,
+    })
+}
