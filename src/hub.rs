@@ -345,11 +345,8 @@ impl Core {
         }
         let before = room_state::read(&dictionary, &leaves).map_err(|e| Judgement::Error(Fault::later(e).into()))?;
         let after = room_state::read(&change.after, &change.leaves).map_err(Judgement::Deny)?;
-        let actor = Actor::User(room_state::user(&change.sender).map_err(Judgement::Deny)?);
-        for change in policy::changes(&before, &after, &actor) {
-            policy::authorise(&before, &after, &actor, &change)
-                .map_err(|denied| Judgement::Deny(denied.to_string()))?;
-        }
+        let actor = room_state::user(&change.sender).map_err(Judgement::Deny)?;
+        room_state::judge(&before, &after, actor, &change.leaving).map_err(Judgement::Deny)?;
         Ok((change, before))
     }
 

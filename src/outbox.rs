@@ -9,6 +9,7 @@
 //!
 //! Why not a channel? A channel forgets on restart, and its length is nobody's business until it blocks.
 
+mod commits;
 mod dispatcher;
 mod follower;
 mod hub;

@@ -3,7 +3,7 @@
 use crate::{
     mimi::{
         component,
-        policy::{Client, Policy, PreAuthData, RoomState},
+        policy::{self, Actor, Change, Client, Policy, PreAuthData, RoomState},
         tls::Tls,
         uri::{IdentifierUri, UserUri},
         wire::Credential,
@@ -35,6 +35,26 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
         },
         clients,
     })
+}
+
+/// Does the policy allow what a commit makes of a room? Who leaves by a SelfRemove is judged as leaving, whoever
+/// committed it (D23); everything else is the committer's doing.
+pub fn judge(before: &RoomState, after: &RoomState, committer: UserUri, leaving: &[String]) -> Result<(), String> {
+    let leaving: Vec<UserUri> = leaving.iter().map(|identity| user(identity)).collect::<Result<_, _>>()?;
+    let committer = Actor::User(committer);
+    for change in policy::changes(before, after, &committer) {
+        let judged = match &change {
+            Change::RemoveParticipant(user) if leaving.contains(user) => {
+                policy::authorise(before, after, &Actor::User(user.clone()), &Change::Leave)
+            }
+            Change::Kick(user) if leaving.contains(user) => {
+                policy::authorise(before, after, &Actor::User(user.clone()), &Change::RemoveOwnClient)
+            }
+            change => policy::authorise(before, after, &committer, change),
+        };
+        judged.map_err(|denied| denied.to_string())?;
+    }
+    Ok(())
 }
 
 /// D29: the user a credential names. A leaf whose user can't be told has no place in a room.

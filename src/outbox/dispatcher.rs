@@ -106,7 +106,11 @@ impl Dispatcher {
                 Step::Later { problem, after } => {
                     // A little chance keeps a thousand rooms from knocking at one peer at once.
                     let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(0.8..1.2));
-                    debug!(destination = %to, problem, wait = ?wait, "Postponed.");
+                    if pause < LONGEST_PAUSE {
+                        debug!(destination = %to, problem, wait = ?wait, "Postponed.");
+                    } else {
+                        warn!(destination = %to, problem, wait = ?wait, "Still postponed.");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(wait) => pause = (pause * 2).min(LONGEST_PAUSE),
                         () = nudged.notified() => {}
