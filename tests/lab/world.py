@@ -20,7 +20,7 @@ import tomli_w
 from .gateway import PROGRAM, ROOT, Gateway
 from .matrix_person import MatrixPerson
 from .process import free_ports, run
-from .prosody import Prosody
+from .prosody import CONFERENCE, Prosody
 from .synapse import Synapse
 from .xmpp_person import XmppPerson
 
@@ -41,23 +41,28 @@ class World:
     @asynccontextmanager
     async def as_documented(cls, name: str) -> AsyncIterator["World"]:
         """From the example files, exactly as they are."""
-        async with cls._running(name, 5222, lambda a, b: None) as world:
+        async with cls._running(name, _copy_examples, c2s_port=5222) as world:
             yield world
 
     @classmethod
     @asynccontextmanager
     async def on_free_ports(cls, name: str) -> AsyncIterator["World"]:
         """From the example files, with nothing changed but the ports: several worlds can be there at once."""
-        c2s, *ports = free_ports(8)
-        async with cls._running(name, c2s, lambda a, b: _move(a, b, ports)) as world:
+        c2s_port, *ports = free_ports(8)
+        async with cls._running(name, lambda directory: _move_examples(directory, ports), c2s_port) as world:
             yield world
 
     @classmethod
     @asynccontextmanager
-    async def _running(cls, name: str, c2s: int, change: Callable[[dict, dict], None]) -> AsyncIterator["World"]:
+    async def _running(
+        cls, name: str, put_configuration: Callable[[Path], None], c2s_port: int
+    ) -> AsyncIterator["World"]:
         self = cls()
         self.directory = _fresh_directory(name)
-        await self._prepare(c2s, change)
+        put_configuration(self.directory)
+        self.gateway_a = Gateway("gateway a", self.directory / "a.example.toml")
+        self.gateway_b = Gateway("gateway b", self.directory / "b.example.toml")
+        await self._prepare(c2s_port)
         self.servers = {
             "synapse": self.synapse,
             "prosody": self.prosody,
@@ -74,30 +79,22 @@ class World:
             for server in self.servers.values():
                 server.make_sure_it_is_gone()
 
-    async def _prepare(self, c2s: int, change: Callable[[dict, dict], None]):
-        """Everything an admin does before the first start."""
-        settings = {domain: _example(domain) for domain in ("a.example", "b.example")}
-        change(*settings.values())
-        for domain, table in settings.items():
-            (self.directory / f"{domain}.toml").write_text(tomli_w.dumps(table))
-        self.gateway_a = Gateway("gateway a", self.directory / "a.example.toml")
-        self.gateway_b = Gateway("gateway b", self.directory / "b.example.toml")
-
-        # This is where the files say that the certificates are.
-        domains = [f"--domain={domain}" for domain in settings]
-        await run(PROGRAM, "ca", "issue", *domains, "--out", self.directory / "lab")
+    async def _prepare(self, c2s_port: int):
+        """Everything else an admin does before the first start, as the example files say."""
+        domains = [f"--domain={gateway.domain}" for gateway in (self.gateway_a, self.gateway_b)]
+        await run(PROGRAM, "ca", "issue", *domains, "--out", self.directory)
 
         _, matrix = self.gateway_a.adapter("matrix")
         self.gateway_a.secret(matrix["as_token_file"])
         self.gateway_a.secret(matrix["hs_token_file"])
-        registration = self.directory / "lab/registration.yaml"
+        registration = self.directory / "registration.yaml"
         registration.write_text(await self.gateway_a.says("registration", "matrix"))
         self.synapse = Synapse(self.directory / "synapse", urlsplit(matrix["homeserver"]).port, registration)
 
         _, xmpp = self.gateway_b.adapter("xmpp")
         component_port = int(xmpp["server"].rpartition(":")[2])
         secret = self.gateway_b.secret(xmpp["secret_file"])
-        self.prosody = Prosody(self.directory / "prosody", c2s, component_port, secret)
+        self.prosody = Prosody(self.directory / "prosody", c2s_port, component_port, secret)
 
     async def sign_everybody_up(self):
         self.alice = await MatrixPerson.sign_up(self.synapse, "alice")
@@ -107,12 +104,8 @@ class World:
         self._people += [self.alice, self.anna, self.bob, self.ben]
 
     async def link_the_room(self) -> Link:
-        """What the four and the admins do to have one conversation; returns once everybody is in it.
-
-        The admin of b.example has linked the group chat in the configuration, where the room is named.
-        """
-        portal = self.gateway_b.settings["portals"][0]
-        muc, mimi_room = portal["conversation"], portal["room"]
+        """What the four and their two admins do to have one conversation; returns once everybody is in it."""
+        muc, mimi_room = f"clubhouse@{CONFERENCE}", "mimi://a.example/r/clubhouse"
         room = await self.alice.creates_room("Clubhouse", invite=[self.anna.user_id, self.bot])
         await self.anna.is_invited()
         await self.anna.joins(room)
@@ -125,9 +118,10 @@ class World:
         await self.bob.creates_group_chat(muc)
         await self.ben.joins(muc)
 
-        adapter, _ = self.gateway_a.adapter("matrix")
-        conversation = ["--adapter", adapter, "--conversation", room]
+        (matrix, _), (xmpp, _) = self.gateway_a.adapter("matrix"), self.gateway_b.adapter("xmpp")
+        conversation = ["--adapter", matrix, "--conversation", room]
         await self.gateway_a.is_told("room", "create", *conversation, "--room", mimi_room, "--name", "Clubhouse")
+        await self.gateway_b.is_told("room", "link", mimi_room, "--adapter", xmpp, "--conversation", muc)
         await self.gateway_a.is_told("room", "invite", mimi_room, self.mimi_user(self.bob))
 
         for person in (self.alice, self.anna):
@@ -148,20 +142,24 @@ class World:
         return f"mimi://{self.gateway_b.domain}/u/{person.jid}"
 
 
-def _example(domain: str) -> dict:
-    return tomllib.loads((ROOT / f"config/{domain}.toml").read_text())
+def _copy_examples(directory: Path):
+    for name in ("a.example.toml", "b.example.toml"):
+        shutil.copy(ROOT / "config" / name, directory)
 
 
-def _move(a: dict, b: dict, ports: list[int]):
-    """Gives each port in the two files a new number, wherever it is named."""
+def _move_examples(directory: Path, ports: list[int]):
+    """Copies them too, and gives each port in them a new number, wherever it is named."""
     homeserver, *rest = ports
     provider_a, provider_b, admin_a, admin_b, listen, component = (f"127.0.0.1:{port}" for port in rest)
+    a, b = (tomllib.loads((ROOT / "config" / name).read_text()) for name in ("a.example.toml", "b.example.toml"))
     a["provider"]["listen"] = b["peers"]["a.example"] = provider_a
     b["provider"]["listen"] = a["peers"]["b.example"] = provider_b
     a["admin"]["listen"], b["admin"]["listen"] = admin_a, admin_b
     matrix = next(table for table in a["adapters"].values() if table["kind"] == "matrix")
     matrix["homeserver"], matrix["listen"] = f"http://127.0.0.1:{homeserver}", listen
     next(table for table in b["adapters"].values() if table["kind"] == "xmpp")["server"] = component
+    (directory / "a.example.toml").write_text(tomli_w.dumps(a))
+    (directory / "b.example.toml").write_text(tomli_w.dumps(b))
 
 
 def _fresh_directory(name: str) -> Path:

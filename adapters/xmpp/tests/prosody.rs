@@ -1,9 +1,17 @@
 //! Scenes with a real Prosody: Bob, Cathy and Dan use XMPP at b.example, Alice is a MIMI user of a.example.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use mimi_adapter::{ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text};
+use mimi_adapter::{
+    CancellationToken, ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text,
+};
+use tokio::{sync::watch, task::JoinHandle};
 
+#[path = "prosody/cable.rs"]
+mod cable;
 #[path = "prosody/gateway.rs"]
 mod gateway;
 #[path = "prosody/person.rs"]
@@ -11,6 +19,7 @@ mod person;
 #[path = "prosody/server.rs"]
 mod server;
 
+use cable::Cable;
 use gateway::{Gateway, Recorder, adapter, alice, by_alice, message};
 use person::{Person, body, from_nick, stanza_id};
 use server::{Prosody, SECRET};
@@ -19,7 +28,7 @@ const TEA: &str = "tea@muc.b.example";
 const ALICE: &str = r"alice\40a.example@mimi.b.example";
 
 /// Bob sits in the tea room, and the gateway has come in.
-async fn tea() -> (Prosody, Person, std::sync::Arc<Recorder>, Gateway) {
+async fn tea() -> (Prosody, Person, Arc<Recorder>, Gateway) {
     logged();
     let prosody = Prosody::start();
     let mut bob = Person::connect(prosody.clients, "bob").await;
@@ -181,42 +190,107 @@ async fn the_past_of_a_newly_linked_room_stays_there() {
     gateway.stop().await;
 }
 
+/// Alice, who speaks until she is told to stop.
+struct Talk {
+    said: watch::Receiver<usize>,
+    enough: CancellationToken,
+    talking: JoinHandle<Gateway>,
+}
+
+impl Talk {
+    fn start(gateway: Gateway) -> Self {
+        let (saying, said) = watch::channel(0);
+        let enough = CancellationToken::new();
+        let stop = enough.clone();
+        let talking = tokio::spawn(async move {
+            for number in 0.. {
+                if stop.is_cancelled() {
+                    break;
+                }
+                gateway.alice_says(TEA, &format!("key-{number}"), &format!("a{number}")).await;
+                saying.send_replace(number + 1);
+            }
+            gateway
+        });
+        Self { said, enough, talking }
+    }
+
+    /// Until she has said a few more things.
+    async fn goes_on(&mut self) {
+        let now = *self.said.borrow();
+        let more = self.said.wait_for(|said| *said >= now + 10);
+        tokio::time::timeout(Duration::from_secs(60), more).await.expect("Alice gets nothing through").unwrap();
+    }
+
+    /// The gateway back, and how often she has spoken.
+    async fn end(self) -> (Gateway, usize) {
+        self.enough.cancel();
+        let gateway = self.talking.await.unwrap();
+        (gateway, *self.said.borrow())
+    }
+}
+
+/// Bob says the numbers, and sees each in the room: then it was said.
+async fn bob_says(bob: &mut Person, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        bob.says(TEA, &format!("b{number}"), &format!("<body>b{number}</body>")).await;
+    }
+}
+
+/// Everything that Bob and Alice have said arrived once and in order.
+async fn nothing_is_lost_doubled_or_reordered(core: &Recorder, bob: &mut Person, by_bob: usize, by_alice: usize) {
+    let numbers = |who: &str, count| (0..count).map(|number| format!("{who}{number}")).collect::<Vec<_>>();
+    core.accepts_text(&format!("b{}", by_bob - 1)).await;
+    assert_eq!(core.texts(), numbers("b", by_bob));
+    let archive = bob.reads_archive(TEA).await;
+    let alices: Vec<_> =
+        archive.into_iter().filter(|(nick, _)| nick.starts_with("alice")).map(|(_, text)| text).collect();
+    assert_eq!(alices, numbers("a", by_alice));
+}
+
 #[tokio::test]
-async fn a_restart_of_prosody_loses_doubles_and_reorders_nothing() {
+async fn restarts_and_crashes_of_prosody_lose_double_and_reorder_nothing() {
     let (mut prosody, mut bob, core, gateway) = tea().await;
-    let gateway = std::sync::Arc::new(gateway);
-    let speaking = gateway.clone();
-    let alice = tokio::spawn(async move {
-        for number in 0..300 {
-            speaking.alice_says(TEA, &format!("key-{number}"), &format!("a{number}")).await;
-        }
-    });
-    let mut number = 0;
-    for _ in 0..3 {
-        // What Bob has seen in the room was said; what he has not, he does not count on.
-        for _ in 0..20 {
-            bob.says(TEA, &format!("b{number}"), &format!("<body>b{number}</body>")).await;
-            number += 1;
-        }
-        prosody = tokio::task::spawn_blocking(move || {
-            prosody.down();
+    let mut talk = Talk::start(gateway);
+    for round in 0..4 {
+        talk.goes_on().await;
+        bob_says(&mut bob, round * 20..round * 20 + 20).await;
+        let restart = move || {
+            if round % 2 == 0 {
+                prosody.down()
+            } else {
+                prosody.crash()
+            }
             prosody.up();
             prosody
-        })
-        .await
-        .unwrap();
+        };
+        prosody = tokio::task::spawn_blocking(restart).await.unwrap();
         bob = Person::connect(prosody.clients, "bob").await;
         bob.joins(TEA, "Bob").await;
     }
-    alice.await.unwrap();
-    core.accepts_text(&format!("b{}", number - 1)).await;
-    let expected: Vec<_> = (0..number).map(|number| format!("b{number}")).collect();
-    assert_eq!(core.texts(), expected);
-    let archive = bob.reads_archive(TEA).await;
-    let by_alice: Vec<_> =
-        archive.into_iter().filter(|(_, text)| text.starts_with('a')).map(|(_, text)| text).collect();
-    let expected: Vec<_> = (0..300).map(|number| format!("a{number}")).collect();
-    assert_eq!(by_alice, expected);
+    talk.goes_on().await;
+    bob_says(&mut bob, 80..100).await;
+    let (_gateway, by_alice) = talk.end().await;
+    nothing_is_lost_doubled_or_reordered(&core, &mut bob, 100, by_alice).await;
+}
+
+#[tokio::test]
+async fn a_cable_that_breaks_loses_doubles_and_reorders_nothing() {
+    logged();
+    let prosody = Prosody::start();
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(TEA, "Bob").await;
+    let core = Recorder::linking(&[TEA]);
+    let cable = Cable::to(prosody.components).await;
+    let mut talk = Talk::start(Gateway::start_at(cable.port, &core));
+    for round in 0..10 {
+        talk.goes_on().await;
+        bob_says(&mut bob, round * 20..round * 20 + 10).await;
+        cable.cut();
+        bob_says(&mut bob, round * 20 + 10..round * 20 + 20).await;
+    }
+    let (_gateway, by_alice) = talk.end().await;
+    nothing_is_lost_doubled_or_reordered(&core, &mut bob, 200, by_alice).await;
 }
 
 #[tokio::test]

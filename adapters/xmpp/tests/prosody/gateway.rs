@@ -126,7 +126,11 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(prosody: &Prosody, core: &Arc<Recorder>) -> Self {
-        let adapter = adapter(prosody.components, SECRET);
+        Self::start_at(prosody.components, core)
+    }
+
+    pub fn start_at(port: u16, core: &Arc<Recorder>) -> Self {
+        let adapter = adapter(port, SECRET);
         let stop = CancellationToken::new();
         let (running, inbox, stopped) = (adapter.clone(), Inbox::new(core.clone()), stop.clone());
         let running = tokio::spawn(async move { running.run(inbox, stopped).await.unwrap() });

@@ -79,6 +79,13 @@ impl Prosody {
         }
     }
 
+    /// Ends it as a power cut would.
+    pub fn crash(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("prosody.log")).unwrap_or_default()
     }
@@ -86,10 +93,7 @@ impl Prosody {
 
 impl Drop for Prosody {
     fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.crash();
         if thread::panicking() && std::env::var_os("PROSODY_LOG").is_some() {
             eprintln!("{}", self.log());
         }
