@@ -2,6 +2,12 @@
 
 Nothing may be lost, doubled or reordered, in either direction. Who is cut off by it waits as a client
 does; the others go on talking and are heard later.
+
+Synapse makes this hard. What it has stored and not yet pushed to its application service when it ends, it
+does not push later: of 16 restarts right after a message, stopped or killed, 13 cost one message, seen with
+an application service that only counted (1.163.2). It notes how far it has pushed before the push, and a
+transaction in flight is sent again only if the service was known to be down. So whoever relies on its
+pushes has to look, after each restart and before anything newer, for what is in the room and was not pushed.
 """
 
 import pytest
