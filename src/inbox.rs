@@ -195,8 +195,8 @@ impl Core {
         native: &NativeMessageId,
         event: &Event<MessageId>,
     ) -> Result<(), Fault> {
-        // The salt is a function of the native id and a secret of ours? No: it must be unguessable, and the
-        // name is remembered in this very transaction, so fresh randomness is enough (C§4.1).
+        // C§4.1: unguessable. The message is remembered by its native id in this very transaction, so a repeated
+        // attempt never gets a second salt.
         let salt: [u8; 16] = rand::random();
         let content = event::to_content(event, sender, &portal.room, salt)
             .ok_or_else(|| Fault::never("this kind of event can't be carried"))?

@@ -14,6 +14,8 @@ mod groups;
 mod hub_group;
 mod member;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use openmls::prelude::Ciphersuite;
 

@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// app_data_dictionary of our leaves (X§4.6, X§6.2; reference §2.9.3).
+    /// app_data_dictionary of our leaves (X§4.6, X§6.2).
     pub(super) fn leaf_extensions(&self) -> Result<Extensions<LeafNode>, MlsError> {
         let mut dictionary = AppDataDictionary::new();
         let mut supported = SUPPORTED.to_vec();

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Required of every leaf in our groups (reference §2.9.3).
+/// Required of every leaf in our groups.
 fn required() -> RequiredCapabilities {
     RequiredCapabilities {
         extension_types: vec![0x0006],

@@ -79,7 +79,7 @@ impl UserUri {
         }
     }
 
-    /// The URI of somebody of a native network who is bridged by the provider `domain` (reference §6.1):
+    /// The URI of somebody of a native network who is bridged by the provider `domain`:
     /// the native address with everything but unreserved characters, `@` and `:` percent-encoded.
     pub fn for_native(domain: &Domain, user: &NativeUserId) -> Self {
         let mut uri = format!("mimi://{domain}/u/");
