@@ -170,7 +170,8 @@ fn sender_id(message: &Element) -> Option<&str> {
 /// puts our mark on a message only keeps it from being carried.
 pub fn carried_by_us(message: &Element, component: &BareJid) -> Option<(DeliveryKey, BareJid)> {
     let ghost = message.get_child("carried", ns::CARRIED)?.jid("by")?.into_bare();
-    (ghost.domain() == component.domain()).then_some((DeliveryKey::new(message.attr("id")?), ghost))
+    let key = DeliveryKey::new(sender_id(message)?);
+    (ghost.domain() == component.domain()).then_some((key, ghost))
 }
 
 /// The real account of an occupant, where the room shows it.

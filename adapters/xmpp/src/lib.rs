@@ -71,6 +71,8 @@ impl Adapter for Xmpp {
         };
         let connection = component::run(&self.config, &self.link, handle, lost, &stop, self.direct.finish());
         tokio::join!(connection, rooms);
+        // What came in with the last bytes of the stream.
+        self.direct.finish().await;
         Ok(())
     }
 
@@ -107,6 +109,10 @@ impl Adapter for Xmpp {
         let too_long = || Refusal::reject(format!("the address {} is too long for XMPP", ghost.user));
         let ghost = id::ghost_jid(&ghost.user, self.config.component.domain()).ok_or_else(too_long)?;
         Ok(Place::Direct { user, ghost }.conversation())
+    }
+
+    fn connected(&self) -> bool {
+        self.link.borrow().is_some()
     }
 
     async fn probe(&self) -> Vec<Problem> {

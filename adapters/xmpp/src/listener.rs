@@ -11,9 +11,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use mimi_adapter::{
-    CancellationToken, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof,
-};
+use mimi_adapter::{CancellationToken, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal};
 use minidom::Element;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -252,7 +250,7 @@ impl Listener {
     async fn person(&mut self, change: Change, cursor: Option<Cursor>) -> Result<(), Stopped> {
         let (person, event) = match change {
             Change::Joined(person) => (person, Event::Join),
-            Change::Left(user) => (Person { user, proof: SenderProof::Verified }, Event::Leave),
+            Change::Left(person) => (person, Event::Leave),
         };
         let id = NativeMessageId::new(event.kind());
         let refused = offer(&self.inbox, self.inbound(id, &person, event, cursor), &self.stop).await?;

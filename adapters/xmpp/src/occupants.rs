@@ -3,7 +3,7 @@
 //! A person is who the room says they are: the real account where the room shows it (non-anonymous, or we
 //! are a moderator), else the nickname, which is a claim that anybody else can make a minute later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mimi_adapter::{NativeUserId, SenderProof};
 use minidom::Element;
@@ -23,7 +23,7 @@ pub struct Occupants {
     /// By nickname, ours among them.
     here: BTreeMap<String, Person>,
     /// Whom the core believes to be here. Survives a reconnection.
-    reported: BTreeSet<NativeUserId>,
+    reported: BTreeMap<NativeUserId, SenderProof>,
     /// XEP-0421: the room's own lasting names for occupants, and to whom they belong.
     by_occupant_id: Bounded<String, Person>,
     by_nick: Bounded<String, Person>,
@@ -38,7 +38,7 @@ pub struct Person {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     Joined(Person),
-    Left(NativeUserId),
+    Left(Person),
 }
 
 impl Occupants {
@@ -46,7 +46,7 @@ impl Occupants {
         Self {
             component,
             here: BTreeMap::new(),
-            reported: BTreeSet::new(),
+            reported: BTreeMap::new(),
             by_occupant_id: Bounded::new(REMEMBERED),
             by_nick: Bounded::new(REMEMBERED),
         }
@@ -60,9 +60,10 @@ impl Occupants {
     /// We are in and have seen everybody: who is here, and who has left meanwhile.
     pub fn settle(&mut self, ours: impl Fn(&str) -> bool) -> Vec<Change> {
         let people: Vec<Person> = self.natives(ours).cloned().collect();
-        let now: BTreeSet<_> = people.iter().map(|person| person.user.clone()).collect();
-        let gone: Vec<_> = self.reported.difference(&now).cloned().map(Change::Left).collect();
-        self.reported = now;
+        let now = people.iter().map(|person| (person.user.clone(), person.proof)).collect();
+        let before = std::mem::replace(&mut self.reported, now);
+        let gone = before.into_iter().filter(|(user, _)| !self.reported.contains_key(user));
+        let gone: Vec<_> = gone.map(|(user, proof)| Change::Left(Person { user, proof })).collect();
         gone.into_iter().chain(people.into_iter().map(Change::Joined)).collect()
     }
 
@@ -85,10 +86,10 @@ impl Occupants {
                 let still_here = self.natives(&ours).any(|other| other.user == person.user);
                 // A new nickname (303) is followed by presence under it.
                 let renamed = person.proof == SenderProof::Verified && status(presence, "303");
-                if ours(&nick) || still_here || renamed || !self.reported.remove(&person.user) {
+                if ours(&nick) || still_here || renamed || self.reported.remove(&person.user).is_none() {
                     return None;
                 }
-                Some(Change::Left(person.user))
+                Some(Change::Left(person))
             }
             Some(_) => None,
         }
@@ -97,7 +98,8 @@ impl Occupants {
     /// The occupant with this nickname turns out not to be one of ours, or is new.
     pub fn appeared(&mut self, nick: &str, ours: impl Fn(&str) -> bool) -> Option<Change> {
         let person = self.here.get(nick).filter(|person| !ours(nick) && !self.is_ghost(person))?.clone();
-        self.reported.insert(person.user.clone()).then_some(Change::Joined(person))
+        let new = self.reported.insert(person.user.clone(), person.proof).is_none();
+        new.then_some(Change::Joined(person))
     }
 
     /// Who has just written.
@@ -207,7 +209,7 @@ mod tests {
         assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
         assert_eq!(
             room.see(&presence("Bob's phone", GONE, BOB, "0"), nobody),
-            Some(Change::Left(NativeUserId::new("bob@b.example")))
+            Some(Change::Left(verified("bob@b.example")))
         );
         assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
     }
@@ -218,7 +220,7 @@ mod tests {
         let bob = claimed("tea@muc.b.example/Bob");
         assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), Some(Change::Joined(bob.clone())));
         assert_eq!(room.writer(&Jid::new("tea@muc.b.example/Bob").unwrap()), bob);
-        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), Some(Change::Left(bob.user)));
+        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), Some(Change::Left(bob)));
     }
 
     #[test]
@@ -251,7 +253,7 @@ mod tests {
         room.see(&presence("Cathy", "", "jid='cathy@b.example/y'", "0"), nobody);
         assert_eq!(
             room.settle(nobody),
-            [Change::Left(NativeUserId::new("bob@b.example")), Change::Joined(verified("cathy@b.example"))]
+            [Change::Left(verified("bob@b.example")), Change::Joined(verified("cathy@b.example"))]
         );
     }
 

@@ -86,8 +86,7 @@ impl Rooms {
 
     /// Takes out the rooms that are not linked any more.
     fn without(&self, linked: &[BareJid]) -> Vec<Arc<Room>> {
-        let gone = self.rooms().extract_if(|jid, _| !linked.contains(jid)).map(|(_, room)| room).collect();
-        gone
+        self.rooms().extract_if(|jid, _| !linked.contains(jid)).map(|(_, room)| room).collect()
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<BareJid, Arc<Room>>> {

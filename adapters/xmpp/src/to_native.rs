@@ -76,7 +76,7 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory) -> Result<El
 fn reply(message: Element, to: &NativeMessageId, text: &str, memory: &Memory) -> Element {
     let id = MessageId::of(to);
     let reply = stanza::element("reply", ns::REPLY).attribute("id", id.stanza_id());
-    match memory.quotable(&NativeMessageId::new(id.stanza_id())) {
+    match memory.quotable(to) {
         None => message.child(reply).child(body(text)),
         Some(quotable) => {
             let quotation = format!("> {}: {}\n", quotable.voice.name, quotable.beginning);

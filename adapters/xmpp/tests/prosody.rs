@@ -1,4 +1,6 @@
-//! Scenes with a real Prosody: Bob, Cathy and Dan use XMPP at b.example, Alice is a MIMI user of a.example.
+//! Scenes with a real Prosody: Bob and Cathy use XMPP at b.example, Alice is a MIMI user of a.example.
+
+#![allow(clippy::unwrap_used)] // The helpers are tests too.
 
 use std::{
     sync::Arc,
@@ -12,6 +14,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 #[path = "prosody/cable.rs"]
 mod cable;
+#[path = "prosody/conformance.rs"]
+mod conformance;
 #[path = "prosody/gateway.rs"]
 mod gateway;
 #[path = "prosody/person.rs"]
@@ -90,7 +94,7 @@ async fn a_room_and_a_mimi_user_talk() {
 
     bob.says(TEA, "b2", &format!("<body>Thanks!</body><reply xmlns='urn:xmpp:reply:0' id='{answer_id}'/>")).await;
     let thanks = core.accepts_text("Thanks!").await;
-    assert_eq!(thanks.event, Event::Message { text: text("Thanks!"), in_reply_to: Some(native(&answer_id)) });
+    assert_eq!(thanks.event, Event::Message { text: text("Thanks!"), in_reply_to: Some(delivered.ids[0].clone()) });
     // Nothing that Alice said came back.
     assert_eq!(core.texts(), ["Is the tea ready?", "Thanks!"]);
     gateway.stop().await;
@@ -342,6 +346,69 @@ async fn not_now_holds_the_room_in_order_and_no_other_and_never_is_told_once() {
     let private = |stanza: &minidom::Element| stanza.name() == "message" && stanza.attr("type") == Some("chat");
     let next = bob.sees("the end", |stanza| private(stanza) || body(stanza).as_deref() == Some("end")).await;
     assert_eq!(body(&next).unwrap(), "end");
+}
+
+#[tokio::test]
+async fn a_long_line_is_left_to_the_archive_and_still_comes_in_order() {
+    let (_prosody, bob, core, _gateway) = tea().await;
+    let (held, busy) = (Duration::from_secs(6), "busy".into());
+    core.will_answer([Refusal::Retry { after: Some(held), source: busy }]);
+    for number in 0..1_300 {
+        bob.send(&format!(
+            "<message xmlns='jabber:client' to='{TEA}' type='groupchat' id='b{number}'><body>b{number}</body></message>"
+        ));
+    }
+    core.accepts(1_300, |inbound| inbound.event != Event::Join).await;
+    let expected: Vec<_> = (0..1_300).map(|number| format!("b{number}")).collect();
+    assert_eq!(core.texts(), expected);
+}
+
+#[tokio::test]
+async fn the_gateway_waits_for_a_room_to_be_made_and_goes_when_it_is_not_linked_any_more() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[TEA, "not a room"]);
+    let gateway = Gateway::start(&prosody, &core);
+    let not_yet = gateway.adapter.deliver(&by_alice(TEA, "key-1", message("hello?"))).await;
+    assert!(matches!(not_yet, Err(Refusal::Retry { .. })), "{not_yet:?}");
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(TEA, "Bob").await;
+    sees_alice(&mut bob).await;
+    gateway.alice_says(TEA, "key-1", "hello!").await;
+    core.link(&[]);
+    let left = |nick: &'static str| {
+        move |stanza: &minidom::Element| stanza.attr("type") == Some("unavailable") && from_nick(stanza) == nick
+    };
+    let gone =
+        bob.sees("somebody leave", |stanza| left("mimi-gateway")(stanza) || left("alice (a.example)")(stanza)).await;
+    let other = if from_nick(&gone) == "mimi-gateway" { "alice (a.example)" } else { "mimi-gateway" };
+    bob.sees("the other leave", left(other)).await;
+    bob.says(TEA, "b1", "<body>alone</body>").await;
+    core.link(&[TEA]);
+    sees_alice(&mut bob).await;
+    gateway.alice_says(TEA, "key-2", "back").await;
+}
+
+#[tokio::test]
+async fn a_room_that_does_not_want_a_ghost_says_so_to_its_person() {
+    let (_prosody, mut bob, _core, gateway) = tea().await;
+    let set = |bob: &Person, what: &str| {
+        bob.send(&format!(
+            "<iq xmlns='jabber:client' type='set' to='{TEA}' id='set'><query xmlns='http://jabber.org/protocol/muc#admin'>{what}</query></iq>"
+        ));
+    };
+    let done = |stanza: &minidom::Element| stanza.attr("id") == Some("set");
+    set(&bob, "<item nick='alice (a.example)' role='visitor'/>");
+    bob.sees("the answer", done).await;
+    let silenced = gateway.delivers(&by_alice(TEA, "key-1", message("may I?"))).await.unwrap_err();
+    assert_eq!(
+        silenced,
+        "tea@muc.b.example did not take it: You do not currently have permission to speak in this chat"
+    );
+    set(&bob, &format!(r"<item jid='{ALICE}' affiliation='outcast'/>"));
+    bob.sees("the answer", done).await;
+    let banned = gateway.delivers(&by_alice(TEA, "key-2", message("hello?"))).await.unwrap_err();
+    assert_eq!(banned, "alice (a.example) is banned from tea@muc.b.example");
 }
 
 #[tokio::test]
