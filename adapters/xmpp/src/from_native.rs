@@ -2,9 +2,11 @@
 
 use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Text};
 use minidom::Element;
+use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
 
 use crate::{
+    id::MessageId,
     memory::Memory,
     stanza::{self, ElementExt, ns},
 };
@@ -149,17 +151,23 @@ pub fn room_message_id(message: &Element, room: &BareJid, room_gives_ids: bool, 
     match (stanza_id, sender_id(message)) {
         (Some(id), _) => NativeMessageId::new(id),
         (None, Some(id)) => NativeMessageId::new(format!("{author} {id}")),
-        (None, None) => NativeMessageId::new(format!("{author} {}", uuid::Uuid::new_v4())),
+        (None, None) => NativeMessageId::new(format!("{author} {}", Uuid::new_v4())),
     }
 }
 
 /// The id of a one-to-one message: the sender's. RFC 6120 §8.1.3 wants ids to be unique within one stream only
-/// and some clients count from the same number in every session, so what doesn't look random and
-/// isn't an origin-id gets one of ours. It is then known by the sender's until we restart.
+/// and some apps count from the same number in every session, so what doesn't look random and isn't
+/// an origin-id is made unique. When the sender refers to it, it is known by the short id until we restart.
 pub fn direct_message_id(message: &Element) -> NativeMessageId {
     let origin = message.get_child("origin-id", ns::SID).and_then(|origin| origin.attr("id"));
-    let id = origin.or(message.attr("id").filter(|id| id.len() >= 16));
-    NativeMessageId::new(id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
+    match (origin, message.attr("id")) {
+        (Some(id), _) => NativeMessageId::new(id),
+        (None, Some(id)) if id.len() >= 16 => NativeMessageId::new(id),
+        (None, id) => {
+            let (unique, id) = (Uuid::new_v4().to_string(), id.unwrap_or_default().to_owned());
+            MessageId::Counted { unique, id }.native()
+        }
+    }
 }
 
 fn sender_id(message: &Element) -> Option<&str> {
@@ -354,7 +362,9 @@ mod tests {
     fn a_one_to_one_message_has_the_senders_id_unless_it_may_come_again() {
         let message = |id: &str| format!("<message xmlns='jabber:component:accept' id='{id}'/>").parse().unwrap();
         assert_eq!(direct_message_id(&message("0f3b1c2d-aaaa-4bbb")), native("0f3b1c2d-aaaa-4bbb"));
-        assert_ne!(direct_message_id(&message("aab1a")), direct_message_id(&message("aab1a")));
+        let (first, second) = (direct_message_id(&message("aab1a")), direct_message_id(&message("aab1a")));
+        assert_ne!(first, second);
+        assert_eq!(MessageId::of(&first).stanza_id(), "aab1a");
         assert_eq!(direct_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>")), native("o"));
     }
 

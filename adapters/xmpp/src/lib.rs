@@ -69,8 +69,11 @@ impl Adapter for Xmpp {
             self.rooms.reset();
             self.direct.reset();
         };
-        let connection = component::run(&self.config, &self.link, handle, lost, &stop, self.direct.finish());
-        tokio::join!(connection, rooms);
+        let connection = async {
+            component::run(&self.config, &self.link, handle, lost, &stop, self.direct.finish()).await;
+            Ok(())
+        };
+        tokio::try_join!(connection, rooms)?;
         // What came in with the last bytes of the stream.
         self.direct.finish().await;
         Ok(())

@@ -239,11 +239,10 @@ impl Listener {
                         self.tell(&person.user, &format!("Your message was not delivered: {reason}"));
                     }
                 }
+                self.room.memory().remember(message, &id, &voice);
             }
         }
-        let mut memory = self.room.memory();
-        memory.remember(message, &id, &voice);
-        memory.deal_with(&id, Some(read));
+        self.room.memory().deal_with(&id, Some(read));
         Ok(())
     }
 

@@ -436,13 +436,25 @@ async fn two_people_talk_alone() {
     let receipt = bob.sees("a receipt", |stanza| stanza.has_child("received", "urn:xmpp:receipts")).await;
     assert_eq!(receipt.get_child("received", "urn:xmpp:receipts").unwrap().attr("id"), Some("0b6c9a52-3c1e-4c58"));
 
+    // An app that counts its messages: what points at one finds it all the same, in both directions.
+    bob.writes(ALICE, "aab1a", "<body>One lump?</body>");
+    let lump = core.accepts_text("One lump?").await.id;
+    bob.writes(ALICE, "aab2a", "<body>Two?</body><replace xmlns='urn:xmpp:message-correct:0' id='aab1a'/>");
+    let edit = core.accepts(1, |inbound| matches!(inbound.event, Event::Edit { .. })).await.remove(0);
+    assert_eq!(edit.event, Event::Edit { replaces: lump.clone(), text: text("Two?") });
+    let two = Event::Message { text: text("Two."), in_reply_to: Some(lump) };
+    gateway.delivers(&by_alice(conversation.as_str(), "key-1b", two)).await.unwrap();
+    let two = bob.reads("Two.").await;
+    assert_eq!(two.get_child("reply", "urn:xmpp:reply:0").unwrap().attr("id"), Some("aab1a"));
+    let said_before = core.texts().len();
+
     for number in 0..50 {
         bob.writes(ALICE, &format!("m{number}"), &format!("<body>m{number}</body>"));
         gateway.alice_says(conversation.as_str(), &format!("k{number}"), &format!("a{number}")).await;
     }
     core.accepts_text("m49").await;
     let expected: Vec<_> = (0..50).map(|number| format!("m{number}")).collect();
-    assert_eq!(core.texts()[1..], expected);
+    assert_eq!(core.texts()[said_before..], expected);
     for number in 0..50 {
         assert_eq!(body(&bob.sees("Alice", |stanza| body(stanza).is_some()).await).unwrap(), format!("a{number}"));
     }
