@@ -202,7 +202,8 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(gateway: Gateway) -> Self {
+    fn start(gateway: Gateway, conversation: impl Into<String>) -> Self {
+        let conversation = conversation.into();
         let (saying, said) = watch::channel(0);
         let enough = CancellationToken::new();
         let stop = enough.clone();
@@ -211,7 +212,7 @@ impl Talk {
                 if stop.is_cancelled() {
                     break;
                 }
-                gateway.alice_says(TEA, &format!("key-{number}"), &format!("a{number}")).await;
+                gateway.alice_says(&conversation, &format!("key-{number}"), &format!("a{number}")).await;
                 saying.send_replace(number + 1);
             }
             gateway
@@ -224,6 +225,10 @@ impl Talk {
         let now = *self.said.borrow();
         let more = self.said.wait_for(|said| *said >= now + 10);
         tokio::time::timeout(Duration::from_secs(60), more).await.expect("Alice gets nothing through").unwrap();
+    }
+
+    fn so_far(&self) -> usize {
+        *self.said.borrow()
     }
 
     /// The gateway back, and how often she has spoken.
@@ -255,7 +260,7 @@ async fn nothing_is_lost_doubled_or_reordered(core: &Recorder, bob: &mut Person,
 #[tokio::test]
 async fn restarts_and_crashes_of_prosody_lose_double_and_reorder_nothing() {
     let (mut prosody, mut bob, core, gateway) = tea().await;
-    let mut talk = Talk::start(gateway);
+    let mut talk = Talk::start(gateway, TEA);
     for round in 0..4 {
         talk.goes_on().await;
         bob_says(&mut bob, round * 20..round * 20 + 20).await;
@@ -286,7 +291,7 @@ async fn a_cable_that_breaks_loses_doubles_and_reorders_nothing() {
     bob.joins(TEA, "Bob").await;
     let core = Recorder::linking(&[TEA]);
     let cable = Cable::to(prosody.components).await;
-    let mut talk = Talk::start(Gateway::start_at(cable.port, &core));
+    let mut talk = Talk::start(Gateway::start_at(cable.port, &core), TEA);
     for round in 0..10 {
         talk.goes_on().await;
         bob_says(&mut bob, round * 20..round * 20 + 10).await;
@@ -465,6 +470,62 @@ async fn two_people_talk_alone() {
     let reason = gateway.delivers(&nobody).await.unwrap_err();
     assert!(reason.starts_with("nobody@b.example did not take it"), "{reason}");
     gateway.stop().await;
+}
+
+/// Between two people there is no archive to look into after a cut. What can be promised: nothing is lost or
+/// reordered; what Alice says may come again under the same id; and what Bob's app shows as received was.
+#[tokio::test]
+async fn a_cable_that_breaks_between_two_people_loses_and_reorders_nothing_that_was_confirmed() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[]);
+    let cable = Cable::to(prosody.components).await;
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    let conversation = format!("bob@b.example {ALICE}");
+    let mut talk = Talk::start(Gateway::start_at(cable.port, &core), conversation);
+    let receipt = |stanza: &minidom::Element| stanza.has_child("received", "urn:xmpp:receipts");
+    let write = |bob: &Person, number: usize| {
+        let message = format!("<body>b{number}</body><request xmlns='urn:xmpp:receipts'/>");
+        bob.writes(ALICE, &format!("the-message-number-{number}"), &message);
+    };
+    let mut received = Vec::new();
+    for round in 0..5 {
+        talk.goes_on().await;
+        for number in round * 20..round * 20 + 10 {
+            write(&bob, number);
+            let receipt = bob.notices("a receipt", receipt).await;
+            received.push(String::from(&receipt));
+        }
+        // Nobody knows how far the others get.
+        (round * 20 + 10..round * 20 + 20).for_each(|number| write(&bob, number));
+        bob.notices("the last receipt but nine", receipt).await;
+        cable.cut();
+    }
+    talk.goes_on().await;
+    let (gateway, by_alice) = talk.end().await;
+    gateway.alice_says(&format!("bob@b.example {ALICE}"), "end", "the end").await;
+
+    let mut shown = Vec::<(String, String)>::new();
+    loop {
+        let message = bob.sees("the end", |stanza| stanza.name() == "message").await;
+        if receipt(&message) {
+            received.push(String::from(&message));
+        }
+        match body(&message).filter(|_| message.attr("type") == Some("chat")) {
+            Some(text) if text == "the end" => break,
+            Some(text) => shown.push((message.attr("id").unwrap().into(), text)),
+            None => {}
+        }
+    }
+    let numbers: Vec<usize> = core.texts().iter().map(|text| text[1..].parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
+    let arrived =
+        |receipt: &String| numbers.iter().any(|number| receipt.contains(&format!("the-message-number-{number}'")));
+    assert!(received.len() >= 50 && received.iter().all(arrived), "{received:?} {numbers:?}");
+    shown.dedup();
+    let first = shown[0].1[1..].parse().unwrap();
+    let expected: Vec<_> = (first..by_alice).map(|number| format!("a{number}")).collect();
+    assert_eq!(shown.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
