@@ -35,6 +35,13 @@ pub struct Person {
     pub proof: SenderProof,
 }
 
+impl Person {
+    /// Whether this may be the ghost: unless the room says that it is somebody else.
+    pub fn may_be(&self, ghost: &BareJid) -> bool {
+        self.proof == SenderProof::Claimed || self.user.as_str() == ghost.as_str()
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     Joined(Person),
@@ -68,30 +75,31 @@ impl Occupants {
     }
 
     /// Takes note of presence, and says whom that adds or removes. `ours` tells the gateway's own nicknames.
-    pub fn see(&mut self, presence: &Element, ours: impl Fn(&str) -> bool) -> Option<Change> {
-        let from = presence.jid("from")?;
-        let nick = from.resource()?.as_str().to_owned();
+    pub fn see(&mut self, presence: &Element, ours: impl Fn(&str) -> bool) -> Vec<Change> {
+        let Some(from) = presence.jid("from") else { return Vec::new() };
+        let Some(nick) = from.resource().map(|nick| nick.as_str().to_owned()) else { return Vec::new() };
         match presence.attr("type") {
             None => {
                 let person = from_native::real_jid(presence).as_ref().map_or_else(|| claimed(&from), verified);
-                self.here.insert(nick.clone(), person.clone());
+                let before = self.here.insert(nick.clone(), person.clone());
                 self.by_nick.insert(nick.clone(), person.clone());
                 if let Some(id) = occupant_id(presence) {
                     self.by_occupant_id.insert(id.into(), person.clone());
                 }
-                self.appeared(&nick, ours)
+                // Somebody whose real account is shown only now was reported under the nickname.
+                let before = before.filter(|before| before.user != person.user);
+                let left = before.and_then(|before| self.disappeared(before, &ours));
+                left.into_iter().chain(self.appeared(&nick, &ours)).collect()
             }
             Some("unavailable") => {
-                let person = self.here.remove(&nick)?;
-                let still_here = self.natives(&ours).any(|other| other.user == person.user);
+                let Some(person) = self.here.remove(&nick) else { return Vec::new() };
                 // A new nickname (303) is followed by presence under it.
-                let renamed = person.proof == SenderProof::Verified && status(presence, "303");
-                if ours(&nick) || still_here || renamed || self.reported.remove(&person.user).is_none() {
-                    return None;
+                if person.proof == SenderProof::Verified && status(presence, "303") {
+                    return Vec::new();
                 }
-                Some(Change::Left(person))
+                self.disappeared(person, ours).into_iter().collect()
             }
-            Some(_) => None,
+            Some(_) => Vec::new(),
         }
     }
 
@@ -100,6 +108,13 @@ impl Occupants {
         let person = self.here.get(nick).filter(|person| !ours(nick) && !self.is_ghost(person))?.clone();
         let new = self.reported.insert(person.user.clone(), person.proof).is_none();
         new.then_some(Change::Joined(person))
+    }
+
+    /// A nickname of this person is gone; perhaps it was the last one.
+    fn disappeared(&mut self, person: Person, ours: impl Fn(&str) -> bool) -> Option<Change> {
+        let still_here = self.natives(ours).any(|other| other.user == person.user);
+        let left = !still_here && self.reported.remove(&person.user).is_some();
+        left.then_some(Change::Left(person))
     }
 
     /// Who has just written.
@@ -203,32 +218,41 @@ mod tests {
     #[test]
     fn a_person_joins_once_and_leaves_with_the_last_nickname() {
         let mut room = room();
-        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), Some(Change::Joined(verified("bob@b.example"))));
-        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), None);
-        assert_eq!(room.see(&presence("Bob's phone", "", BOB, "0"), nobody), None);
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), [Change::Joined(verified("bob@b.example"))]);
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob's phone", "", BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), []);
         assert_eq!(
             room.see(&presence("Bob's phone", GONE, BOB, "0"), nobody),
-            Some(Change::Left(verified("bob@b.example")))
+            [Change::Left(verified("bob@b.example"))]
         );
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), []);
     }
 
     #[test]
     fn in_an_anonymous_room_a_person_is_a_nickname_and_only_claimed() {
         let mut room = room();
         let bob = claimed("tea@muc.b.example/Bob");
-        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), Some(Change::Joined(bob.clone())));
+        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), [Change::Joined(bob.clone())]);
         assert_eq!(room.writer(&Jid::new("tea@muc.b.example/Bob").unwrap()), bob);
-        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), Some(Change::Left(bob)));
+        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), [Change::Left(bob)]);
+    }
+
+    #[test]
+    fn whose_account_is_shown_at_last_is_no_longer_a_nickname() {
+        let mut room = room();
+        let masked = claimed("tea@muc.b.example/Bob");
+        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), [Change::Joined(masked.clone())]);
+        let unmasked = [Change::Left(masked), Change::Joined(verified("bob@b.example"))];
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), unmasked);
     }
 
     #[test]
     fn a_new_nickname_is_no_leaving() {
         let mut room = room();
         room.see(&presence("Bob", "", BOB, "0"), nobody);
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "303"), nobody), None);
-        assert_eq!(room.see(&presence("Bobby", "", BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "303"), nobody), []);
+        assert_eq!(room.see(&presence("Bobby", "", BOB, "0"), nobody), []);
         assert_eq!(room.nick_of(&NativeUserId::new("bob@b.example")), Some("Bobby"));
     }
 
@@ -236,11 +260,11 @@ mod tests {
     fn our_own_are_neither_joins_nor_leaves() {
         let mut room = room();
         let ours = |nick: &str| nick == "alice (a.example)";
-        assert_eq!(room.see(&presence("alice (a.example)", "", "", "0"), ours), None);
-        assert_eq!(room.see(&presence("alice (a.example)", GONE, "", "0"), ours), None);
+        assert_eq!(room.see(&presence("alice (a.example)", "", "", "0"), ours), []);
+        assert_eq!(room.see(&presence("alice (a.example)", GONE, "", "0"), ours), []);
         // One of an earlier connection, whose nickname nobody knows any more.
         let left_behind = r"jid='alice\40a.example@mimi.b.example/mimi'";
-        assert_eq!(room.see(&presence("alice 2", "", left_behind, "0"), nobody), None);
+        assert_eq!(room.see(&presence("alice 2", "", left_behind, "0"), nobody), []);
         assert_eq!(room.settle(nobody), []);
     }
 
