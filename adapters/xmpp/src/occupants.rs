@@ -64,14 +64,11 @@ impl Occupants {
         self.here.clear();
     }
 
-    /// We are in and have seen everybody: who is here, and who has left meanwhile.
+    /// We are in and have seen everybody: who is here. Who was here before and is not now may only be away.
     pub fn settle(&mut self, ours: impl Fn(&str) -> bool) -> Vec<Change> {
         let people: Vec<Person> = self.natives(ours).cloned().collect();
-        let now = people.iter().map(|person| (person.user.clone(), person.proof)).collect();
-        let before = std::mem::replace(&mut self.reported, now);
-        let gone = before.into_iter().filter(|(user, _)| !self.reported.contains_key(user));
-        let gone: Vec<_> = gone.map(|(user, proof)| Change::Left(Person { user, proof })).collect();
-        gone.into_iter().chain(people.into_iter().map(Change::Joined)).collect()
+        self.reported.extend(people.iter().map(|person| (person.user.clone(), person.proof)));
+        people.into_iter().map(Change::Joined).collect()
     }
 
     /// Takes note of presence, and says whom that adds or removes. `ours` tells the gateway's own nicknames.
@@ -93,11 +90,13 @@ impl Occupants {
             }
             Some("unavailable") => {
                 let Some(person) = self.here.remove(&nick) else { return Vec::new() };
-                // A new nickname (303) is followed by presence under it.
-                if person.proof == SenderProof::Verified && status(presence, "303") {
-                    return Vec::new();
+                // A new nickname (303) is followed by presence under it; only who is nothing but a nickname is
+                // somebody else then.
+                let renamed = person.proof == SenderProof::Claimed && status(presence, "303");
+                if renamed || removed(presence) {
+                    return self.disappeared(person, ours).into_iter().collect();
                 }
-                self.disappeared(person, ours).into_iter().collect()
+                Vec::new()
             }
             Some(_) => Vec::new(),
         }
@@ -175,6 +174,13 @@ fn occupant_id(stanza: &Element) -> Option<&str> {
     stanza.get_child("occupant-id", ns::OCCUPANT_ID)?.attr("id")
 }
 
+/// Whether somebody was put out of the room: banned (301), kicked (307), or no longer of those it is for (321,
+/// 322). Whose client goes off line is still one of its people, as is everybody when the server stops (332) and
+/// whom it drops for an error (307 with 333).
+fn removed(presence: &Element) -> bool {
+    ["301", "307", "321", "322"].iter().any(|code| status(presence, code)) && !status(presence, "333")
+}
+
 /// Whether the room says `code` about this presence (XEP-0045 §15.6).
 pub fn status(presence: &Element, code: &str) -> bool {
     let user = presence.get_child("x", ns::MUC_USER);
@@ -216,17 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn a_person_joins_once_and_leaves_with_the_last_nickname() {
+    fn a_person_joins_once_and_is_out_with_the_last_nickname_that_is_kicked() {
         let mut room = room();
         assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), [Change::Joined(verified("bob@b.example"))]);
         assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), []);
         assert_eq!(room.see(&presence("Bob's phone", "", BOB, "0"), nobody), []);
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "307"), nobody), []);
         assert_eq!(
-            room.see(&presence("Bob's phone", GONE, BOB, "0"), nobody),
+            room.see(&presence("Bob's phone", GONE, BOB, "307"), nobody),
             [Change::Left(verified("bob@b.example"))]
         );
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "307"), nobody), []);
     }
 
     #[test]
@@ -269,16 +275,33 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_during_a_lost_connection_is_told_after_it() {
+    fn presence_is_not_membership() {
+        for code in ["0", "332"] {
+            let mut room = room();
+            room.see(&presence("Bob", "", BOB, "0"), nobody);
+            assert_eq!(room.see(&presence("Bob", GONE, BOB, code), nobody), []);
+            assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), []);
+        }
+        for code in ["301", "307", "321", "322"] {
+            let mut room = room();
+            room.see(&presence("Bob", "", BOB, "0"), nobody);
+            let out = [Change::Left(verified("bob@b.example"))];
+            assert_eq!(room.see(&presence("Bob", GONE, BOB, code), nobody), out, "{code}");
+        }
+        let mut room = room();
+        room.see(&presence("Bob", "", BOB, "0"), nobody);
+        let dropped = presence("Bob", GONE, BOB, "307' /><status code='333");
+        assert_eq!(room.see(&dropped, nobody), []);
+    }
+
+    #[test]
+    fn who_is_away_after_a_lost_connection_is_still_one_of_the_room() {
         let mut room = room();
         room.see(&presence("Bob", "", BOB, "0"), nobody);
         room.see(&presence("Cathy", "", "jid='cathy@b.example/x'", "0"), nobody);
         room.lose_sight();
         room.see(&presence("Cathy", "", "jid='cathy@b.example/y'", "0"), nobody);
-        assert_eq!(
-            room.settle(nobody),
-            [Change::Left(verified("bob@b.example")), Change::Joined(verified("cathy@b.example"))]
-        );
+        assert_eq!(room.settle(nobody), [Change::Joined(verified("cathy@b.example"))]);
     }
 
     #[test]
