@@ -3,6 +3,8 @@
 //! On behalf of all of ours commits the reader, because it is always in the current epoch. KeyPackages of our
 //! own users are made with the commit that uses them.
 
+use tracing::info;
+
 use super::{Payload, hub::Prepared};
 use crate::{
     core::{Core, Fault},
@@ -97,6 +99,12 @@ impl Core {
             let by = user_of(&committer.client)?;
             let material = self.make_commit(tx, group, &committer, &by, change).await?;
             return Ok(Some(self.prepared_commit(material, committer.owner, vec![row], Vec::new())));
+        }
+        // A conversation that everybody has left is still linked: somebody may come back to it, and until an admin
+        // unlinks it the room should find somebody here. So the last one stays.
+        if tx.portal_of_room(room).await?.is_some() {
+            info!(%room, %user, "The last of our users left the conversation; their client stays in the room.");
+            return Ok(None);
         }
         self.catch_up(tx, room, &group.group_id, &leaf).await?;
         let client = self.client(tx, user).await?;

@@ -146,13 +146,17 @@ pub fn text(message: &Element) -> Option<String> {
 /// The id of a message in a room. With an archive the room's own (XEP-0359), the same live and archived;
 /// a `<stanza-id/>` counts only where the room says that it weeds out forged ones.
 pub fn room_message_id(message: &Element, room: &BareJid, room_gives_ids: bool, author: &str) -> NativeMessageId {
-    let given = |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == *room);
-    let stanza_id = message.children().find(given).filter(|_| room_gives_ids).and_then(|given| given.attr("id"));
-    match (stanza_id, sender_id(message)) {
-        (Some(id), _) => NativeMessageId::new(id),
-        (None, Some(id)) => NativeMessageId::new(format!("{author} {id}")),
-        (None, None) => NativeMessageId::new(format!("{author} {}", Uuid::new_v4())),
+    if let Some(id) = stanza_id(message, room).filter(|_| room_gives_ids) {
+        return NativeMessageId::new(id);
     }
+    let id = sender_id(message).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    MessageId::Sent { unique: author.into(), id }.native()
+}
+
+/// The id that `room` has given the message, if that is to be believed.
+pub fn stanza_id<'a>(message: &'a Element, room: &BareJid) -> Option<&'a str> {
+    let given = |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == *room);
+    message.children().find(given)?.attr("id")
 }
 
 /// The id of a one-to-one message: the sender's. RFC 6120 §8.1.3 wants ids to be unique within one stream only
@@ -165,7 +169,7 @@ pub fn direct_message_id(message: &Element) -> NativeMessageId {
         (None, Some(id)) if id.len() >= 16 => NativeMessageId::new(id),
         (None, id) => {
             let (unique, id) = (Uuid::new_v4().to_string(), id.unwrap_or_default().to_owned());
-            MessageId::Counted { unique, id }.native()
+            MessageId::Sent { unique, id }.native()
         }
     }
 }
@@ -351,10 +355,10 @@ mod tests {
             "<stanza-id xmlns='urn:xmpp:sid:0' by='bob@b.example' id='no'/><stanza-id xmlns='urn:xmpp:sid:0' by='Tea@MUC.b.example' id='77'/>",
         );
         assert_eq!(room_message_id(&given, &room, true, BOB), native("77"));
-        assert_eq!(room_message_id(&given, &room, false, BOB), native("bob@b.example bobs-own-id"));
+        assert_eq!(room_message_id(&given, &room, false, BOB), native("sent:bob@b.example\nbobs-own-id"));
         assert_eq!(
             room_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"), &room, true, BOB),
-            native("bob@b.example o")
+            native("sent:bob@b.example\no")
         );
     }
 

@@ -86,8 +86,8 @@ pub enum MessageId {
     Ghost { key: DeliveryKey, stanza_id: String },
     /// A ghost's reaction. To take it back is to send the ghost's other reactions, so nothing is pointed at.
     Reaction { key: DeliveryKey, target: NativeMessageId, emoji: String },
-    /// A person's message whose id may come again (see `from_native::direct_message_id`), made unique.
-    Counted { unique: String, id: String },
+    /// A person's message whose id others may use as well, or the same person again; `unique` tells them apart.
+    Sent { unique: String, id: String },
     /// Everything else: an id as the network has it.
     Native(String),
 }
@@ -101,8 +101,8 @@ impl MessageId {
             && let Some((target, emoji)) = rest.split_once('\n')
         {
             Self::Reaction { key: DeliveryKey::new(key), target: NativeMessageId::new(target), emoji: emoji.into() }
-        } else if let Some((unique, id)) = ours("counted:") {
-            Self::Counted { unique: unique.into(), id: id.into() }
+        } else if let Some((unique, id)) = id.as_str().strip_prefix("sent:").and_then(|id| id.split_once('\n')) {
+            Self::Sent { unique: unique.into(), id: id.into() }
         } else {
             Self::Native(id.as_str().into())
         }
@@ -112,7 +112,7 @@ impl MessageId {
         NativeMessageId::new(match self {
             Self::Ghost { key, stanza_id } => format!("ghost:{key}:{stanza_id}"),
             Self::Reaction { key, target, emoji } => format!("reaction:{key}:{target}\n{emoji}"),
-            Self::Counted { unique, id } => format!("counted:{unique}:{id}"),
+            Self::Sent { unique, id } => format!("sent:{unique}\n{id}"),
             Self::Native(id) => id.clone(),
         })
     }
@@ -121,7 +121,7 @@ impl MessageId {
     pub fn stanza_id(&self) -> &str {
         match self {
             Self::Ghost { stanza_id, .. } => stanza_id,
-            Self::Native(id) | Self::Counted { id, .. } => id,
+            Self::Native(id) | Self::Sent { id, .. } => id,
             Self::Reaction { key, .. } => key.as_str(),
         }
     }
@@ -130,7 +130,7 @@ impl MessageId {
     pub fn sender_id(&self) -> &str {
         match self {
             Self::Ghost { key, .. } | Self::Reaction { key, .. } => key.as_str(),
-            Self::Native(id) | Self::Counted { id, .. } => id,
+            Self::Native(id) | Self::Sent { id, .. } => id,
         }
     }
 }
@@ -227,7 +227,7 @@ mod tests {
         let ghost = MessageId::of(&NativeMessageId::new("ghost:key-1:archive:77"));
         assert_eq!((ghost.sender_id(), ghost.stanza_id()), ("key-1", "archive:77"));
         assert_eq!(ghost.native().as_str(), "ghost:key-1:archive:77");
-        for id in ["77", "counted:some-uuid:77"] {
+        for id in ["77", "sent:tea@muc.b.example/A: B\n77"] {
             let native = MessageId::of(&NativeMessageId::new(id));
             assert_eq!((native.sender_id(), native.stanza_id()), ("77", "77"));
         }

@@ -1,11 +1,15 @@
 //! The XMPP adapter: a component (XEP-0114) beside the organisation's server.
 //!
 //! Every MIMI user is a JID of the component, a *ghost*. Ghosts are occupants of the rooms an admin has
-//! linked, and people write to them one-to-one. In reading order: this file is the plug; [`id`](mod@id) the
-//! names; [`from_native`] and [`to_native`] the translation (pure), [`memory`] what it has to remember;
-//! [`rooms`], [`room`] and [`listener`] the linked rooms, [`occupants`] and [`archive`] what a room tells;
-//! [`direct`] the one-to-one conversations; [`service`] the questions anybody may ask; [`component`] the
-//! connection, [`stream`] its bytes, [`stanza`] its words.
+//! linked, and people write to them one-to-one. In reading order: this file is the plug; `id` the names;
+//! `from_native` and `to_native` the translation (pure), `memory` what it has to remember; `rooms`, `room` and
+//! `listener` the linked rooms, `occupants` and `archive` what a room tells; `direct` the one-to-one
+//! conversations; `service` the questions anybody may ask; `component` the connection, `stream` its bytes,
+//! `stanza` its words.
+//!
+//! In a room with an archive (XEP-0313) nothing is lost, doubled or reordered, whatever breaks. Without one
+//! that holds for as much as the room repeats to who enters. One-to-one, a delivery that a broken
+//! connection has cut short may be shown twice, under the same id; `direct` says why.
 
 use std::{sync::Arc, time::Duration};
 

@@ -182,12 +182,11 @@ impl Listener {
         if let Some(known) = known {
             messages.truncate(known + 1);
         }
-        for Archived { id, message, read, .. } in messages {
-            if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.room.listener.to_bare()) {
-                self.room.said(&message, key, &ghost, Some(read));
-            } else if let Some(from) = message.jid("from") {
-                let voice = voice(&self.room.writer_of_archived(&from, &message), &from);
-                self.room.memory().remember(&message, &NativeMessageId::new(id), &voice);
+        for Archived { id, message, .. } in messages {
+            let Some(from) = message.jid("from") else { continue };
+            let person = self.room.writer_of_archived(&from, &message);
+            if !self.was_ours(&message, &id, &person) {
+                self.room.memory().remember(&message, &NativeMessageId::new(id), &voice(&person, &from));
             }
         }
         read.or(last)
@@ -196,13 +195,20 @@ impl Listener {
     async fn archived(&mut self, archived: Archived) -> Result<(), Stopped> {
         let Archived { id, message, read } = archived;
         let Some(from) = message.jid("from").filter(|from| from.resource().is_some()) else { return Ok(()) };
-        if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.room.listener.to_bare()) {
-            let read = self.room.said(&message, key, &ghost, Some(read));
+        let person = self.room.writer_of_archived(&from, &message);
+        if self.was_ours(&message, &id, &person) {
             self.room.memory().read = Some(read);
             return Ok(());
         }
-        let person = self.room.writer_of_archived(&from, &message);
         self.carry(&message, NativeMessageId::new(id), &person, &from, read).await
+    }
+
+    /// Takes note of a ghost's message in the archive.
+    fn was_ours(&self, message: &Element, id: &str, person: &Person) -> bool {
+        let carried = from_native::carried_by_us(message, &self.room.listener.to_bare());
+        let Some((key, ghost)) = carried.filter(|(_, ghost)| person.may_be(ghost)) else { return false };
+        self.room.said(message, key, &ghost, Some(id.to_owned()));
+        true
     }
 
     async fn live(&mut self, message: &Element, person: &Person) -> Result<(), Stopped> {

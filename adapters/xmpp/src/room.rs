@@ -151,11 +151,11 @@ impl Room {
             return;
         }
         let mut state = self.state();
-        let change = if listener {
+        let changes = if listener {
             let State { occupants, seats, .. } = &mut *state;
             occupants.see(presence, |nick| seats.values().any(|seat| seat.nick == nick))
         } else {
-            None
+            Vec::new()
         };
         let was_in = state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken);
         let nick = from.resource().map(|nick| nick.as_str().to_owned()).unwrap_or_default();
@@ -163,7 +163,10 @@ impl Room {
         let Some(seat) = state.seats.get_mut(&who).filter(|_| about_us) else {
             drop(state);
             // Before the listener is in, people are counted all at once.
-            return self.tell_person(change.filter(|_| was_in));
+            if was_in {
+                changes.into_iter().for_each(|change| self.tell(News::Person(change)));
+            }
+            return;
         };
         match kind {
             // An occupant that an earlier connection has left behind is not us.
@@ -190,76 +193,85 @@ impl Room {
         }
     }
 
-    /// A groupchat message to one of ours. Only the listener's copy counts.
+    /// A groupchat message to one of ours. Only the listener's copy counts, and only while it is in the room:
+    /// what an occupant of an earlier connection is still told would overtake what has been missed.
     pub fn heard(&self, message: Element) {
         let (Some(to), Some(from)) = (message.jid("to"), message.jid("from")) else { return };
         let Some(nick) = from.resource().filter(|_| to == self.listener) else { return };
         let state = self.state();
-        let person = match message.get_child("delay", ns::DELAY) {
-            Some(_) => state.occupants.writer_of_archived(&from, &message, state.features.marks),
-            None => state.occupants.writer(&from),
-        };
-        // Nor is what it hears: without us in the room it would overtake what has been missed.
         if !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
         }
-        let ours = state.seats.values().any(|seat| seat.taken && seat.nick == nick.as_str());
+        let delayed = message.has_child("delay", ns::DELAY);
+        let person = if delayed {
+            state.occupants.writer_of_archived(&from, &message, state.features.marks)
+        } else {
+            state.occupants.writer(&from)
+        };
+        let mut seats = state.seats.iter();
+        let ours = seats.find(|(_, seat)| seat.taken && seat.nick == nick.as_str()).map(|(jid, _)| jid.clone());
         let archive = state.features.archive;
         drop(state);
-        if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.listener.to_bare()) {
-            let read = self.said(&message, key, &ghost, None);
-            return self.tell(News::Ours { read });
+        let carried = from_native::carried_by_us(&message, &self.listener.to_bare());
+        let carried = carried.filter(|(_, ghost)| ours.as_ref() == Some(ghost) || (delayed && person.may_be(ghost)));
+        let read = self.read_with(&message);
+        let stanza_id = self.stanza_id(&message);
+        let in_archive = archive && stanza_id.is_some();
+        if let Some((key, ghost)) = &carried {
+            self.said(&message, key.clone(), ghost, stanza_id);
         }
-        if ours {
-            return;
-        }
-        let full = archive && self.waiting.load(Ordering::Relaxed) >= QUEUE;
-        if archive && (self.behind.load(Ordering::Relaxed) || full) {
+        if archive && (self.behind.load(Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) >= QUEUE) {
+            // The line is long, and the archive has what would join it now. Nothing may pass that.
             self.behind.store(true, Ordering::Relaxed);
-            return;
+        } else if carried.is_some() {
+            if in_archive || !archive {
+                self.tell(News::Ours { read });
+            }
+        } else if ours.is_none() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.tell(News::Message { message, person });
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.tell(News::Message { message, person });
     }
 
     /// A ghost's message is in the room: `message` is the listener's copy or the archive's.
-    pub fn said(&self, message: &Element, key: DeliveryKey, ghost: &BareJid, archived: Option<ReadUpTo>) -> ReadUpTo {
-        let read = archived.unwrap_or_else(|| self.read_with(message));
-        let own_id = read.archive_id.clone();
+    pub fn said(&self, message: &Element, key: DeliveryKey, ghost: &BareJid, stanza_id: Option<String>) {
         let from = message.attr("from").unwrap_or_default();
         let name = from.split_once('/').map_or("", |(_, nick)| nick);
         let mut memory = self.memory();
-        let id = match &own_id {
+        let id = match &stanza_id {
             Some(stanza_id) => MessageId::Ghost { key: key.clone(), stanza_id: stanza_id.clone() }.native(),
             None => NativeMessageId::new(key.as_str()),
         };
         memory.remember(message, &id, &to_native::ghost_voice(ghost, from, name));
-        if let Some(stanza_id) = &own_id {
+        if let Some(stanza_id) = &stanza_id {
             memory.name(stanza_id, &id);
         }
-        memory.set_delivered(key.clone(), own_id);
+        memory.set_delivered(key.clone(), stanza_id);
         drop(memory);
         let mut state = self.state();
         state.unresolved.remove(&key);
         if let Some(waiting) = state.expected.remove(&key) {
             let _ = waiting.send(());
         }
-        read
     }
 
-    /// Where reading goes on after a live message.
+    /// Where reading goes on after a live message. One that the archive does not have moves nothing there.
     pub fn read_with(&self, message: &Element) -> ReadUpTo {
-        let stanza_ids = self.state().features.stanza_ids;
-        let given =
-            |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == self.jid);
-        let archive_id = message.children().find(given).filter(|_| stanza_ids).and_then(|given| given.attr("id"));
         let delay = message.get_child("delay", ns::DELAY).and_then(|delay| delay.attr("stamp"));
         // Our clock may be ahead of the room's. What comes twice is recognised.
         let now = || stanza::stamp(SystemTime::now() - Duration::from_secs(60));
         let stamp = delay.map_or_else(now, str::to_owned);
-        // But not before the room was linked.
-        let before = self.memory().read.as_ref().map_or(String::new(), |read| read.stamp.clone());
-        ReadUpTo { stamp: stamp.max(before), archive_id: archive_id.map(str::to_owned) }
+        let archive_id = self.stanza_id(message);
+        match self.memory().read.clone() {
+            // Never before the room was linked.
+            Some(before) => ReadUpTo { stamp: stamp.max(before.stamp), archive_id: archive_id.or(before.archive_id) },
+            None => ReadUpTo { stamp, archive_id },
+        }
+    }
+
+    fn stanza_id(&self, message: &Element) -> Option<String> {
+        let gives_ids = self.state().features.stanza_ids;
+        from_native::stanza_id(message, &self.jid).filter(|_| gives_ids).map(str::to_owned)
     }
 
     pub fn caught_up(&self, link: &Link) {
@@ -298,12 +310,6 @@ impl Room {
 
     fn leave_live(&self) {
         self.live.send_replace(None);
-    }
-
-    fn tell_person(&self, change: Option<Change>) {
-        if let Some(change) = change {
-            self.tell(News::Person(change));
-        }
     }
 
     fn tell(&self, news: News) {

@@ -227,10 +227,6 @@ impl Talk {
         tokio::time::timeout(Duration::from_secs(60), more).await.expect("Alice gets nothing through").unwrap();
     }
 
-    fn so_far(&self) -> usize {
-        *self.said.borrow()
-    }
-
     /// The gateway back, and how often she has spoken.
     async fn end(self) -> (Gateway, usize) {
         self.enough.cancel();
@@ -354,8 +350,24 @@ async fn not_now_holds_the_room_in_order_and_no_other_and_never_is_told_once() {
 }
 
 #[tokio::test]
+async fn who_pretends_to_be_a_ghost_is_heard_as_who_they_are() {
+    let (prosody, mut bob, core, gateway) = tea().await;
+    let mark = format!("<carried xmlns='urn:mimi-gateway:carried:0' by='{ALICE}'/>");
+    bob.says(TEA, "key-1", &format!("<body>I am Alice</body>{mark}")).await;
+    assert_eq!(core.accepts_text("I am Alice").await.sender.as_str(), "bob@b.example");
+    gateway.alice_says(TEA, "key-1", "No, I am").await;
+    assert_eq!(from_nick(&bob.reads("No, I am").await), "alice (a.example)");
+    gateway.stop().await;
+    bob.says(TEA, "key-2", &format!("<body>Still Alice</body>{mark}")).await;
+    let gateway = Gateway::start(&prosody, &core);
+    assert_eq!(core.accepts_text("Still Alice").await.sender.as_str(), "bob@b.example");
+    gateway.alice_says(TEA, "key-2", "Nonsense").await;
+    bob.reads("Nonsense").await;
+}
+
+#[tokio::test]
 async fn a_long_line_is_left_to_the_archive_and_still_comes_in_order() {
-    let (_prosody, bob, core, _gateway) = tea().await;
+    let (_prosody, mut bob, core, gateway) = tea().await;
     let (held, busy) = (Duration::from_secs(6), "busy".into());
     core.will_answer([Refusal::Retry { after: Some(held), source: busy }]);
     for number in 0..1_300 {
@@ -363,6 +375,9 @@ async fn a_long_line_is_left_to_the_archive_and_still_comes_in_order() {
             "<message xmlns='jabber:client' to='{TEA}' type='groupchat' id='b{number}'><body>b{number}</body></message>"
         ));
     }
+    bob.reads("b1299").await;
+    // What Alice says meanwhile does not wait, and does not make the archive's part of the line forgotten.
+    gateway.alice_says(TEA, "key-1", "So much to say!").await;
     core.accepts(1_300, |inbound| inbound.event != Event::Join).await;
     let expected: Vec<_> = (0..1_300).map(|number| format!("b{number}")).collect();
     assert_eq!(core.texts(), expected);
@@ -647,8 +662,11 @@ async fn a_room_without_an_archive_repeats_what_it_remembers() {
     let gateway = Gateway::start(&prosody, &core);
     sees_alice(&mut bob).await;
     bob.says(PLAIN, "b1", "<body>one</body>").await;
-    assert_eq!(core.accepts_text("one").await.id, native("bob@b.example b1"));
-    let delivered = gateway.alice_says(PLAIN, "key-1", "hello").await;
+    assert_eq!(core.accepts_text("one").await.id, native("sent:bob@b.example\nb1"));
+    let hello = Event::Message { text: text("hello"), in_reply_to: Some(native("sent:bob@b.example\nb1")) };
+    let delivered = gateway.delivers(&by_alice(PLAIN, "key-1", hello)).await.unwrap();
+    let hello = bob.reads("hello").await;
+    assert_eq!(hello.get_child("reply", "urn:xmpp:reply:0").unwrap().attr("id"), Some("b1"));
     assert_eq!(delivered.ids, [native("key-1")]);
     bob.says(PLAIN, "b2", "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='key-1'/>").await;
     let reply = core.accepts_text("yes").await;
@@ -664,7 +682,7 @@ async fn a_room_without_an_archive_repeats_what_it_remembers() {
 
 #[tokio::test]
 async fn the_gateway_has_a_word_with_one_person_or_with_the_room() {
-    let (_prosody, mut bob, _core, gateway) = tea().await;
+    let (prosody, mut bob, core, gateway) = tea().await;
     let notice = |key: &str, conversation: &str, to: Option<&str>| {
         let event = Event::Notice { text: "not carried".into(), about: None, to: to.map(NativeUserId::new) };
         mimi_adapter::Delivery { speaker: Speaker::Gateway, ..by_alice(conversation, key, event) }
@@ -677,6 +695,13 @@ async fn the_gateway_has_a_word_with_one_person_or_with_the_room() {
     gateway.delivers(&notice("key-3", &format!("bob@b.example {ALICE}"), None)).await.unwrap();
     let alone = bob.reads("not carried").await;
     assert_eq!((alone.attr("type"), alone.attr("from")), (Some("chat"), Some("mimi.b.example")));
+    // The archive does not make a person of the gateway.
+    gateway.crash().await;
+    let gateway = Gateway::start(&prosody, &core);
+    bob.says(TEA, "b1", "<body>I see</body>").await;
+    core.accepts_text("I see").await;
+    assert_eq!(core.texts(), ["I see"]);
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time::timeout};
 use tracing::{info, warn};
 use xmpp_parsers::jid::{BareJid, FullJid, Jid, ResourcePart};
 
-use super::{Features, RESOURCE, Room, Seat, State};
+use super::{Features, News, RESOURCE, Room, Seat, State};
 use crate::{
     component::{Failure, Link, PATIENCE},
     id::ReadUpTo,
@@ -133,8 +133,9 @@ impl Room {
             match answer.map_err(|_| Failure::Timeout(occupant.clone()))?.map_err(|_| Failure::Lost)? {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    let change = self.vacate(&bare, &nick);
-                    self.tell_person(change);
+                    if let Some(person) = self.vacate(&bare, &nick) {
+                        self.tell(News::Person(person));
+                    }
                     if !error.is("conflict") || attempt > NICKNAMES {
                         return Err(Failure::Refused { from: occupant, error });
                     }

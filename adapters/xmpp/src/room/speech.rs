@@ -109,7 +109,7 @@ impl Room {
         to: Option<&NativeUserId>,
     ) -> Result<Delivered, Refusal> {
         let whispered = to.and_then(|to| self.whisper(link, to, key.as_str(), text));
-        if whispered.is_none() {
+        if whispered.is_none() && self.memory().delivered(key).is_none() {
             let (listener, room) = (Jid::from(self.listener.clone()), Jid::from(self.jid.clone()));
             link.send(to_native::notice(&listener, &room, "groupchat", key.as_str(), text));
         }
