@@ -151,7 +151,7 @@ impl Person {
         self.messenger.transcript(&self.conversation)
     }
 
-    fn find(&self, words: &str) -> NativeMessageId {
+    pub fn find(&self, words: &str) -> NativeMessageId {
         self.messenger.find(&self.conversation, words)
     }
 

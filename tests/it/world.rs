@@ -208,6 +208,14 @@ impl World {
         wire.iter().filter(|line| line.starts_with(&way) && line.contains(&endpoint)).cloned().collect()
     }
 
+    /// Alice and Bob still understand each other.
+    pub async fn still_talk(&self) {
+        self.alice.says("Still there?").await;
+        self.bob.reads("alice (a.example): Still there?").await;
+        self.bob.says("Still here.").await;
+        self.alice.reads("bob (b.example): Still here.").await;
+    }
+
     /// Waits until something is so that nobody tells us of.
     pub async fn eventually(&self, what: &str, so: impl AsyncFn() -> bool) {
         let waiting = tokio::time::timeout(PATIENCE, async {
