@@ -94,6 +94,8 @@ impl Core {
     /// The first door.
     pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
+        // Too long, or empty: nobody else could read the name.
+        UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {

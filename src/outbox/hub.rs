@@ -149,8 +149,21 @@ impl Core {
         }
     }
 
-    /// Take: the head of the queue, encrypted or made a commit, saved before a byte leaves.
+    /// [`prepare`](Self::prepare), where what can never be prepared is given up: it must not stop the rest.
     async fn take_hub(&self, tx: &mut Tx, room: &RoomUri) -> Result<Take, Fault> {
+        match self.prepare(tx, room).await {
+            Err(Fault::Never(reason)) => {
+                if let Some(row) = tx.outbox_head(&Destination::Hub(room.clone()).to_string(), 1).await?.pop() {
+                    self.give_up(tx, &row, room, &reason).await?;
+                }
+                Ok(Take::Done)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Take: the head of the queue, encrypted or made a commit, saved before a byte leaves.
+    async fn prepare(&self, tx: &mut Tx, room: &RoomUri) -> Result<Take, Fault> {
         let to = Destination::Hub(room.clone()).to_string();
         let mut rows = tx.outbox_head(&to, ADDS).await?;
         let Some(state) = tx.room(room).await? else { return Ok(Take::Nothing) };
