@@ -9,14 +9,14 @@ use mimi_gateway::{
         framing::{ApplicationFraming, MediaType},
         tls::Tls,
         uri::UserUri,
-        wire::{Fanout, FanoutMessage, HandshakeBundle, MlsMessage, Protocol, SubmitMessageRequest},
+        wire::{Fanout, FanoutMessage, HandshakeBundle, MlsMessage},
     },
     mls::Change,
 };
 
 use crate::{
     peer::Said,
-    turncoat::{bundle, framed, key_package_of, one_more, text},
+    turncoat::{bundle, framed, key_package_of, one_less, one_more, text},
     world::{World, tea},
 };
 
@@ -240,20 +240,58 @@ async fn a_commit_in_another_providers_name_or_with_a_broken_signature_is_not_al
     world.still_talk().await;
 }
 
+/// Cathy's gateway takes Bob out of the room. She may.
+async fn removes_bob(world: &World) {
+    let cathys = world.turncoat(&world.cathy);
+    let change = Change {
+        remove: vec!["mimi://b.example/d/bob/1".into()],
+        update: vec![one_less(cathys.index_of(world.bob.uri()).await)],
+        ..Change::default()
+    };
+    let update = bundle(cathys.commits(change, true).await).encode();
+    let said = world.peer("c.example").posts("a.example", "update", TEA, &update).await;
+    assert_eq!((said.status, said.body[0]), (200, 0));
+}
+
 #[tokio::test]
-async fn who_has_been_removed_is_not_heard_any_more() {
+async fn who_has_been_removed_is_not_heard_any_more_and_hears_no_more() {
     let world = World::of_three().await;
-    let (cathys, peer) = (world.turncoat(&world.cathy), world.peer("c.example"));
-    let before = cathys.encrypts(&framed(&text("Wait!", &cathys.user, &tea()))).await;
-    world.cathy.leaves().await;
-    world.alice.is_with(&["bob (b.example)"]).await;
-    world.bob.is_with(&["alice (a.example)"]).await;
-    let request =
-        SubmitMessageRequest { protocol: Protocol::Mls10, app_message: before, sending_uri: cathys.user.clone() };
-    let said = peer.posts("a.example", "submitMessage", TEA, &request.encode()).await;
-    assert_ne!(said.body[1], 0, "a message of who has left was accepted");
-    assert_eq!((world.alice.transcript().len(), world.bob.transcript().len()), (0, 0));
+    let (bobs, peer) = (world.turncoat(&world.bob), world.peer("b.example"));
+    let (early, late) = (text("Wait!", &bobs.user, &tea()), text("No!", &bobs.user, &tea()));
+    let request = bobs.submits(&framed(&early)).await;
+    let commit = bundle(bobs.commits(Change::default(), false).await).encode();
+    let mut changed = bobs.encrypts(&framed(&late)).await.as_bytes().to_vec();
+    removes_bob(&world).await;
+    world.alice.is_with(&["cathy (c.example)"]).await;
+    world.cathy.is_with(&["alice (a.example)"]).await;
+
+    assert_ne!(peer.posts("a.example", "submitMessage", TEA, &request).await.body[1], 0);
+    assert_ne!(peer.posts("a.example", "update", TEA, &commit).await.body[0], 0);
+    // As if it were of the new epoch.
+    let epoch = world.turncoat(&world.cathy).epoch().await;
+    let at = changed.windows(8).position(|window| window == (epoch - 1).to_be_bytes()).unwrap();
+    changed[at..at + 8].copy_from_slice(&epoch.to_be_bytes());
+    let request = [&[1], &changed[..], &[22], b"mimi://b.example/u/bob"].concat();
+    assert_eq!(peer.posts("a.example", "submitMessage", TEA, &request).await, not_allowed());
+
+    world.alice.says("He's gone.").await;
+    world.cathy.sees(&["alice (a.example): He's gone."]).await;
+    world.cathy.says("So he is.").await;
+    world.alice.sees(&["alice: He's gone.", "cathy (c.example): So he is."]).await;
+    assert_eq!(world.bob.transcript(), [""; 0]);
+}
+
+#[tokio::test]
+async fn who_has_been_removed_is_told_so_and_sees_nobody_and_can_be_invited_again() {
+    let world = World::of_three().await;
+    removes_bob(&world).await;
+    world.bob.is_with(&[]).await;
+    assert_eq!(world.bob.tries_to_say("Hello?").await.unwrap_err(), "this conversation has left its MIMI room");
+    world.alice.is_with(&["cathy (c.example)"]).await;
+    world.desk("a.example").invite(&tea(), world.bob.uri()).await.unwrap();
+    world.bob.is_with(&["alice (a.example)", "cathy (c.example)"]).await;
     world.still_talk().await;
+    world.cathy.reads("bob (b.example): Still here.").await;
 }
 
 #[tokio::test]

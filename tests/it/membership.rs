@@ -55,7 +55,7 @@ async fn many_who_join_at_once_on_both_sides_are_all_there_and_speak() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_gone_on_the_other_side_and_the_rest_talk_on() {
+async fn who_leaves_is_gone_on_the_other_side_and_can_come_back() {
     let world = World::of_two().await;
     let (alan, ben) = (world.person("alan", "a.example"), world.person("ben", "b.example"));
     alan.joins().await;
@@ -63,34 +63,57 @@ async fn who_leaves_is_gone_on_the_other_side_and_the_rest_talk_on() {
     world.bob.is_with(&["alan (a.example)", "alice (a.example)"]).await;
     world.alice.is_with(&["ben (b.example)", "bob (b.example)"]).await;
     world.bob.leaves().await;
+    alan.leaves().await;
     world.alice.is_with(&["ben (b.example)"]).await;
-    // Alice has founded the room, and leaves it all the same.
-    world.alice.leaves().await;
-    ben.is_with(&["alan (a.example)"]).await;
+    ben.is_with(&["alice (a.example)"]).await;
     ben.says("Just us?").await;
-    alan.reads("ben (b.example): Just us?").await;
-    alan.says("Just us.").await;
-    ben.reads("alan (a.example): Just us.").await;
+    world.alice.reads("ben (b.example): Just us?").await;
+    world.alice.says("Just us.").await;
+    ben.reads("alice (a.example): Just us.").await;
     world.bob.joins().await;
-    alan.is_with(&["ben (b.example)", "bob (b.example)"]).await;
-    world.bob.says("Back again.").await;
-    alan.reads("bob (b.example): Back again.").await;
+    alan.says("Back again.").await;
+    world.alice.is_with(&["ben (b.example)", "bob (b.example)"]).await;
+    ben.reads("alan (a.example): Back again.").await;
+    world.bob.says("So am I.").await;
+    alan.reads("bob (b.example): So am I.").await;
 }
 
 #[tokio::test]
-async fn when_the_last_of_a_follower_has_left_the_others_talk_on_without_it() {
+async fn who_has_founded_the_room_can_leave_it() {
+    let world = World::of_two().await;
+    let alan = world.person("alan", "a.example");
+    alan.joins().await;
+    world.bob.is_with(&["alan (a.example)", "alice (a.example)"]).await;
+    world.alice.leaves().await;
+    world.bob.is_with(&["alan (a.example)"]).await;
+    world.bob.says("Just us?").await;
+    alan.reads("bob (b.example): Just us?").await;
+    alan.says("Just us.").await;
+    world.bob.reads("alan (a.example): Just us.").await;
+    world.alice.says("Back again.").await;
+    world.bob.reads("alice (a.example): Back again.").await;
+    world.bob.is_with(&["alan (a.example)", "alice (a.example)"]).await;
+}
+
+#[tokio::test]
+async fn the_last_of_a_follower_stays_in_the_room_until_it_is_unlinked() {
     let world = World::of_three().await;
     world.cathy.leaves().await;
+    world.alice.says("Has she left?").await;
+    world.bob.reads("alice (a.example): Has she left?").await;
+    world.cathy.says("Nobody else is here, so no.").await;
+    world.alice.reads("cathy (c.example): Nobody else is here, so no.").await;
+
+    world.desk("c.example").unlink(&tea(), false).await.unwrap();
     world.alice.is_with(&["bob (b.example)"]).await;
     world.bob.is_with(&["alice (a.example)"]).await;
-    world.alice.says("She has left.").await;
-    world.bob.reads("alice (a.example): She has left.").await;
+    world.alice.says("Now she has.").await;
+    world.bob.reads("alice (a.example): Now she has.").await;
     world.bob.says("So she has.").await;
     world.alice.reads("bob (b.example): So she has.").await;
-    world.cathy.is_with(&[]).await;
     let refusal = world.cathy.tries_to_say("I'm still here!").await.unwrap_err();
-    assert_eq!(refusal, "this conversation has left its MIMI room");
-    assert_eq!(world.cathy.transcript(), ["cathy: I'm still here!"]);
+    assert_eq!(refusal, "this conversation is not linked to a MIMI room");
+    assert_eq!(world.cathy.transcript().len(), 3);
     assert_eq!(world.desk("a.example").room(&tea()).await.unwrap().participants.len(), 2);
 }
 

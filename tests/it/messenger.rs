@@ -155,12 +155,6 @@ impl Messenger {
         self.look(|state| state.transcript(conversation))
     }
 
-    pub fn ghosts(&self, conversation: &ConversationId) -> Vec<String> {
-        self.look(|state| {
-            state.ghosts.iter().filter(|(of, _)| of == conversation).map(|(_, name)| name.clone()).collect()
-        })
-    }
-
     /// Waits until a conversation looks as `check` wants it, which is called `wanted` if that doesn't happen.
     pub async fn shows<T>(
         &self,

@@ -9,7 +9,7 @@ use mimi_gateway::{
         content::{Disposition, Extensions, MessageId, MimiContent, NestedPart},
         framing::ApplicationFraming,
         franking::franking_tag,
-        participants::{ParticipantListUpdate, UserRolePair},
+        participants::{ParticipantListData, ParticipantListUpdate, UserRolePair},
         tls::Tls,
         uri::{ClientUri, RoomUri, UserUri},
         wire::{
@@ -107,6 +107,20 @@ impl Turncoat {
         id.await.unwrap().unwrap()
     }
 
+    /// By what number the participant list calls somebody.
+    pub async fn index_of(&self, user: &UserUri) -> u32 {
+        let room = self.room.clone();
+        let dictionary = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let group = tx.room(&room).await?.unwrap().group.unwrap();
+                let dictionary = |member: &mut Member| Ok::<_, Fault>(member.dictionary());
+                core.groups.member(tx, group.reader, &group.group_id, dictionary).await
+            })
+        });
+        let list = &dictionary.await.unwrap()[&component::PARTICIPANT_LIST];
+        ParticipantListData::decode(list).unwrap().index(user).unwrap()
+    }
+
     pub async fn epoch(&self) -> u64 {
         let room = self.room.clone();
         let group = self.core.write(move |_, tx| Box::pin(async move { Ok(tx.room(&room).await?.unwrap().group) }));
@@ -128,6 +142,12 @@ pub fn bundle(material: CommitMaterial) -> HandshakeBundle {
 pub fn one_more(user: &UserUri, role_index: u32) -> (u16, Vec<u8>) {
     let added_participants = vec![UserRolePair { user: user.clone(), role_index }];
     (component::PARTICIPANT_LIST, ParticipantListUpdate { added_participants, ..Default::default() }.encode())
+}
+
+/// The participant list without one.
+pub fn one_less(index: u32) -> (u16, Vec<u8>) {
+    let removed_indices = vec![index];
+    (component::PARTICIPANT_LIST, ParticipantListUpdate { removed_indices, ..Default::default() }.encode())
 }
 
 /// A KeyPackage whose keys nobody keeps.

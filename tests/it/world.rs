@@ -93,7 +93,7 @@ pub fn tea() -> RoomUri {
 impl World {
     /// Alice and Bob are in the room `tea`.
     pub async fn of_two() -> Self {
-        let mut world = Self::before_tea(2).await;
+        let world = Self::before_tea(2).await;
         world.alice.joins().await;
         let _ = world.bob.tries_to_join().await;
         world.alice.is_with(&["bob (b.example)"]).await;
@@ -194,11 +194,6 @@ impl World {
 
     pub fn desk(&self, provider: &str) -> Desk {
         Desk(self.core(provider).clone())
-    }
-
-    /// A user of this provider, or the pattern of a whole provider, may be reached without asking.
-    pub fn lets_in(&mut self, provider: &'static str, pattern: &'static str) {
-        self.provider_mut(provider).allow.push(pattern);
     }
 
     /// The requests that one provider has sent to another, each with the answer's length.
