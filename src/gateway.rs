@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, net::SocketAddr, sync::Arc};
 use mimi_adapter::{Adapter, Domain, Inbox};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     adapters::Adapters,
@@ -167,14 +167,17 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BoxError> {
 
 async fn janitor(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
     loop {
-        let before = core.now().saturating_sub(REMEMBER);
-        core.write(move |_, tx| {
+        let now = core.now();
+        let cleared = core.write(move |_, tx| {
             Box::pin(async move {
-                tx.forget_seen_before(before).await?;
-                Ok(tx.forget_key_packages(before / 1000).await?)
+                tx.forget_seen_before(now.saturating_sub(REMEMBER)).await?;
+                Ok(tx.forget_key_packages(now / 1000).await?)
             })
-        })
-        .await?;
+        });
+        // A full disk is no reason to stop: what is left lying is cleared next time.
+        if let Err(fault) = cleared.await {
+            warn!(%fault, "Nothing was cleared away.");
+        }
         tokio::select! {
             () = tokio::time::sleep(JANITOR) => {}
             () = stop.cancelled() => return Ok(()),

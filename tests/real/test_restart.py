@@ -8,6 +8,8 @@ does not push later: of 16 restarts right after a message, stopped or killed, 13
 an application service that only counted (1.163.2). It notes how far it has pushed before the push, and a
 transaction in flight is sent again only if the service was known to be down. So whoever relies on its
 pushes has to look, after each restart and before anything newer, for what is in the room and was not pushed.
+That Synapse has restarted shows in its first push over a new TCP connection, and in nothing else: it answers
+pings before and after, and refuses nothing.
 
 Prosody makes it hard otherwise: when it ends, every occupant of its group chats goes, and comes back when
 their client does. Whoever takes presence for membership then has everybody leave the MIMI room.
