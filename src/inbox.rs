@@ -31,6 +31,10 @@ use crate::{
     },
 };
 
+/// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
+/// take (D54). Our own hub would take more, and then the followers could not be told.
+const MAX_CONTENT: usize = (1 << 20) - 4096;
+
 /// The inbox as one adapter sees it.
 pub struct AdapterDoor {
     pub core: Arc<Core>,
@@ -203,6 +207,11 @@ impl Core {
         let content = event::to_content(event, sender, &portal.room, salt)
             .ok_or_else(|| Fault::never("this kind of event can't be carried"))?
             .encode();
+        if content.len() > MAX_CONTENT {
+            let problem =
+                format!("it is {} octets long, and {MAX_CONTENT} are the most that is carried", content.len());
+            return Err(Fault::never(problem));
+        }
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, &id, sender, self.now()).await?;
         tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;

@@ -229,7 +229,9 @@ impl Core {
                 self.replace_reader(tx, &mut state).await?;
             }
             tx.save_room(&state).await?;
-            self.participants_are(tx, room, &after.participants).await?;
+            // Who is out sees nobody any more, so the ghosts go.
+            let participants = if state.state == RoomState::Left { Default::default() } else { after.participants };
+            self.participants_are(tx, room, &participants).await?;
             tx.trim_handshakes(room).await?;
         } else {
             // D57: what others propose is committed at once, by whoever of us and them is first.

@@ -190,6 +190,14 @@ impl Member {
         self.group.has_pending_proposals()
     }
 
+    /// Whether this leaf has proposed to leave; then another one has to commit that.
+    pub fn is_leaving(&self) -> bool {
+        let own = openmls::prelude::Sender::Member(self.group.own_leaf_index());
+        self.group
+            .pending_proposals()
+            .any(|queued| matches!(queued.proposal(), Proposal::SelfRemove) && *queued.sender() == own)
+    }
+
     pub fn leaves(&self) -> Result<Leaves, MlsError> {
         leaves(self.group.members())
     }

@@ -10,12 +10,13 @@ use crate::{
     core::{Core, Fault},
     mimi::{
         component,
-        participants::{ParticipantListData, ParticipantListUpdate, UserRolePair},
+        participants::{ParticipantListUpdate, UserRolePair},
         tls::Tls,
         uri::{ClientUri, RoomUri, UserUri},
         wire::{GroupInfoOption, HandshakeBundle, RatchetTreeOption},
     },
     mls::{Change, CommitMaterial, codec::KeyPackage},
+    room_state,
     store::{
         Tx,
         leaves::Leaf,
@@ -72,8 +73,8 @@ impl Core {
         Ok(Some(self.prepared_commit(material, reader.owner, carried, users)))
     }
 
-    /// Takes one of our users out: by a commit of another of ours, or, for the last one, by proposing it.
-    /// `None` if there is nothing to do.
+    /// Takes one of our users out: by a commit of another of ours, or, where that is not for the other to decide or
+    /// there is none, by proposing it. `None` if there is nothing to do.
     pub(super) async fn make_removal(
         &self,
         tx: &mut Tx,
@@ -83,13 +84,19 @@ impl Core {
         row: i64,
     ) -> Result<Option<Prepared>, Fault> {
         let Some(leaf) = self.leaf_of(tx, room, user).await? else { return Ok(None) };
-        let dictionary =
-            self.groups.member(tx, group.reader, &group.group_id, |member| Ok::<_, Fault>(member.dictionary())).await?;
-        let list = dictionary.get(&component::PARTICIPANT_LIST).map_or(&[0][..], Vec::as_slice);
-        let list = ParticipantListData::decode(list).map_err(|e| Fault::later(e.to_string()))?;
-        let removed_indices = list.index(user).into_iter().collect();
+        let state = self
+            .groups
+            .member(tx, group.reader, &group.group_id, |member| {
+                room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later)
+            })
+            .await?;
+        let removed_indices = state.participants.index(user).into_iter().collect();
         let update = ParticipantListUpdate { removed_indices, ..Default::default() }.encode();
-        if let Some(committer) = self.other_leaf(tx, room, group, &leaf).await? {
+        let committer = self.other_leaf(tx, room, group, &leaf).await?;
+        let last = committer.is_none();
+        if let Some(committer) = committer
+            && room_state::may_remove(&state, user_of(&committer.client)?, user)
+        {
             let change = Change {
                 remove: vec![leaf.client.as_str().to_owned()],
                 update: vec![(component::PARTICIPANT_LIST, update)],
@@ -102,7 +109,7 @@ impl Core {
         }
         // A conversation that everybody has left is still linked: somebody may come back to it, and until an admin
         // unlinks it the room should find somebody here. So the last one stays.
-        if tx.portal_of_room(room).await?.is_some() {
+        if last && tx.portal_of_room(room).await?.is_some() {
             info!(%room, %user, "The last of our users left the conversation; their client stays in the room.");
             return Ok(None);
         }

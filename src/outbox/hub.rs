@@ -20,7 +20,7 @@ use crate::{
         wire::{Protocol, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse},
     },
     mls::{
-        Change,
+        Change, Member,
         codec::{MlsMessage, RatchetTree, Welcome},
     },
     provider::CallError,
@@ -228,16 +228,20 @@ impl Core {
                 }
             },
             Payload::CommitPending => {
-                let leaf = self.reader(tx, &group).await?;
-                let user = user_of(&leaf.client)?;
-                let pending = self
-                    .groups
-                    .member(tx, leaf.owner, &group.group_id, |member| Ok::<_, Fault>(member.has_pending_proposals()))
-                    .await?;
-                if !pending {
+                let reader = self.reader(tx, &group).await?;
+                let look = |member: &mut Member| Ok::<_, Fault>((member.has_pending_proposals(), member.is_leaving()));
+                let committer = match self.groups.member(tx, reader.owner, &group.group_id, look).await? {
+                    (false, _) => None,
+                    (true, false) => Some(reader),
+                    // If nobody else of ours is there, another provider commits it.
+                    (true, true) => self.other_leaf(tx, room, &group, &reader).await?,
+                };
+                let Some(leaf) = committer else {
                     tx.remove_outbox_row(row.id).await?;
                     return Ok(Take::Done);
-                }
+                };
+                self.catch_up(tx, room, &group.group_id, &leaf).await?;
+                let user = user_of(&leaf.client)?;
                 let material = self.make_commit(tx, &group, &leaf, &user, Change::default()).await?;
                 self.prepared_commit(material, leaf.owner, vec![row.id], Vec::new())
             }
