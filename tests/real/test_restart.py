@@ -15,6 +15,8 @@ Prosody makes it hard otherwise: when it ends, every occupant of its group chats
 their client does. Whoever takes presence for membership then has everybody leave the MIMI room.
 """
 
+import asyncio
+
 import pytest
 
 from lab.talk import Talk
@@ -47,4 +49,18 @@ async def test_nothing_is_lost_doubled_or_reordered_when_a_server_is(server, how
 
     verdicts = await talk.verdicts()
     assert len(verdicts) == 4
+    assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}
+
+
+async def test_nothing_is_lost_doubled_or_reordered_when_the_power_fails(world, link):
+    """All four servers are killed at the same moment."""
+    talk = Talk("the power fails", {link.room: [world.alice, world.anna], link.muc: [world.bob, world.ben]})
+
+    async with talk.going_on():
+        await talk.goes_on_for(5)
+        await asyncio.gather(*(server.kill() for server in world.servers.values()))
+        await asyncio.gather(*(server.start() for server in world.servers.values()))
+        await talk.goes_on_for(10)
+
+    verdicts = await talk.verdicts()
     assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}

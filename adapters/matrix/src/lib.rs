@@ -73,7 +73,8 @@ impl Adapter for Matrix {
         info!(address = %self.listen, "Listening for the homeserver.");
         let (transactions, invitations) = Transactions::new(self.homeserver.clone(), inbox.clone());
         let router = server::router(&self.hs_token, self.homeserver.clone(), transactions.clone());
-        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
         let tend = self.homeserver.tend(&inbox, &transactions, invitations);
         let (served, _) = tokio::join!(serve, stop.run_until_cancelled(tend));
         Ok(served?)

@@ -1,12 +1,12 @@
 //! What the homeserver calls: the application service API, and nothing else.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State},
+    http::{Extensions, HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -57,8 +57,12 @@ async fn transaction(
     State(transactions): State<Arc<Transactions>>,
     Path(txn_id): Path<String>,
     method: axum::http::Method,
+    extensions: Extensions,
     body: Bytes,
 ) -> Response {
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
+        transactions.heard_over(*peer);
+    }
     let mut request = axum::http::Request::new(body);
     *request.method_mut() = method;
     let transaction = match push_events::v1::Request::try_from_http_request(request, &[&txn_id]) {

@@ -5,7 +5,12 @@
 //! again. What of it had been accepted is a duplicate then, which the core recognises by the event's id;
 //! so no list of transactions has to be kept, and there is no queue here that a crash could empty.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use matrix_sdk::ruma::{
     OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, events::AnyTimelineEvent, serde::Raw,
@@ -35,7 +40,12 @@ pub struct Transactions {
     invited: mpsc::UnboundedSender<ConversationId>,
     /// When the homeserver last had a reason to think that we are away: at the start, to begin with.
     trouble: watch::Sender<Instant>,
+    /// Where transactions have come from.
+    connections: std::sync::Mutex<VecDeque<SocketAddr>>,
 }
+
+/// More than a homeserver has open at a time. A port that comes round again is remembered no longer.
+const CONNECTIONS: usize = 32;
 
 /// How long after trouble the timelines are read along.
 pub const WARY: Duration = Duration::from_secs(30);
@@ -44,7 +54,7 @@ impl Transactions {
     pub fn new(homeserver: Arc<Homeserver>, inbox: Inbox) -> (Arc<Self>, mpsc::UnboundedReceiver<ConversationId>) {
         let (invited, invitations) = mpsc::unbounded_channel();
         let (turn, trouble) = (Mutex::new("".into()), watch::Sender::new(Instant::now()));
-        (Arc::new(Self { homeserver, inbox, turn, invited, trouble }), invitations)
+        (Arc::new(Self { homeserver, inbox, turn, invited, trouble, connections: Default::default() }), invitations)
     }
 
     /// While this is held no event is taken in.
@@ -54,6 +64,21 @@ impl Transactions {
 
     pub fn troubled(&self) {
         self.trouble.send_replace(Instant::now());
+    }
+
+    /// A transaction came over this connection. One that we have not heard of before may be that of a homeserver
+    /// which has started again, and then has forgotten what it had not brought yet.
+    pub fn heard_over(&self, peer: SocketAddr) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.contains(&peer) {
+            return;
+        }
+        connections.push_back(peer);
+        if connections.len() > CONNECTIONS {
+            connections.pop_front();
+        }
+        drop(connections);
+        self.troubled();
     }
 
     pub fn trouble(&self) -> watch::Receiver<Instant> {
