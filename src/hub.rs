@@ -314,14 +314,20 @@ impl Core {
                 Ok(fanout)
             }
             HandshakeBundle::Proposal { proposal, more_proposals } => {
+                let mut changes = Vec::new();
                 for message in std::iter::once(proposal).chain(more_proposals) {
-                    let (change, ..) = self.examine(tx, from, hub, message).await?;
-                    self.groups
-                        .hub(tx, hub.owner, &hub.group_id, |group| Ok::<_, Fault>(group.accept(change)?))
-                        .await
-                        .map_err(Judgement::from)?;
+                    changes.push(self.examine(tx, from, hub, message).await?.0);
                 }
                 let (_, state, _) = self.hub_state(tx, hub).await.map_err(Judgement::Error)?;
+                let wait = |group: &mut HubGroup| {
+                    let Some(HubChange { sender, .. }) = changes.first() else { return Ok(()) };
+                    if group.has_proposal_of(sender)? {
+                        return Err(Fault::never("proposals of this member are waiting already"));
+                    }
+                    room_state::judge_leave(&state, &changes).map_err(Fault::never)?;
+                    changes.into_iter().try_for_each(|change| Ok(group.accept(change)?))
+                };
+                self.groups.hub(tx, hub.owner, &hub.group_id, wait).await.map_err(Judgement::from)?;
                 let followers = providers(&state);
                 let fanout = Fanout::Proposal { message: proposal.clone(), more_proposals: more_proposals.clone() };
                 Ok(vec![(followers, fanout)])

@@ -21,7 +21,7 @@ use openmls::prelude::Ciphersuite;
 
 pub use client::{Client, KeyPackageMaterial, Signer, check_key_package, verify_with_label};
 pub use groups::{Groups, Owner};
-pub use hub_group::{HubChange, HubGroup};
+pub use hub_group::{HubChange, HubGroup, Proposed};
 pub use member::{Change, CommitMaterial, Dictionary, Leaves, Member, NewGroup, Processed, Staged};
 pub use storage::RowError;
 

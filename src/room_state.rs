@@ -3,13 +3,13 @@
 use crate::{
     mimi::{
         component,
-        participants::ParticipantListData,
+        participants::{self, ParticipantListData, ParticipantListUpdate},
         policy::{self, Actor, Change, Client, Policy, PreAuthData, RoomState},
         tls::Tls,
         uri::{IdentifierUri, UserUri},
         wire::Credential,
     },
-    mls::{Dictionary, Leaves},
+    mls::{Dictionary, HubChange, Leaves, Proposed},
 };
 
 /// What the policy judges. `Err` says what of the room's state is missing or malformed.
@@ -72,6 +72,39 @@ pub fn unjudged(before: &Dictionary, after: &Dictionary) -> Result<(), String> {
         Some(id) => Err(format!("changing component {id:#06x} is not supported here")),
         None => Ok(()),
     }
+}
+
+/// Proposals wait for whoever commits next, with that member's rights and whether or not the policy allows it: one that
+/// nobody may commit would keep the room from ever committing again. So the only ones taken are those that no commit
+/// can stand in for, to leave (D23), and they are judged together as what the sender does.
+pub fn judge_leave(before: &RoomState, proposals: &[HubChange]) -> Result<(), String> {
+    let Some(sender) = proposals.first().map(|change| &change.sender) else { return Ok(()) };
+    let actor = Actor::User(user(sender)?);
+    let mut after = before.clone();
+    let mut updates = Vec::new();
+    for change in proposals {
+        match &change.proposed {
+            _ if change.sender != *sender => return Err("the proposals are of several members".into()),
+            Some(Proposed::Removal(leaf)) => {
+                after.clients.remove(leaf).ok_or("a leaf is removed that isn't there, or twice")?;
+            }
+            Some(Proposed::ParticipantList(octets)) => {
+                updates.push(ParticipantListUpdate::decode(octets).map_err(|e| e.to_string())?);
+            }
+            _ => return Err("only leaving can be proposed".into()),
+        }
+    }
+    after.participants = participants::apply(&before.participants, &updates).map_err(|e| e.to_string())?;
+    let changes = policy::changes(before, &after, &actor);
+    if changes.is_empty() {
+        return Err("nothing is proposed".into());
+    }
+    changes.iter().try_for_each(|change| match change {
+        Change::Leave | Change::RemoveOwnClient => {
+            policy::authorise(before, &after, &actor, change).map_err(|denied| denied.to_string())
+        }
+        _ => Err("only leaving can be proposed".into()),
+    })
 }
 
 /// Could `by` take somebody else out of the room, with all their clients?

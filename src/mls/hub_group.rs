@@ -2,7 +2,10 @@
 
 use openmls::{
     group::{GroupId, PublicGroup, StagedCommit},
-    prelude::{OpenMlsProvider, ProcessedMessageContent, ProposalStore, Sender},
+    prelude::{
+        AppDataUpdateOperation, OpenMlsProvider, ProcessedMessageContent, Proposal, ProposalStore, QueuedProposal,
+        Sender,
+    },
 };
 
 use super::{
@@ -11,6 +14,7 @@ use super::{
     member::{Dictionary, Leaves, dictionary, identity, leaves, leaves_after, leaving, protocol_message},
     storage::{Provider, Rows},
 };
+use crate::mimi::component;
 
 pub struct HubGroup {
     pub(super) provider: Provider,
@@ -27,9 +31,20 @@ pub struct HubChange {
     pub after: Dictionary,
     /// Identities that leave by their own SelfRemove.
     pub leaving: Vec<String>,
+    /// What it proposes; `None` for a commit.
+    pub proposed: Option<Proposed>,
     /// `None` for a proposal.
     commit: Option<Box<StagedCommit>>,
-    proposal: Option<Box<openmls::prelude::QueuedProposal>>,
+    proposal: Option<Box<QueuedProposal>>,
+}
+
+/// What is in a proposal.
+pub enum Proposed {
+    /// That this leaf goes: the sender's own by SelfRemove, any by Remove.
+    Removal(u32),
+    /// An update of the participant list.
+    ParticipantList(Vec<u8>),
+    Other,
 }
 
 /// A leaf that a commit adds.
@@ -127,6 +142,7 @@ impl HubGroup {
             }
             ProcessedMessageContent::ProposalMessage(proposal) => Ok(HubChange {
                 sender,
+                proposed: Some(proposed(&proposal)),
                 added: Vec::new(),
                 leaves: self.leaves()?,
                 leaving: Vec::new(),
@@ -154,12 +170,23 @@ impl HubGroup {
         Ok(HubChange {
             sender,
             added,
+            proposed: None,
             leaving: leaving(&self.leaves()?, &staged),
             leaves: leaves_after(self.leaves()?, &staged)?,
             after: dictionary(staged.group_context().extensions()),
             commit: Some(Box::new(staged)),
             proposal: None,
         })
+    }
+
+    /// Whether a proposal of this member waits for the next commit.
+    pub fn has_proposal_of(&self, member: &str) -> Result<bool, MlsError> {
+        let leaves = self.leaves()?;
+        let waiting = self.group.queued_proposals(self.provider.storage()).map_err(MlsError::state)?;
+        Ok(waiting.iter().any(|(_, queued)| match queued.sender() {
+            Sender::Member(leaf) => leaves.get(&leaf.u32()).is_some_and(|identity| identity == member),
+            _ => false,
+        }))
     }
 
     /// The policy allows it: a commit begins the next epoch, a proposal waits for one.
@@ -171,5 +198,19 @@ impl HubGroup {
             self.group.add_proposal(self.provider.storage(), *proposal).map_err(MlsError::state)?;
         }
         Ok(())
+    }
+}
+
+fn proposed(queued: &QueuedProposal) -> Proposed {
+    match (queued.proposal(), queued.sender()) {
+        (Proposal::SelfRemove, Sender::Member(leaf)) => Proposed::Removal(leaf.u32()),
+        (Proposal::Remove(remove), _) => Proposed::Removal(remove.removed().u32()),
+        (Proposal::AppDataUpdate(update), _) if update.component_id() == component::PARTICIPANT_LIST => {
+            match update.operation() {
+                AppDataUpdateOperation::Update(data) => Proposed::ParticipantList(data.as_slice().to_vec()),
+                AppDataUpdateOperation::Remove => Proposed::Other,
+            }
+        }
+        _ => Proposed::Other,
     }
 }
