@@ -5,6 +5,7 @@
 mod adapter;
 mod bad_asking;
 mod bad_members;
+mod bad_proposals;
 mod bad_requests;
 mod changes;
 mod consent;

@@ -92,3 +92,44 @@ async fn a_clock_that_is_set_back_holds_nothing_up_and_the_hubs_timestamps_still
     }
     assert_eq!(world.hubs_order().await, expected);
 }
+
+#[tokio::test]
+async fn people_come_and_go_while_others_talk_and_nothing_is_lost() {
+    let world = World::of_three().await;
+    let (alice, bob, cathy) = ("alice (a.example)", "bob (b.example)", "cathy (c.example)");
+    let provider = |n: usize| ["a.example", "b.example", "c.example"][n % 3];
+    for n in 0..30 {
+        for person in [&world.alice, &world.bob, &world.cathy] {
+            person.posts(&n.to_string());
+        }
+        let guest = world.person(&format!("guest{}", n / 3), provider(n));
+        guest.is_here();
+        guest.posts("Hello.");
+        if n % 2 == 0 {
+            guest.goes();
+        }
+    }
+    reads_of_each(&world.alice, &[bob, cathy], "29").await;
+    reads_of_each(&world.bob, &[alice, cathy], "29").await;
+    reads_of_each(&world.cathy, &[alice, bob], "29").await;
+    for (reader, others) in [(&world.alice, [bob, cathy]), (&world.bob, [alice, cathy]), (&world.cathy, [alice, bob])] {
+        for name in others {
+            assert_eq!(lines_of(reader, &[name]), numbered(name, 0, 30));
+        }
+    }
+    let guest = |n: usize| format!("guest{} ({})", n / 3, provider(n));
+    for n in 0..30 {
+        for (reader, here) in [(&world.alice, 0), (&world.bob, 1), (&world.cathy, 2)] {
+            if n % 3 != here {
+                reader.reads(&format!("{}: Hello.", guest(n))).await;
+            }
+        }
+    }
+    for (reader, here, others) in
+        [(&world.alice, 0, [bob, cathy]), (&world.bob, 1, [alice, cathy]), (&world.cathy, 2, [alice, bob])]
+    {
+        let mut there: Vec<_> = (0..30).filter(|n| n % 3 != here && n % 2 == 1).map(guest).collect();
+        there.extend(others.map(str::to_owned));
+        reader.is_with(&there.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    }
+}

@@ -126,6 +126,11 @@ impl Person {
         self.act(ClientFrame::Join);
     }
 
+    /// Leaves, and waits for nobody.
+    pub fn goes(&self) {
+        self.act(ClientFrame::Leave);
+    }
+
     pub async fn leaves(&self) {
         self.does(ClientFrame::Leave).await.unwrap();
     }

@@ -88,6 +88,28 @@ impl Turncoat {
         committed.await.unwrap()
     }
 
+    /// Proposals of the user's leaf: to leave, and an update of the participant list. They are not kept.
+    pub async fn proposes(&self, list_update: Vec<u8>) -> [MlsMessage; 2] {
+        let (room, user) = (self.room.clone(), self.user.clone());
+        let proposed = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let group = tx.room(&room).await?.unwrap().group.unwrap();
+                let leaf = core.leaf_of(tx, &room, &user).await?.unwrap();
+                core.catch_up(tx, &room, &group.group_id, &leaf).await?;
+                let client = core.client(tx, &user).await?;
+                let mut proposals = None;
+                let propose = |member: &mut Member| {
+                    proposals = Some(member.propose_leaving(&client, list_update)?);
+                    // A fault makes the group forget what it has proposed.
+                    Err::<(), _>(Fault::never("only the octets were wanted"))
+                };
+                let _ = core.groups.member(tx, leaf.owner, &group.group_id, propose).await;
+                Ok(proposals.unwrap())
+            })
+        });
+        proposed.await.unwrap().try_into().unwrap()
+    }
+
     /// A KeyPackage of a user of the turncoat's, whose keys it keeps.
     pub async fn key_package(&self, user: &UserUri) -> KeyPackage {
         let user = user.clone();
