@@ -1,4 +1,4 @@
-//! Who may reach our users, and the doors that ask (P§5.2, P§5.7, P§8; reference §6.4).
+//! Who may reach our users, and the doors that ask (P§5.2, P§5.7, P§8).
 //!
 //! Default deny. A KeyPackage leaves only for a requester whom the configuration lets in or a stored grant
 //! names, and whether the target exists makes no difference to the answer. KeyPackages are made just in
@@ -177,7 +177,7 @@ impl Core {
         self.enqueue(tx, &Destination::Peer(requester.domain().clone()), &Payload::UpdateConsent { entry }).await
     }
 
-    /// A ConsentEntry with our disclosure in its extensions (reference §6.3).
+    /// A ConsentEntry with our disclosure in its extensions.
     pub fn consent_entry(
         &self,
         consent_operation: ConsentOperation,

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, error::Error, net::SocketAddr, sync::Arc};
 
 use mimi_adapter::{Adapter, Domain, Inbox};
 use tokio::net::TcpListener;
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::{
     adapters::Adapters,
@@ -133,13 +134,22 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         server.serve(listener, token).await;
         Ok::<_, Fault>(())
     });
+    // An adapter that has hung up can't finish a delivery, so the adapters stop after the deliveries in hand.
+    let adapters_stop = CancellationToken::new();
     for (name, seat) in &core.adapters {
         let inbox = Inbox::new(Arc::new(AdapterDoor { core: core.clone(), adapter: name.clone() }));
-        let (adapter, token) = (seat.adapter.clone(), stop.token());
+        let (adapter, token) = (seat.adapter.clone(), adapters_stop.clone());
         lifecycle.spawn(format!("adapter {name}"), async move { adapter.run(inbox, token).await });
     }
     core.dispatcher.start(&core, lifecycle).await?;
-    lifecycle.spawn("janitor", janitor(core.clone(), stop.token()));
+    let dispatcher = core.dispatcher.clone();
+    lifecycle.spawn("adapters' stop", async move {
+        stop.wait().await;
+        dispatcher.has_delivered().await;
+        adapters_stop.cancel();
+        Ok::<_, Fault>(())
+    });
+    lifecycle.spawn("janitor", janitor(core.clone(), lifecycle.stop().token()));
     Ok(core)
 }
 
@@ -155,16 +165,19 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BoxError> {
     })
 }
 
-async fn janitor(core: Arc<Core>, stop: tokio_util::sync::CancellationToken) -> Result<(), Fault> {
+async fn janitor(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
     loop {
-        let before = core.now().saturating_sub(REMEMBER);
-        core.write(move |_, tx| {
+        let now = core.now();
+        let cleared = core.write(move |_, tx| {
             Box::pin(async move {
-                tx.forget_seen_before(before).await?;
-                Ok(tx.forget_key_packages(before / 1000).await?)
+                tx.forget_seen_before(now.saturating_sub(REMEMBER)).await?;
+                Ok(tx.forget_key_packages(now / 1000).await?)
             })
-        })
-        .await?;
+        });
+        // A full disk is no reason to stop: what is left lying is cleared next time.
+        if let Err(fault) = cleared.await {
+            warn!(%fault, "Nothing was cleared away.");
+        }
         tokio::select! {
             () = tokio::time::sleep(JANITOR) => {}
             () = stop.cancelled() => return Ok(()),

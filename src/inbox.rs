@@ -31,6 +31,10 @@ use crate::{
     },
 };
 
+/// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
+/// take (D54). Our own hub would take more, and then the followers could not be told.
+const MAX_CONTENT: usize = (1 << 20) - 4096;
+
 /// The inbox as one adapter sees it.
 pub struct AdapterDoor {
     pub core: Arc<Core>,
@@ -94,6 +98,8 @@ impl Core {
     /// The first door.
     pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
+        // Too long, or empty: nobody else could read the name.
+        UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {
@@ -195,12 +201,17 @@ impl Core {
         native: &NativeMessageId,
         event: &Event<MessageId>,
     ) -> Result<(), Fault> {
-        // The salt is a function of the native id and a secret of ours? No: it must be unguessable, and the
-        // name is remembered in this very transaction, so fresh randomness is enough (C§4.1).
+        // C§4.1: unguessable. The message is remembered by its native id in this very transaction, so a repeated
+        // attempt never gets a second salt.
         let salt: [u8; 16] = rand::random();
         let content = event::to_content(event, sender, &portal.room, salt)
             .ok_or_else(|| Fault::never("this kind of event can't be carried"))?
             .encode();
+        if content.len() > MAX_CONTENT {
+            let problem =
+                format!("it is {} octets long, and {MAX_CONTENT} are the most that is carried", content.len());
+            return Err(Fault::never(problem));
+        }
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, &id, sender, self.now()).await?;
         tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;

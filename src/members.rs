@@ -184,7 +184,9 @@ impl Core {
                     let before = room_state::read(&member.dictionary(), &leaves).map_err(Fault::never)?;
                     let after = room_state::read(&staged.after, &staged.leaves).map_err(Fault::never)?;
                     let actor = room_state::user(&staged.committer).map_err(Fault::never)?;
-                    allowed(&before, &after, actor)?;
+                    // Every member judges anew (R§5): a hub that lets something pass does not make it right.
+                    room_state::judge(&before, &after, actor, &staged.leaving)
+                        .map_err(|denied| Fault::never(format!("the commit is against the room's policy: {denied}")))?;
                     let removed = gone(leaves, &staged.leaves);
                     let removes_us = staged.removes_us;
                     member.merge(staged)?;
@@ -227,7 +229,9 @@ impl Core {
                 self.replace_reader(tx, &mut state).await?;
             }
             tx.save_room(&state).await?;
-            self.participants_are(tx, room, &after.participants).await?;
+            // Who is out sees nobody any more, so the ghosts go.
+            let participants = if state.state == RoomState::Left { Default::default() } else { after.participants };
+            self.participants_are(tx, room, &participants).await?;
             tx.trim_handshakes(room).await?;
         } else {
             // D57: what others propose is committed at once, by whoever of us and them is first.
@@ -320,15 +324,6 @@ impl Core {
         }
         Ok(())
     }
-}
-
-/// Every member judges a commit anew (R§5): a hub that lets something pass does not make it right.
-fn allowed(before: &PolicyState, after: &PolicyState, actor: UserUri) -> Result<(), Fault> {
-    let actor = policy::Actor::User(actor);
-    policy::changes(before, after, &actor)
-        .iter()
-        .try_for_each(|change| policy::authorise(before, after, &actor, change))
-        .map_err(|denied| Fault::never(format!("the commit is against the room's policy: {denied}")))
 }
 
 /// The identities that have a leaf before and none after.

@@ -14,10 +14,12 @@ mod groups;
 mod hub_group;
 mod member;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use openmls::prelude::Ciphersuite;
 
-pub use client::{Client, KeyPackageMaterial, Signer, verify_with_label};
+pub use client::{Client, KeyPackageMaterial, Signer, check_key_package, verify_with_label};
 pub use groups::{Groups, Owner};
 pub use hub_group::{HubChange, HubGroup};
 pub use member::{Change, CommitMaterial, Dictionary, Leaves, Member, NewGroup, Processed, Staged};

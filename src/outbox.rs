@@ -9,6 +9,7 @@
 //!
 //! Why not a channel? A channel forgets on restart, and its length is nobody's business until it blocks.
 
+mod commits;
 mod dispatcher;
 mod follower;
 mod hub;
@@ -181,5 +182,32 @@ impl Core {
         let words = problem.clone();
         self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_attempt_failed(row, &words).await?) })).await?;
         Ok(Step::Later { problem, after })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_read_as_it_was_written() {
+        let room = RoomUri::parse("mimi://a.example/r/tea").unwrap();
+        let bob = UserUri::parse("mimi://b.example/u/bob").unwrap();
+        for (destination, text) in [
+            (Destination::Portal(room.clone()), "portal mimi://a.example/r/tea"),
+            (Destination::Hub(room.clone()), "hub mimi://a.example/r/tea"),
+            (
+                Destination::Follower(room.clone(), Domain::parse("b.example").unwrap()),
+                "follower mimi://a.example/r/tea b.example",
+            ),
+            (Destination::Invite(room, bob), "invite mimi://a.example/r/tea mimi://b.example/u/bob"),
+            (Destination::Peer(Domain::parse("b.example").unwrap()), "peer b.example"),
+        ] {
+            assert_eq!(destination.to_string(), text);
+            assert_eq!(Destination::parse(text), Some(destination));
+        }
+        for text in ["", "hub", "hub b.example", "portal mimi://a.example/r/tea b.example", "elsewhere b.example"] {
+            assert_eq!(Destination::parse(text), None, "{text}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 use crate::{
     mimi::{
         component,
-        policy::{Client, Policy, PreAuthData, RoomState},
+        participants::ParticipantListData,
+        policy::{self, Actor, Change, Client, Policy, PreAuthData, RoomState},
         tls::Tls,
         uri::{IdentifierUri, UserUri},
         wire::Credential,
@@ -35,6 +36,51 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
         },
         clients,
     })
+}
+
+/// Does the policy allow what a commit makes of a room? Who leaves by a SelfRemove is judged as leaving, whoever
+/// committed it (D23); everything else is the committer's doing.
+pub fn judge(before: &RoomState, after: &RoomState, committer: UserUri, leaving: &[String]) -> Result<(), String> {
+    let leaving: Vec<UserUri> = leaving.iter().map(|identity| user(identity)).collect::<Result<_, _>>()?;
+    let committer = Actor::User(committer);
+    for change in policy::changes(before, after, &committer) {
+        let judged = match &change {
+            Change::RemoveParticipant(user) if leaving.contains(user) => {
+                policy::authorise(before, after, &Actor::User(user.clone()), &Change::Leave)
+            }
+            Change::Kick(user) if leaving.contains(user) => {
+                policy::authorise(before, after, &Actor::User(user.clone()), &Change::RemoveOwnClient)
+            }
+            change => policy::authorise(before, after, &committer, change),
+        };
+        judged.map_err(|denied| denied.to_string())?;
+    }
+    Ok(())
+}
+
+/// What no rule of ours decides about stays as it is; the franking agent in any case (H-45).
+pub fn unjudged(before: &Dictionary, after: &Dictionary) -> Result<(), String> {
+    const JUDGED: [u16; 5] = [
+        component::PARTICIPANT_LIST,
+        component::ROOM_METADATA,
+        component::ROLES_LIST,
+        component::PREAUTH_LIST,
+        component::BASE_ROOM_POLICY,
+    ];
+    let mut changed = before.keys().chain(after.keys()).filter(|id| before.get(id) != after.get(id));
+    match changed.find(|id| !JUDGED.contains(id)) {
+        Some(id) => Err(format!("changing component {id:#06x} is not supported here")),
+        None => Ok(()),
+    }
+}
+
+/// Could `by` take somebody else out of the room, with all their clients?
+pub fn may_remove(room: &RoomState, by: UserUri, user: &UserUri) -> bool {
+    let others = room.participants.iter().filter(|it| it.user != *user).cloned().collect();
+    let Ok(participants) = ParticipantListData::new(others) else { return false };
+    let mut after = RoomState { participants, ..room.clone() };
+    after.clients.retain(|_, client| client.user != *user);
+    policy::authorise(room, &after, &Actor::User(by), &Change::RemoveParticipant(user.clone())).is_ok()
 }
 
 /// D29: the user a credential names. A leaf whose user can't be told has no place in a room.

@@ -14,6 +14,8 @@
 //! what a second database needs is its own migrations and its own `open`.
 
 mod schema;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 pub mod clients;

@@ -1,6 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
+use crate::mimi::disclosure::Security;
 use crate::provider::authority::Authority;
 
 const PROVIDER: &str = "[provider]\ndomain = \"a.example\"\ncertificate_file = \"a.crt\"\nkey_file = \"a.key\"\n";

@@ -4,7 +4,8 @@ use openmls::{
     component::ComponentsList,
     prelude::{
         AppDataDictionary, AppDataDictionaryExtension, BasicCredential, Capabilities, CredentialWithKey, Extension,
-        ExtensionType, Extensions, KeyPackage, LeafNode, Lifetime, OpenMlsProvider, ProposalType, SignatureScheme,
+        ExtensionType, Extensions, KeyPackage, LeafNode, Lifetime, OpenMlsProvider, ProposalType, ProtocolVersion,
+        SignatureScheme,
     },
 };
 use openmls_basic_credential::SignatureKeyPair;
@@ -91,7 +92,7 @@ impl Client {
         }
     }
 
-    /// app_data_dictionary of our leaves (X§4.6, X§6.2; reference §2.9.3).
+    /// app_data_dictionary of our leaves (X§4.6, X§6.2).
     pub(super) fn leaf_extensions(&self) -> Result<Extensions<LeafNode>, MlsError> {
         let mut dictionary = AppDataDictionary::new();
         let mut supported = SUPPORTED.to_vec();
@@ -137,6 +138,27 @@ pub(super) fn sign_with_label(keys: &SignatureKeyPair, label: &str, content: &[u
     use openmls_traits::signatures::Signer;
     let content = SignContent::new(label, content.to_vec().into()).tls_serialize_detached().map_err(MlsError::state)?;
     keys.sign(&content).map_err(|e| MlsError::state(format!("{e:?}")))
+}
+
+/// Would this KeyPackage make a member our groups can have? Its signature, lifetime, suite and capabilities are
+/// checked (X§4.7: every leaf must know
+/// what commits may contain). Answers the identity in its credential.
+pub fn check_key_package(key_package: &super::codec::KeyPackage) -> Result<String, MlsError> {
+    let crypto = openmls_rust_crypto::RustCrypto::default();
+    let valid = key_package.to_openmls().validate(&crypto, ProtocolVersion::Mls10).map_err(MlsError::invalid)?;
+    if valid.ciphersuite() != SUITE {
+        return Err(MlsError::invalid("the KeyPackage is of another cipher suite"));
+    }
+    let can = valid.leaf_node().capabilities();
+    for proposal in [ProposalType::AppDataUpdate, ProposalType::SelfRemove] {
+        if !can.proposals().contains(&proposal) {
+            return Err(MlsError::invalid(format!("the client does not know {proposal:?} proposals")));
+        }
+    }
+    if !can.extensions().contains(&ExtensionType::AppDataDictionary) {
+        return Err(MlsError::invalid("the client does not know the app_data_dictionary extension"));
+    }
+    super::member::identity(valid.leaf_node().credential())
 }
 
 /// A key that signs for the hub and is nobody's leaf.

@@ -8,7 +8,7 @@ use openmls::{
 use super::{
     MlsError, app_data,
     codec::{GroupInfo, KeyPackageRef, MlsMessage, RatchetTree},
-    member::{Dictionary, Leaves, dictionary, identity, leaves, leaves_after, protocol_message},
+    member::{Dictionary, Leaves, dictionary, identity, leaves, leaves_after, leaving, protocol_message},
     storage::{Provider, Rows},
 };
 
@@ -25,6 +25,8 @@ pub struct HubChange {
     /// The leaves as they will be. New ones have numbers of our own choosing.
     pub leaves: Leaves,
     pub after: Dictionary,
+    /// Identities that leave by their own SelfRemove.
+    pub leaving: Vec<String>,
     /// `None` for a proposal.
     commit: Option<Box<StagedCommit>>,
     proposal: Option<Box<openmls::prelude::QueuedProposal>>,
@@ -127,6 +129,7 @@ impl HubGroup {
                 sender,
                 added: Vec::new(),
                 leaves: self.leaves()?,
+                leaving: Vec::new(),
                 after: self.dictionary(),
                 commit: None,
                 proposal: Some(proposal),
@@ -151,6 +154,7 @@ impl HubGroup {
         Ok(HubChange {
             sender,
             added,
+            leaving: leaving(&self.leaves()?, &staged),
             leaves: leaves_after(self.leaves()?, &staged)?,
             after: dictionary(staged.group_context().extensions()),
             commit: Some(Box::new(staged)),

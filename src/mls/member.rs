@@ -6,9 +6,9 @@ use openmls::{
     component::ComponentsList,
     group::{GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, StagedCommit, StagedWelcome},
     prelude::{
-        AppDataDictionary, AppDataDictionaryExtension, AppDataUpdateProposal, BasicCredential, Credential,
-        CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext, LeafNodeIndex, Lifetime,
-        MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessMessageError,
+        AppDataDictionary, AppDataDictionaryExtension, AppDataUpdateOperation, AppDataUpdateProposal, BasicCredential,
+        Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext, LeafNodeIndex,
+        Lifetime, MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessMessageError,
         ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
         RequiredCapabilitiesExtension, SafeAadItem, SenderRatchetConfiguration,
     },
@@ -98,6 +98,8 @@ pub struct Staged {
     /// The leaves as they will be. New ones have numbers of our own choosing.
     pub leaves: Leaves,
     pub after: Dictionary,
+    /// Identities that leave by their own SelfRemove, which somebody else had to commit.
+    pub leaving: Vec<String>,
     /// Whether it removes this very leaf.
     pub removes_us: bool,
 }
@@ -188,6 +190,14 @@ impl Member {
         self.group.has_pending_proposals()
     }
 
+    /// Whether this leaf has proposed to leave; then another one has to commit that.
+    pub fn is_leaving(&self) -> bool {
+        let own = openmls::prelude::Sender::Member(self.group.own_leaf_index());
+        self.group
+            .pending_proposals()
+            .any(|queued| matches!(queued.proposal(), Proposal::SelfRemove) && *queued.sender() == own)
+    }
+
     pub fn leaves(&self) -> Result<Leaves, MlsError> {
         leaves(self.group.members())
     }
@@ -256,10 +266,13 @@ impl Member {
     }
 
     fn staged(&self, committer: String, staged: StagedCommit) -> Result<Staged, MlsError> {
-        let leaves = leaves_after(self.leaves()?, &staged)?;
+        let before = self.leaves()?;
+        let leaving = leaving(&before, &staged);
+        let leaves = leaves_after(before, &staged)?;
         Ok(Staged {
             committer,
             leaves,
+            leaving,
             after: dictionary(staged.group_context().extensions()),
             removes_us: staged.self_removed(),
             staged: Box::new(staged),
@@ -324,6 +337,22 @@ impl Member {
         })
     }
 
+    /// A client can't remove itself: it proposes to go, and to be taken from the participant list, and somebody
+    /// else commits that (D23).
+    pub fn propose_leaving(&mut self, client: &Client, list_update: Vec<u8>) -> Result<Vec<MlsMessage>, MlsError> {
+        let leave = self.group.leave_group_via_self_remove(&self.provider, &client.keys).map_err(MlsError::state)?;
+        let (update, _) = self
+            .group
+            .propose_app_data_update(
+                &self.provider,
+                &client.keys,
+                component::PARTICIPANT_LIST,
+                AppDataUpdateOperation::Update(list_update.into()),
+            )
+            .map_err(MlsError::state)?;
+        [leave, update].iter().map(|message| MlsMessage::from_openmls(message).map_err(MlsError::state)).collect()
+    }
+
     pub fn has_pending_commit(&self) -> bool {
         self.group.pending_commit().is_some()
     }
@@ -383,6 +412,17 @@ pub(super) fn leaves_after(mut leaves: Leaves, staged: &StagedCommit) -> Result<
         leaves.insert(n, identity(add.add_proposal().key_package().leaf_node().credential())?);
     }
     Ok(leaves)
+}
+
+/// Who leaves by a SelfRemove in this commit.
+pub(super) fn leaving(leaves: &Leaves, staged: &StagedCommit) -> Vec<String> {
+    staged
+        .queued_proposals()
+        .filter_map(|queued| match (queued.proposal(), queued.sender()) {
+            (Proposal::SelfRemove, openmls::prelude::Sender::Member(leaf)) => leaves.get(&leaf.u32()).cloned(),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Remove names its leaf, SelfRemove is about its sender.

@@ -8,6 +8,7 @@ use std::{
 
 use rand::Rng;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::{Destination, Step};
@@ -26,6 +27,8 @@ pub struct Dispatcher(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     running: Mutex<HashMap<Destination, Worker>>,
+    /// The workers that deliver through an adapter.
+    deliveries: TaskTracker,
     /// Set by `start`; until then what is woken is found by the first look at the database.
     started: OnceLock<Started>,
 }
@@ -76,7 +79,18 @@ impl Dispatcher {
         running.insert(to.clone(), Worker { again: false, nudged: nudged.clone() });
         drop(running);
         let name = to.to_string();
-        started.lifecycle.spawn(name, self.clone().serve(core, to, nudged, stop));
+        let through_an_adapter = matches!(to, Destination::Portal(_));
+        let worker = self.clone().serve(core, to, nudged, stop);
+        match through_an_adapter {
+            true => started.lifecycle.spawn(name, self.0.deliveries.track_future(worker)),
+            false => started.lifecycle.spawn(name, worker),
+        }
+    }
+
+    /// Waits, once the stop has been asked for, until no delivery is in the hands of an adapter any more.
+    pub async fn has_delivered(&self) {
+        self.0.deliveries.close();
+        self.0.deliveries.wait().await;
     }
 
     /// What a waiting destination needed may be there: no more pause.
@@ -106,7 +120,11 @@ impl Dispatcher {
                 Step::Later { problem, after } => {
                     // A little chance keeps a thousand rooms from knocking at one peer at once.
                     let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(0.8..1.2));
-                    debug!(destination = %to, problem, wait = ?wait, "Postponed.");
+                    if pause < LONGEST_PAUSE {
+                        debug!(destination = %to, problem, wait = ?wait, "Postponed.");
+                    } else {
+                        warn!(destination = %to, problem, wait = ?wait, "Still postponed.");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(wait) => pause = (pause * 2).min(LONGEST_PAUSE),
                         () = nudged.notified() => {}

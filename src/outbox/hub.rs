@@ -7,31 +7,26 @@ use mimi_adapter::Domain;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{Destination, Payload, Step};
+use super::{Destination, Payload, Step, commits::user_of};
 use crate::{
     core::{Core, Fault, hash},
     mimi::{
-        component,
         content::{MessageId, MimiContent},
         directory::Endpoint,
         framing::ApplicationFraming,
         franking,
-        participants::{ParticipantListData, ParticipantListUpdate, UserRolePair},
         tls::Tls,
-        uri::{ClientUri, RoomUri, UserUri},
-        wire::{
-            GroupInfoOption, HandshakeBundle, Protocol, RatchetTreeOption, SubmitMessageRequest, SubmitMessageResponse,
-            UpdateOutcome, UpdateRoomResponse,
-        },
+        uri::{RoomUri, UserUri},
+        wire::{Protocol, SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRoomResponse},
     },
     mls::{
-        Change, CommitMaterial,
-        codec::{KeyPackage, MlsMessage, RatchetTree, Welcome},
+        Change, Member,
+        codec::{MlsMessage, RatchetTree, Welcome},
     },
     provider::CallError,
     store::{
         Tx,
-        invites::InviteState,
+        invites::{Invite, InviteState},
         leaves::Leaf,
         outbox::Row,
         rooms::{Room, RoomGroup, RoomState},
@@ -43,8 +38,12 @@ const ADDS: i64 = 256;
 
 /// What a row was made into, kept on it until the hub has answered.
 #[derive(Serialize, Deserialize)]
-enum Prepared {
+pub(super) enum Prepared {
     Message {
+        request: Vec<u8>,
+    },
+    /// Proposals to leave: the rest is up to whoever commits them.
+    Leave {
         request: Vec<u8>,
     },
     Commit {
@@ -54,6 +53,8 @@ enum Prepared {
         welcome: Option<(Vec<u8>, Vec<u8>)>,
         /// The rows it carries out; empty if it only clears the way for the row it stands on.
         rows: Vec<i64>,
+        /// Who is in the room with it.
+        added: Vec<UserUri>,
     },
 }
 
@@ -69,15 +70,22 @@ impl Taken {
     fn endpoint(&self) -> Endpoint {
         match self.prepared {
             Prepared::Message { .. } => Endpoint::SubmitMessage,
-            Prepared::Commit { .. } => Endpoint::Update,
+            Prepared::Leave { .. } | Prepared::Commit { .. } => Endpoint::Update,
         }
     }
 
     fn request(&self) -> &[u8] {
         match &self.prepared {
-            Prepared::Message { request } | Prepared::Commit { request, .. } => request,
+            Prepared::Message { request } | Prepared::Leave { request } | Prepared::Commit { request, .. } => request,
         }
     }
+}
+
+/// Where the other one of a direct room is.
+enum OtherEnd {
+    There,
+    Coming,
+    Unreachable(String),
 }
 
 /// What taking came to.
@@ -141,12 +149,37 @@ impl Core {
         }
     }
 
-    /// Take: the head of the queue, encrypted or made a commit, saved before a byte leaves.
+    /// [`prepare`](Self::prepare), where what can never be prepared is given up: it must not stop the rest.
     async fn take_hub(&self, tx: &mut Tx, room: &RoomUri) -> Result<Take, Fault> {
+        match self.prepare(tx, room).await {
+            Err(Fault::Never(reason)) => {
+                if let Some(row) = tx.outbox_head(&Destination::Hub(room.clone()).to_string(), 1).await?.pop() {
+                    self.give_up(tx, &row, room, &reason).await?;
+                }
+                Ok(Take::Done)
+            }
+            taken => taken,
+        }
+    }
+
+    /// Take: the head of the queue, encrypted or made a commit, saved before a byte leaves.
+    async fn prepare(&self, tx: &mut Tx, room: &RoomUri) -> Result<Take, Fault> {
         let to = Destination::Hub(room.clone()).to_string();
-        let rows = tx.outbox_head(&to, ADDS).await?;
-        let Some(row) = rows.first().cloned() else { return Ok(Take::Nothing) };
+        let mut rows = tx.outbox_head(&to, ADDS).await?;
         let Some(state) = tx.room(room).await? else { return Ok(Take::Nothing) };
+        if state.direct {
+            match self.other_end(tx, room).await? {
+                OtherEnd::There => {}
+                // Whoever joins later can't read what was said before, so in a conversation of two it waits.
+                OtherEnd::Coming => rows.retain(|row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }))),
+                OtherEnd::Unreachable(reason) => {
+                    let Some(row) = rows.first() else { return Ok(Take::Nothing) };
+                    self.give_up(tx, row, room, &reason).await?;
+                    return Ok(Take::Done);
+                }
+            }
+        }
+        let Some(row) = rows.first().cloned() else { return Ok(Take::Nothing) };
         let group = match (&state.group, state.state) {
             (Some(group), RoomState::Open) => group.clone(),
             (_, RoomState::Left) => {
@@ -174,7 +207,7 @@ impl Core {
                 if pending {
                     // C-45: what others have proposed is committed before anything is said.
                     let material = self.make_commit(tx, &group, &leaf, &sender, Change::default()).await?;
-                    self.prepared_commit(material, leaf.owner, Vec::new())
+                    self.prepared_commit(material, leaf.owner, Vec::new(), Vec::new())
                 } else {
                     let message = self.encrypt(tx, &group, &leaf, &client, &content).await?;
                     tx.see(room, &hash(message.as_bytes()), self.now()).await?;
@@ -195,24 +228,39 @@ impl Core {
                 }
             },
             Payload::CommitPending => {
-                let leaf = self.reader(tx, &group).await?;
-                let user = user_of(&leaf.client)?;
-                let pending = self
-                    .groups
-                    .member(tx, leaf.owner, &group.group_id, |member| Ok::<_, Fault>(member.has_pending_proposals()))
-                    .await?;
-                if !pending {
+                let reader = self.reader(tx, &group).await?;
+                let look = |member: &mut Member| Ok::<_, Fault>((member.has_pending_proposals(), member.is_leaving()));
+                let committer = match self.groups.member(tx, reader.owner, &group.group_id, look).await? {
+                    (false, _) => None,
+                    (true, false) => Some(reader),
+                    // If nobody else of ours is there, another provider commits it.
+                    (true, true) => self.other_leaf(tx, room, &group, &reader).await?,
+                };
+                let Some(leaf) = committer else {
                     tx.remove_outbox_row(row.id).await?;
                     return Ok(Take::Done);
-                }
+                };
+                self.catch_up(tx, room, &group.group_id, &leaf).await?;
+                let user = user_of(&leaf.client)?;
                 let material = self.make_commit(tx, &group, &leaf, &user, Change::default()).await?;
-                self.prepared_commit(material, leaf.owner, vec![row.id])
+                self.prepared_commit(material, leaf.owner, vec![row.id], Vec::new())
             }
             other => return Err(Fault::later(format!("a {} row in a hub's queue", other.kind()))),
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
         tx.prepare_outbox_row(row.id, Some(&octets)).await?;
         Ok(Take::Ready(Box::new(Taken { room: state, group, row, prepared })))
+    }
+
+    /// In a direct room: is the one who was invited in it?
+    async fn other_end(&self, tx: &mut Tx, room: &RoomUri) -> Result<OtherEnd, Fault> {
+        Ok(match tx.invites_of_room(room).await?.into_iter().find(|invite| !self.is_ours(&invite.user)) {
+            None => OtherEnd::There,
+            Some(Invite { state: InviteState::Failed, problem, user, .. }) => {
+                OtherEnd::Unreachable(format!("{user} can't be reached: {}", problem.unwrap_or_default()))
+            }
+            Some(_) => OtherEnd::Coming,
+        })
     }
 
     /// The content as application data of the current epoch, with its franking tag (P§5.4.1).
@@ -230,110 +278,6 @@ impl Core {
         self.groups
             .member(tx, leaf.owner, &group.group_id, |member| Ok::<_, Fault>(member.encrypt(client, &tag, &data)?))
             .await
-    }
-
-    /// One commit for the Add rows at the head of the queue. `None` if they were all done already.
-    async fn make_adds(
-        &self,
-        tx: &mut Tx,
-        room: &Room,
-        group: &RoomGroup,
-        rows: &[Row],
-    ) -> Result<Option<Prepared>, Fault> {
-        let reader = self.reader(tx, group).await?;
-        let user = user_of(&reader.client)?;
-        let mut change = Change::default();
-        let mut added = Vec::new();
-        let mut carried = Vec::new();
-        for row in rows {
-            let Payload::Add { user, role, key_package } = Payload::decode(&row.payload)? else { break };
-            carried.push(row.id);
-            let present = tx.participant_role(&room.room, &user).await?.is_some();
-            let leaf = self.leaf_of(tx, &room.room, &user).await?.is_some();
-            // Somebody else may have added them meanwhile; their key material then waits for nothing.
-            if self.is_ours(&user) && present && leaf {
-                continue;
-            }
-            let key_package = match key_package {
-                Some(octets) => KeyPackage::decode(&octets).map_err(|e| Fault::later(e.to_string()))?,
-                None => self.make_key_package(tx, &user).await?,
-            };
-            change.add.push(key_package);
-            if !present {
-                added.push(UserRolePair { user, role_index: role });
-            }
-        }
-        if change.add.is_empty() {
-            for row in carried {
-                tx.remove_outbox_row(row).await?;
-            }
-            return Ok(None);
-        }
-        if !added.is_empty() {
-            let update = ParticipantListUpdate { added_participants: added, ..Default::default() };
-            change.update.push((component::PARTICIPANT_LIST, update.encode()));
-        }
-        let material = self.make_commit(tx, group, &reader, &user, change).await?;
-        Ok(Some(self.prepared_commit(material, reader.owner, carried)))
-    }
-
-    /// Takes one of our users out by a commit of another of ours. `None` if there is nothing to do, or
-    /// nobody else of ours to do it.
-    async fn make_removal(
-        &self,
-        tx: &mut Tx,
-        room: &RoomUri,
-        group: &RoomGroup,
-        user: &UserUri,
-        row: i64,
-    ) -> Result<Option<Prepared>, Fault> {
-        let Some(leaf) = self.leaf_of(tx, room, user).await? else { return Ok(None) };
-        let Some(committer) = self.other_leaf(tx, room, group, &leaf).await? else { return Ok(None) };
-        let list =
-            self.groups.member(tx, group.reader, &group.group_id, |member| Ok::<_, Fault>(member.dictionary())).await?;
-        let list = ParticipantListData::decode(list.get(&component::PARTICIPANT_LIST).map_or(&[0][..], Vec::as_slice))
-            .map_err(|e| Fault::later(e.to_string()))?;
-        let mut change = Change { remove: vec![leaf.client.as_str().to_owned()], ..Change::default() };
-        if let Some(index) = list.index(user) {
-            let update = ParticipantListUpdate { removed_indices: vec![index], ..Default::default() };
-            change.update.push((component::PARTICIPANT_LIST, update.encode()));
-        }
-        self.catch_up(tx, room, &group.group_id, &committer).await?;
-        let by = user_of(&committer.client)?;
-        let material = self.make_commit(tx, group, &committer, &by, change).await?;
-        Ok(Some(self.prepared_commit(material, committer.owner, vec![row])))
-    }
-
-    async fn make_commit(
-        &self,
-        tx: &mut Tx,
-        group: &RoomGroup,
-        leaf: &Leaf,
-        user: &UserUri,
-        change: Change,
-    ) -> Result<CommitMaterial, Fault> {
-        let client = self.client(tx, user).await?;
-        self.groups
-            .member(tx, leaf.owner, &group.group_id, |member| {
-                if member.has_pending_commit() {
-                    member.abandon_pending()?;
-                }
-                Ok::<_, Fault>(member.commit(&client, change)?)
-            })
-            .await
-    }
-
-    fn prepared_commit(&self, material: CommitMaterial, committer: i64, rows: Vec<i64>) -> Prepared {
-        let welcome =
-            material.welcome.as_ref().map(|welcome| (welcome.as_bytes().to_vec(), material.tree.as_bytes().to_vec()));
-        let commit = material.commit.as_bytes().to_vec();
-        let bundle = HandshakeBundle::Commit {
-            commit: material.commit,
-            welcome: material.welcome,
-            group_info: GroupInfoOption::Full(material.group_info),
-            ratchet_tree: RatchetTreeOption::Full(material.tree),
-        };
-        Prepared::Commit { request: bundle.encode(), commit, committer, welcome, rows }
     }
 
     /// Settle: what the hub said.
@@ -359,7 +303,17 @@ impl Core {
                 }
                 Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
             },
-            Prepared::Commit { commit, welcome, rows, .. } => {
+            Prepared::Leave { .. } => match UpdateRoomResponse::decode(answer).map(|it| it.outcome) {
+                Ok(UpdateOutcome::WrongEpoch { current_epoch }) => self.take_again(tx, &taken, current_epoch).await,
+                // Accepted, or refused for good: nothing is left to be done from here.
+                Ok(outcome) => {
+                    info!(%room, ?outcome, "Our last user there proposed to leave.");
+                    tx.remove_outbox_row(taken.row.id).await?;
+                    Ok(Step::Settled)
+                }
+                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+            },
+            Prepared::Commit { commit, welcome, rows, added, .. } => {
                 match UpdateRoomResponse::decode(answer).map(|it| (it.outcome, it.error_description)) {
                     Ok((UpdateOutcome::Success { .. }, _)) => {
                         let commit = MlsMessage::decode(commit).map_err(|e| Fault::later(e.to_string()))?;
@@ -371,6 +325,9 @@ impl Core {
                         }
                         for row in rows {
                             tx.remove_outbox_row(*row).await?;
+                        }
+                        for user in added {
+                            tx.remove_invite(&room, user).await?;
                         }
                         if rows.is_empty() {
                             tx.prepare_outbox_row(taken.row.id, None).await?;
@@ -456,44 +413,4 @@ impl Core {
         }
         Ok(())
     }
-
-    /// The leaf of a user of ours in a room.
-    pub async fn leaf_of(&self, tx: &mut Tx, room: &RoomUri, user: &UserUri) -> Result<Option<Leaf>, Fault> {
-        match tx.client_of(user).await? {
-            Some(client) => Ok(tx.leaf_in_room(room, &client.uri).await?),
-            None => Ok(None),
-        }
-    }
-
-    async fn reader(&self, tx: &mut Tx, group: &RoomGroup) -> Result<Leaf, Fault> {
-        tx.leaf(group.reader).await?.ok_or_else(|| Fault::later("the room's reader is missing"))
-    }
-
-    /// A leaf of ours other than `leaf`, the reader if possible.
-    async fn other_leaf(
-        &self,
-        tx: &mut Tx,
-        room: &RoomUri,
-        group: &RoomGroup,
-        leaf: &Leaf,
-    ) -> Result<Option<Leaf>, Fault> {
-        if group.reader != leaf.owner {
-            return Ok(tx.leaf(group.reader).await?);
-        }
-        Ok(tx.leaf_beside(room, leaf.owner).await?)
-    }
-
-    /// A KeyPackage for a user of ours, its keys in the database.
-    pub async fn make_key_package(&self, tx: &mut Tx, user: &UserUri) -> Result<KeyPackage, Fault> {
-        let client = self.client(tx, user).await?;
-        let material = client.key_package()?;
-        let owner = tx.new_mls_owner("leaf").await?;
-        tx.save_mls_rows(owner, material.rows.into_iter().map(|(key, value)| (key, Some(value))).collect()).await?;
-        tx.add_key_package(owner, client.uri(), &material.reference, material.not_after as i64).await?;
-        Ok(material.key_package)
-    }
-}
-
-fn user_of(client: &ClientUri) -> Result<UserUri, Fault> {
-    client.user().ok_or_else(|| Fault::later("a client of ours has no user"))
 }

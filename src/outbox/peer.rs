@@ -18,8 +18,9 @@ use crate::{
             KeyMaterialResponse, KeyMaterialUserCode, Protocol, RequiredCapabilities,
         },
     },
-    mls::CIPHER_SUITE,
+    mls::{CIPHER_SUITE, check_key_package},
     provider::CallError,
+    room_state,
     store::{
         Tx,
         invites::{Invite, InviteState},
@@ -27,7 +28,7 @@ use crate::{
     },
 };
 
-/// Required of every leaf in our groups (reference §2.9.3).
+/// Required of every leaf in our groups.
 fn required() -> RequiredCapabilities {
     RequiredCapabilities {
         extension_types: vec![0x0006],
@@ -122,6 +123,18 @@ impl Core {
                     .collect();
                 if packages.is_empty() {
                     return self.fail_invite(tx, invite, "the provider gave no key material").await;
+                }
+                for key_package in &packages {
+                    // What is added is who was asked for, by a client that can be a member (D29).
+                    let usable = check_key_package(key_package)
+                        .map_err(|e| e.to_string())
+                        .and_then(|identity| room_state::user(&identity))
+                        .and_then(|user| {
+                            if user == invite.user { Ok(()) } else { Err(format!("the key material is {user}'s")) }
+                        });
+                    if let Err(problem) = usable {
+                        return self.fail_invite(tx, invite, &problem).await;
+                    }
                 }
                 for key_package in packages {
                     let payload = Payload::Add {

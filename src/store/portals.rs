@@ -46,7 +46,7 @@ impl Tx {
     ) -> Result<Option<Portal>, StoreError> {
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
-             WHERE adapter = $1 AND conversation = $2",
+             WHERE adapter = $1 AND conversation = $2 ORDER BY id LIMIT 1",
         )
         .bind(adapter)
         .bind(conversation.as_str())

@@ -14,7 +14,7 @@ from .verdict import Verdict, verdict
 
 
 class Talk:
-    def __init__(self, title: str, sides: dict[str, list[Person]], pause: float = 0.1):
+    def __init__(self, title: str, sides: dict[str, list[Person]], pause: float = 0.2):
         """`sides` is who speaks where: a Matrix room's people and an XMPP group chat's.
 
         `pause` is how long each waits between two lines, so that the other side's server can keep up.

@@ -71,7 +71,8 @@ class World:
         }
         self._people: list[MatrixPerson | XmppPerson] = []
         try:
-            await asyncio.gather(*(server.start() for server in self.servers.values()))
+            await asyncio.gather(self.synapse.start(), self.prosody.start())
+            await asyncio.gather(self.gateway_a.start(), self.gateway_b.start())
             yield self
             await asyncio.gather(*(person.sign_out() for person in self._people))
             await asyncio.gather(*(server.stop() for server in self.servers.values() if server.runs))

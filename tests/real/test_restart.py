@@ -2,7 +2,20 @@
 
 Nothing may be lost, doubled or reordered, in either direction. Who is cut off by it waits as a client
 does; the others go on talking and are heard later.
+
+Synapse makes this hard. What it has stored and not yet pushed to its application service when it ends, it
+does not push later: of 16 restarts right after a message, stopped or killed, 13 cost one message, seen with
+an application service that only counted (1.163.2). It notes how far it has pushed before the push, and a
+transaction in flight is sent again only if the service was known to be down. So whoever relies on its
+pushes has to look, after each restart and before anything newer, for what is in the room and was not pushed.
+That Synapse has restarted shows in its first push over a new TCP connection, and in nothing else: it answers
+pings before and after, and refuses nothing.
+
+Prosody makes it hard otherwise: when it ends, every occupant of its group chats goes, and comes back when
+their client does. Whoever takes presence for membership then has everybody leave the MIMI room.
 """
+
+import asyncio
 
 import pytest
 
@@ -36,4 +49,18 @@ async def test_nothing_is_lost_doubled_or_reordered_when_a_server_is(server, how
 
     verdicts = await talk.verdicts()
     assert len(verdicts) == 4
+    assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}
+
+
+async def test_nothing_is_lost_doubled_or_reordered_when_the_power_fails(world, link):
+    """All four servers are killed at the same moment."""
+    talk = Talk("the power fails", {link.room: [world.alice, world.anna], link.muc: [world.bob, world.ben]})
+
+    async with talk.going_on():
+        await talk.goes_on_for(5)
+        await asyncio.gather(*(server.kill() for server in world.servers.values()))
+        await asyncio.gather(*(server.start() for server in world.servers.values()))
+        await talk.goes_on_for(10)
+
+    verdicts = await talk.verdicts()
     assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}

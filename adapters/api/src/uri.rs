@@ -79,7 +79,7 @@ impl UserUri {
         }
     }
 
-    /// The URI of somebody of a native network who is bridged by the provider `domain` (reference §6.1):
+    /// The URI of somebody of a native network who is bridged by the provider `domain`:
     /// the native address with everything but unreserved characters, `@` and `:` percent-encoded.
     pub fn for_native(domain: &Domain, user: &NativeUserId) -> Self {
         let mut uri = format!("mimi://{domain}/u/");
@@ -106,7 +106,7 @@ impl UserUri {
     pub fn short_name(&self) -> String {
         let native = decode_segment(self.segment());
         let name = native.trim_start_matches('@').split(['@', ':']).next().unwrap_or_default();
-        let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+        let name: String = name.chars().filter(|c| !is_invisible(*c)).take(64).collect();
         if name.is_empty() { self.segment().to_owned() } else { name }
     }
 
@@ -119,6 +119,13 @@ impl fmt::Display for UserUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.uri)
     }
+}
+
+/// Control and format characters: what could make one name look like another, or turn a line around.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Takes `mimi://domain/path` apart and checks both halves (D5). For the URI kinds of the core; an
@@ -214,6 +221,8 @@ mod tests {
         assert_eq!(name("mimi://a.example/u/alice"), "alice");
         assert_eq!(name("mimi://a.example/u/@alice:hs.example"), "alice");
         assert_eq!(name("mimi://a.example/u/bob@xmpp.b.example"), "bob");
+        // U+202E turns the rest of a line around.
+        assert_eq!(name("mimi://a.example/u/%E2%80%AEalice"), "alice");
     }
 
     #[test]

@@ -11,10 +11,13 @@ use matrix_sdk::ruma::{
         config::{get_room_account_data, set_room_account_data},
         profile::get_profile,
         room::create_room,
-        state::get_state_event_for_key,
+        state::{get_state_event_for_key, send_state_event},
     },
     api::error::ErrorKind,
-    events::{StateEventType, room::member::MembershipState},
+    events::{
+        StateEventType,
+        room::member::{MembershipState, RoomMemberEventContent},
+    },
     serde::Raw,
 };
 use mimi_adapter::{Ghost, Refusal, UserUri};
@@ -117,13 +120,17 @@ impl Homeserver {
         }
         self.register_ghost(id, &ghost.name).await.map_err(failed)?;
         let alias = self.names.direct_alias(person, id);
-        let room = match self.create(person, id, &alias).await {
+        let room = match self.create(id, &alias).await {
             Err(failure) if matches!(failure.kind(), Some(ErrorKind::RoomInUse)) => {
-                self.reopen(person, id, &alias).await.map_err(failed)?
+                self.reopen(id, &alias).await.map_err(failed)?
             }
             other => other.map_err(failed)?,
         };
+        // First the note, then the invitation: whoever can write there finds us knowing whose room it is.
         self.note(&room, id).await.map_err(failed)?;
+        if !self.is_expected(id, person, &room).await.map_err(failed)? {
+            self.invite_directly(id, person, &room).await.map_err(failed)?;
+        }
         Ok(room)
     }
 
@@ -137,32 +144,36 @@ impl Homeserver {
         }
     }
 
-    async fn create(&self, person: &UserId, ghost: &UserId, alias: &str) -> Result<OwnedRoomId, Failure> {
+    async fn create(&self, ghost: &UserId, alias: &str) -> Result<OwnedRoomId, Failure> {
         let mut request = create_room::v3::Request::new();
-        request.preset = Some(create_room::v3::RoomPreset::TrustedPrivateChat);
-        request.is_direct = true;
-        request.invite = vec![person.to_owned()];
+        request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
         request.room_alias_name = Some(alias.to_owned());
         Ok(self.client.ask(ghost, request).await?.room_id)
     }
 
     /// An earlier attempt, or an earlier conversation, has left a room. If it can't be used any more (its
-    /// ghost has been sent away), there will be another one.
-    async fn reopen(&self, person: &UserId, ghost: &UserId, alias: &str) -> Result<OwnedRoomId, Failure> {
+    /// ghost has left), there will be another one.
+    async fn reopen(&self, ghost: &UserId, alias: &str) -> Result<OwnedRoomId, Failure> {
         let full: OwnedRoomAliasId = RoomAliasId::parse(format!("#{alias}:{}", self.names.server()))
-            .expect("the alias is made of hexadecimal digits");
+            .expect("the alias is made of the prefix and hexadecimal digits");
         let room = self.client.ask(ghost, get_alias::v3::Request::new(full.clone())).await?.room_id;
         match self.join(ghost, &room).await {
+            Ok(()) => Ok(room),
             Err(failure) if failure.is_forbidden() => {
                 self.client.ask(self.names.bot(), delete_alias::v3::Request::new(full)).await?;
-                return self.create(person, ghost, alias).await;
+                self.create(ghost, alias).await
             }
-            other => other?,
+            Err(failure) => Err(failure),
         }
-        if !self.is_expected(ghost, person, &room).await? {
-            self.invite(ghost, person, &room).await?;
-        }
-        Ok(room)
+    }
+
+    /// As `POST /invite`, which can't say that the room is one-to-one.
+    async fn invite_directly(&self, ghost: &UserId, person: &UserId, room: &RoomId) -> Result<(), Failure> {
+        let mut invitation = RoomMemberEventContent::new(MembershipState::Invite);
+        invitation.is_direct = Some(true);
+        let request =
+            send_state_event::v3::Request::new(room.to_owned(), person, &invitation).expect("a membership is JSON");
+        self.client.ask(ghost, request).await.map(drop)
     }
 
     /// The person is in the room or invited to it.

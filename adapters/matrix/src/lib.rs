@@ -1,7 +1,7 @@
 //! Matrix: the gateway as an application service of one homeserver.
 //!
 //! Read in this order: [`KIND`] and the adapter below; [`id`] (who is who); [`from_native`] and [`to_native`]
-//! (the translation, pure); `server` and `transactions` (the way in), `delivery` (the way out); `homeserver`,
+//! (the translation, pure); `server`, `transactions` and `catch_up` (the way in), `delivery` (the way out); `homeserver`,
 //! `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
 //!
 //! An application service and not a bot that syncs: the homeserver keeps each transaction until we say yes,
@@ -20,6 +20,7 @@ use mimi_adapter::{
 use tokio::net::TcpListener;
 use tracing::info;
 
+mod catch_up;
 mod client;
 mod config;
 mod delivery;
@@ -70,10 +71,12 @@ impl Adapter for Matrix {
             )
         })?;
         info!(address = %self.listen, "Listening for the homeserver.");
-        let transactions = Arc::new(Transactions::new(self.homeserver.clone(), inbox.clone()));
+        let (transactions, invitations) = Transactions::new(self.homeserver.clone(), inbox.clone());
         let router = server::router(&self.hs_token, self.homeserver.clone(), transactions.clone());
-        let serve = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let (served, _) = tokio::join!(serve, stop.run_until_cancelled(self.homeserver.tend(&inbox, &transactions)));
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, service).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let tend = self.homeserver.tend(&inbox, &transactions, invitations);
+        let (served, _) = tokio::join!(serve, stop.run_until_cancelled(tend));
         Ok(served?)
     }
 
@@ -100,6 +103,10 @@ impl Adapter for Matrix {
             .await
             .unwrap_or_else(|_| Err(Refusal::retry("the homeserver takes too long")))
             .map(|room| ConversationId::new(room.as_str()))
+    }
+
+    fn connected(&self) -> bool {
+        self.homeserver.is_connected()
     }
 
     async fn probe(&self) -> Vec<Problem> {

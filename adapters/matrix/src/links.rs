@@ -4,25 +4,37 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use matrix_sdk::ruma::RoomId;
+use matrix_sdk::ruma::{RoomId, UserId};
 use mimi_adapter::{ConversationId, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof};
-use tokio::time::sleep;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{sleep, timeout, timeout_at},
+};
 use tracing::{error, info, warn};
 
 use crate::{
     client::Failure,
     delivery::room_id,
     homeserver::{Homeserver, Members},
-    transactions::Transactions,
+    transactions::{Transactions, WARY},
 };
+
+/// The linked rooms to which the bot has just been invited.
+type Invitations = UnboundedReceiver<ConversationId>;
 
 /// Between two attempts, at first and at most.
 const PAUSE: Duration = Duration::from_secs(5);
 const LONG_PAUSE: Duration = Duration::from_secs(300);
 
+/// Between two pings while all is well.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Between two looks through the rooms while all is well.
+const LOOK: Duration = Duration::from_secs(600);
+
 impl Homeserver {
     /// Does what is to be done in the linked rooms, for as long as it is let.
-    pub async fn tend(&self, inbox: &Inbox, transactions: &Transactions) {
+    pub async fn tend(&self, inbox: &Inbox, transactions: &Transactions, invitations: Invitations) {
         // The bot's account comes first: nobody else can enter a room without it.
         while let Err(failure) = self.register(self.names.bot()).await {
             // If the registration is at fault, this says so in an error.
@@ -30,32 +42,55 @@ impl Homeserver {
             warn!(%refusal, "Waiting for the homeserver.");
             sleep(PAUSE).await;
         }
-        tokio::join!(self.keep_in_touch(transactions), self.keep_links(inbox, transactions));
+        tokio::join!(
+            self.keep_in_touch(transactions),
+            self.keep_links(inbox, transactions, invitations),
+            self.keep_up(transactions),
+        );
     }
 
     async fn keep_in_touch(&self, transactions: &Transactions) {
+        let mut trouble = transactions.trouble();
         loop {
             if let Err(failure) = self.ping().await {
                 warn!(%failure, "The homeserver does not reach us. Does `url` in its registration lead here?");
+                transactions.troubled();
+                sleep(PAUSE).await;
+                continue;
             }
             // After a refusal the homeserver waits longer each time. It need not.
-            transactions.refused.notified().await;
-            sleep(PAUSE).await;
+            if timeout(HEARTBEAT, trouble.changed()).await.is_ok() {
+                sleep(PAUSE).await;
+            }
         }
     }
 
-    async fn keep_links(&self, inbox: &Inbox, transactions: &Transactions) {
+    /// Looks through the rooms when trouble is over, and every now and then.
+    async fn keep_up(&self, transactions: &Transactions) {
+        let mut trouble = transactions.trouble();
+        loop {
+            let over = *trouble.borrow_and_update() + WARY;
+            if timeout_at(over, trouble.changed()).await.is_ok() {
+                continue;
+            }
+            transactions.look_through().await;
+            let _ = timeout(LOOK, trouble.changed()).await;
+        }
+    }
+
+    async fn keep_links(&self, inbox: &Inbox, transactions: &Transactions, mut invitations: Invitations) {
         let mut links = inbox.links();
         let mut entered = BTreeSet::new();
         let mut pause = PAUSE;
         loop {
             let linked = links.borrow_and_update().clone();
             entered.retain(|conversation| linked.contains(conversation));
-            for conversation in
-                linked.iter().filter(|conversation| !entered.contains(*conversation)).cloned().collect::<Vec<_>>()
-            {
-                match self.enter(&conversation, inbox).await {
-                    Ok(()) => drop(entered.insert(conversation)),
+            for conversation in linked.iter() {
+                if entered.contains(conversation) {
+                    continue;
+                }
+                match self.enter(conversation, inbox, transactions).await {
+                    Ok(()) => drop(entered.insert(conversation.clone())),
                     Err(refusal) => error!(%conversation, %refusal, "A linked room can't be entered."),
                 }
             }
@@ -65,20 +100,51 @@ impl Homeserver {
                     // The core is gone.
                     Err(_) => return,
                 },
-                () = transactions.invited.notified() => pause = PAUSE,
+                Some(conversation) = invitations.recv() => {
+                    // Who came and went while the bot was not there, nobody has told us.
+                    entered.remove(&conversation);
+                    pause = PAUSE;
+                }
                 () = sleep(pause), if entered.len() < linked.len() => pause = LONG_PAUSE.min(pause * 2),
             }
         }
     }
 
-    async fn enter(&self, conversation: &ConversationId, inbox: &Inbox) -> Result<(), Refusal> {
+    async fn enter(
+        &self,
+        conversation: &ConversationId,
+        inbox: &Inbox,
+        transactions: &Transactions,
+    ) -> Result<(), Refusal> {
         let room = room_id(conversation)?;
         let failed =
             |failure: Failure| failure.refusal(&format!("{} has to be invited to the room first", self.names.bot()));
         let voice = self.voice(&room).await.map_err(failed)?;
         self.join(&voice, &room).await.map_err(failed)?;
-        let members = self.members(&voice, &room).await.map_err(failed)?;
-        let direct = self.other_side(&voice, &members);
+        let members = {
+            // What the homeserver has yet to bring is later than this, or leads up to it. What it has brought
+            // is earlier. So nobody is reported here who has just been reported to have left.
+            let _pause = transactions.pause().await;
+            let members = self.members(&voice, &room).await.map_err(failed)?;
+            self.report(&voice, &members, conversation, inbox).await?;
+            members
+        };
+        self.gather(&room, &members, inbox, conversation).await?;
+        if self.is_encrypted(&room).await.map_err(failed)? {
+            warn!(%room, "A linked room is encrypted, so nothing can be carried.");
+        }
+        info!(%room, people = members.len(), "In a linked room.");
+        Ok(())
+    }
+
+    async fn report(
+        &self,
+        voice: &UserId,
+        members: &Members,
+        conversation: &ConversationId,
+        inbox: &Inbox,
+    ) -> Result<(), Refusal> {
+        let direct = self.other_side(voice, members);
         for person in members.keys().filter(|member| !self.names.is_ours(member)) {
             let inbound = Inbound {
                 conversation: conversation.clone(),
@@ -91,16 +157,11 @@ impl Homeserver {
             };
             match inbox.accept(inbound).await {
                 Err(Refusal::Reject { reason }) => {
-                    warn!(%room, %person, reason, "Somebody in the room can't take part.")
+                    warn!(%conversation, %person, reason, "Somebody in the room can't take part.")
                 }
                 other => drop(other?),
             }
         }
-        self.gather(&room, &members, inbox, conversation).await?;
-        if self.is_encrypted(&room).await.map_err(failed)? {
-            warn!(%room, "A linked room is encrypted, so nothing can be carried.");
-        }
-        info!(%room, people = members.len(), "In a linked room.");
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! What the homeserver calls: the application service API, and nothing else.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{ConnectInfo, DefaultBodyLimit, Path, Request, State},
+    http::{Extensions, HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -29,9 +29,9 @@ pub fn router(hs_token: &Secret, homeserver: Arc<Homeserver>, transactions: Arc<
     let token: Token = Sha256::digest(hs_token.expose()).into();
     Router::new()
         .route("/_matrix/app/v1/transactions/{txn_id}", put(transaction).with_state(transactions))
-        .route("/_matrix/app/v1/users/{user_id}", get(user).with_state(homeserver))
+        .route("/_matrix/app/v1/users/{user_id}", get(user).with_state(homeserver.clone()))
         .route("/_matrix/app/v1/rooms/{alias}", get(async || no(StatusCode::NOT_FOUND, "M_NOT_FOUND", "no such room")))
-        .route("/_matrix/app/v1/ping", post(async || axum::Json(json!({}))))
+        .route("/_matrix/app/v1/ping", post(ping).with_state(homeserver))
         .fallback(async || no(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "no such request"))
         .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "M_UNRECOGNIZED", "no such request"))
         .layer(middleware::from_fn_with_state(token, authenticate))
@@ -57,21 +57,30 @@ async fn transaction(
     State(transactions): State<Arc<Transactions>>,
     Path(txn_id): Path<String>,
     method: axum::http::Method,
+    extensions: Extensions,
     body: Bytes,
 ) -> Response {
+    if let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() {
+        transactions.heard_over(*peer);
+    }
     let mut request = axum::http::Request::new(body);
     *request.method_mut() = method;
-    let events = match push_events::v1::Request::try_from_http_request(request, &[&txn_id]) {
-        Ok(transaction) => transaction.events,
+    let transaction = match push_events::v1::Request::try_from_http_request(request, &[&txn_id]) {
+        Ok(transaction) => transaction,
         Err(problem) => {
             error!(%txn_id, %problem, "The homeserver sent something that is no transaction.");
             return no(StatusCode::BAD_REQUEST, "M_BAD_JSON", "this is no transaction");
         }
     };
-    match transactions.accept(events).await {
+    match transactions.accept(transaction.txn_id, transaction.events).await {
         Ok(()) => axum::Json(json!({})).into_response(),
         Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "not now, please send it again"),
     }
+}
+
+async fn ping(State(homeserver): State<Arc<Homeserver>>) -> axum::Json<Value> {
+    homeserver.pinged();
+    axum::Json(json!({}))
 }
 
 /// The homeserver asks whether an account of our namespace should exist. A ghost may, as soon as somebody

@@ -3,15 +3,25 @@
 //! Invariant: a transaction is answered with yes only when each of its events has been accepted, answered
 //! to its sender, or found to be nobody's business here. The homeserver keeps it until then and sends it
 //! again. What of it had been accepted is a duplicate then, which the core recognises by the event's id;
-//! so transaction ids need not be remembered, and there is no queue here that a crash could empty.
+//! so no list of transactions has to be kept, and there is no queue here that a crash could empty.
 
-use std::sync::Arc;
-
-use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, events::AnyTimelineEvent, serde::Raw};
-use mimi_adapter::{
-    ConversationId, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, UserUri,
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
-use tokio::sync::{Mutex, Notify};
+
+use matrix_sdk::ruma::{
+    OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, events::AnyTimelineEvent, serde::Raw,
+};
+use mimi_adapter::{
+    ConversationId, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, UserUri,
+};
+use tokio::{
+    sync::{Mutex, MutexGuard, mpsc, watch},
+    time::Instant,
+};
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -22,47 +32,119 @@ use crate::{
 };
 
 pub struct Transactions {
-    homeserver: Arc<Homeserver>,
-    inbox: Inbox,
-    turn: Mutex<()>,
-    /// The bot has been invited to a linked room.
-    pub invited: Notify,
-    /// A transaction could not be accepted now.
-    pub refused: Notify,
+    pub homeserver: Arc<Homeserver>,
+    pub inbox: Inbox,
+    /// Whose turn it is, and the id of the transaction that had the last one.
+    turn: Mutex<OwnedTransactionId>,
+    /// The linked rooms to which the bot has been invited, perhaps again.
+    invited: mpsc::UnboundedSender<ConversationId>,
+    /// When the homeserver last had a reason to think that we are away: at the start, to begin with.
+    trouble: watch::Sender<Instant>,
+    /// Where transactions have come from.
+    connections: std::sync::Mutex<VecDeque<SocketAddr>>,
 }
 
+/// More than a homeserver has open at a time. A port that comes round again is remembered no longer.
+const CONNECTIONS: usize = 32;
+
+/// How long after trouble the timelines are read along.
+pub const WARY: Duration = Duration::from_secs(30);
+
 impl Transactions {
-    pub fn new(homeserver: Arc<Homeserver>, inbox: Inbox) -> Self {
-        Self { homeserver, inbox, turn: Mutex::default(), invited: Notify::new(), refused: Notify::new() }
+    pub fn new(homeserver: Arc<Homeserver>, inbox: Inbox) -> (Arc<Self>, mpsc::UnboundedReceiver<ConversationId>) {
+        let (invited, invitations) = mpsc::unbounded_channel();
+        let (turn, trouble) = (Mutex::new("".into()), watch::Sender::new(Instant::now()));
+        (Arc::new(Self { homeserver, inbox, turn, invited, trouble, connections: Default::default() }), invitations)
     }
 
-    /// Takes the events in, in order, or says why not now.
-    pub async fn accept(self: Arc<Self>, events: Vec<Raw<AnyTimelineEvent>>) -> Result<(), Refusal> {
+    /// While this is held no event is taken in.
+    pub async fn pause(&self) -> MutexGuard<'_, OwnedTransactionId> {
+        self.turn.lock().await
+    }
+
+    pub fn troubled(&self) {
+        self.trouble.send_replace(Instant::now());
+    }
+
+    /// A transaction came over this connection. One that we have not heard of before may be that of a homeserver
+    /// which has started again, and then has forgotten what it had not brought yet.
+    pub fn heard_over(&self, peer: SocketAddr) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if connections.contains(&peer) {
+            return;
+        }
+        connections.push_back(peer);
+        if connections.len() > CONNECTIONS {
+            connections.pop_front();
+        }
+        drop(connections);
+        self.troubled();
+    }
+
+    pub fn trouble(&self) -> watch::Receiver<Instant> {
+        self.trouble.subscribe()
+    }
+
+    /// Takes a transaction's events in, in order, or says why not now.
+    pub async fn accept(
+        self: Arc<Self>,
+        txn_id: OwnedTransactionId,
+        events: Vec<Raw<AnyTimelineEvent>>,
+    ) -> Result<(), Refusal> {
         // A homeserver that loses patience hangs up and sends the same again. What is in hand is finished
         // all the same, in a task of its own, and the repetition waits for its turn.
         let this = self.clone();
         let work = tokio::spawn(async move {
-            let _turn = this.turn.lock().await;
-            for event in &events {
-                match read(event) {
-                    Some(happened) => this.take(happened).await?,
-                    None => warn!("An event without a room, an id or a sender is skipped."),
-                }
+            let mut last = this.turn.lock().await;
+            if *last == txn_id {
+                this.troubled();
             }
-            Ok(())
+            *last = txn_id;
+            this.take_all(&events).await
         });
         let taken = work.await.unwrap_or_else(|broken| Err(Refusal::retry(broken)));
         if let Err(refusal) = &taken {
             warn!(%refusal, "The homeserver has to send a transaction again.");
-            self.refused.notify_one();
+            self.troubled();
         }
         taken
     }
 
-    async fn take(&self, happened: Happened) -> Result<(), Refusal> {
+    async fn take_all(&self, events: &[Raw<AnyTimelineEvent>]) -> Result<(), Refusal> {
+        let mut read_along = BTreeSet::new();
+        for event in events {
+            let room = event.get_field::<OwnedRoomId>("room_id").ok().flatten();
+            if let Some(room) = room.filter(|room| self.is_linked(room))
+                && self.trouble.borrow().elapsed() < WARY
+                && read_along.insert(room.clone())
+            {
+                self.catch_up(&room).await?;
+            }
+            self.take(event).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn take(&self, event: &Raw<AnyTimelineEvent>) -> Result<(), Refusal> {
+        let Some(happened) = read(event) else {
+            warn!("An event without a room, an id or a sender is skipped.");
+            return Ok(());
+        };
+        let (room, id) = (happened.room.clone(), happened.id.clone());
+        if self.homeserver.room(&room, |room| room.followed.has(&id)) {
+            return Ok(());
+        }
+        debug!(%room, event = %id, "An event.");
+        self.understand(happened).await?;
+        if self.is_linked(&room) {
+            self.homeserver.room(&room, |room| room.followed.takes(id));
+        }
+        Ok(())
+    }
+
+    async fn understand(&self, happened: Happened) -> Result<(), Refusal> {
         let Happened { room, id, sender, what } = happened;
         let names = &self.homeserver.names;
-        debug!(%room, event = %id, "An event.");
         match what {
             What::Nothing => Ok(()),
             What::Member { whom, now } => self.member(room, id, sender, whom, now).await,
@@ -229,7 +311,8 @@ impl Transactions {
             return Ok(());
         }
         if self.is_linked(&room) {
-            self.invited.notify_one();
+            // If nobody listens, the gateway stops, and the room is entered after its start.
+            let _ = self.invited.send(ConversationId::new(room.as_str()));
             return Ok(());
         }
         let text = format!(
@@ -253,7 +336,7 @@ impl Transactions {
             sender: NativeUserId::new(sender.as_str()),
             proof: SenderProof::Verified,
             event,
-            cursor: None,
+            cursor: Some(Cursor::new(id.as_str())),
         };
         match self.inbox.accept(inbound).await {
             Ok(_) => Ok(()),
@@ -272,7 +355,7 @@ struct Place {
 
 /// What the homeserver can't answer now, it is asked again, with the whole transaction. What it never will
 /// must not hold up all that comes after.
-fn unless_final<T>(answer: Result<T, Failure>) -> Result<Option<T>, Refusal> {
+pub fn unless_final<T>(answer: Result<T, Failure>) -> Result<Option<T>, Refusal> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(failure) if failure.is_final() => {

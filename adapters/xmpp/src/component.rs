@@ -22,6 +22,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
@@ -227,7 +228,7 @@ async fn converse(
 ) -> End {
     let closing = CancellationToken::new();
     // Writing has a task of its own: two sides that both write and neither reads would wait for ever.
-    let mut writing = tokio::spawn(write(writer, to_write, closing.clone()));
+    let mut writing = AbortOnDropHandle::new(tokio::spawn(write(writer, to_write, closing.clone())));
     let mut asked = false;
     let lost = loop {
         tokio::select! {
@@ -258,7 +259,6 @@ async fn converse(
             }
         }
     };
-    writing.abort();
     End::Lost(lost)
 }
 

@@ -17,8 +17,8 @@ use std::{
 };
 
 use mimi_adapter::{
-    CancellationToken, ConversationId, Delivered, Delivery, DeliveryKey, Event, Inbound, Inbox, NativeUserId, Refusal,
-    SenderProof,
+    CancellationToken, ConversationId, Delivered, Delivery, DeliveryKey, Event, Inbound, Inbox, NativeMessageId,
+    NativeUserId, Refusal, SenderProof, Speaker,
 };
 use minidom::Element;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -109,9 +109,9 @@ impl Direct {
             self.workers.spawn(self.clone().work(conversation, messages, way.clone()));
             lane
         });
-        if let Err(mpsc::error::TrySendError::Full(message)) = lane.try_send(message.clone()) {
+        if let Err(full) = lane.try_send(message) {
             let text = "Too many messages are waiting. Please send this one again later.";
-            link.send(stanza::error_reply(&message, "wait", "resource-constraint", text));
+            link.send(stanza::error_reply(&full.into_inner(), "wait", "resource-constraint", text));
         }
     }
 
@@ -226,7 +226,7 @@ impl Direct {
             lock(&self.unresolved).insert(key.clone(), (link.number(), error));
             return Err(failure.into());
         }
-        let id = mimi_adapter::NativeMessageId::new(key.as_str());
+        let id = NativeMessageId::new(key.as_str());
         lock(&memory).remember(&message, &id, &to_native::ghost_voice(ghost, ghost.as_str(), &name(delivery)));
         Ok(to_native::delivered(delivery, None))
     }
@@ -249,8 +249,8 @@ impl Direct {
 
 fn name(delivery: &Delivery) -> String {
     match &delivery.speaker {
-        mimi_adapter::Speaker::Ghost(ghost) => ghost.name.clone(),
-        mimi_adapter::Speaker::Gateway => String::new(),
+        Speaker::Ghost(ghost) => ghost.name.clone(),
+        Speaker::Gateway => String::new(),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Text};
 use minidom::Element;
+use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
 
 use crate::{
+    id::MessageId,
     memory::Memory,
     stanza::{self, ElementExt, ns},
 };
@@ -144,22 +146,32 @@ pub fn text(message: &Element) -> Option<String> {
 /// The id of a message in a room. With an archive the room's own (XEP-0359), the same live and archived;
 /// a `<stanza-id/>` counts only where the room says that it weeds out forged ones.
 pub fn room_message_id(message: &Element, room: &BareJid, room_gives_ids: bool, author: &str) -> NativeMessageId {
-    let given = |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == *room);
-    let stanza_id = message.children().find(given).filter(|_| room_gives_ids).and_then(|given| given.attr("id"));
-    match (stanza_id, sender_id(message)) {
-        (Some(id), _) => NativeMessageId::new(id),
-        (None, Some(id)) => NativeMessageId::new(format!("{author} {id}")),
-        (None, None) => NativeMessageId::new(format!("{author} {}", uuid::Uuid::new_v4())),
+    if let Some(id) = stanza_id(message, room).filter(|_| room_gives_ids) {
+        return NativeMessageId::new(id);
     }
+    let id = sender_id(message).map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+    MessageId::Sent { unique: author.into(), id }.native()
+}
+
+/// The id that `room` has given the message, if that is to be believed.
+pub fn stanza_id<'a>(message: &'a Element, room: &BareJid) -> Option<&'a str> {
+    let given = |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == *room);
+    message.children().find(given)?.attr("id")
 }
 
 /// The id of a one-to-one message: the sender's. RFC 6120 §8.1.3 wants ids to be unique within one stream only
-/// and some clients count from the same number in every session, so what doesn't look random and
-/// isn't an origin-id gets one of ours. It is then known by the sender's until we restart.
+/// and some apps count from the same number in every session, so what doesn't look random and isn't
+/// an origin-id is made unique. When the sender refers to it, it is known by the short id until we restart.
 pub fn direct_message_id(message: &Element) -> NativeMessageId {
     let origin = message.get_child("origin-id", ns::SID).and_then(|origin| origin.attr("id"));
-    let id = origin.or(message.attr("id").filter(|id| id.len() >= 16));
-    NativeMessageId::new(id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned))
+    match (origin, message.attr("id")) {
+        (Some(id), _) => NativeMessageId::new(id),
+        (None, Some(id)) if id.len() >= 16 => NativeMessageId::new(id),
+        (None, id) => {
+            let (unique, id) = (Uuid::new_v4().to_string(), id.unwrap_or_default().to_owned());
+            MessageId::Sent { unique, id }.native()
+        }
+    }
 }
 
 fn sender_id(message: &Element) -> Option<&str> {
@@ -170,7 +182,8 @@ fn sender_id(message: &Element) -> Option<&str> {
 /// puts our mark on a message only keeps it from being carried.
 pub fn carried_by_us(message: &Element, component: &BareJid) -> Option<(DeliveryKey, BareJid)> {
     let ghost = message.get_child("carried", ns::CARRIED)?.jid("by")?.into_bare();
-    (ghost.domain() == component.domain()).then_some((DeliveryKey::new(message.attr("id")?), ghost))
+    let key = DeliveryKey::new(sender_id(message)?);
+    (ghost.domain() == component.domain()).then_some((key, ghost))
 }
 
 /// The real account of an occupant, where the room shows it.
@@ -342,10 +355,10 @@ mod tests {
             "<stanza-id xmlns='urn:xmpp:sid:0' by='bob@b.example' id='no'/><stanza-id xmlns='urn:xmpp:sid:0' by='Tea@MUC.b.example' id='77'/>",
         );
         assert_eq!(room_message_id(&given, &room, true, BOB), native("77"));
-        assert_eq!(room_message_id(&given, &room, false, BOB), native("bob@b.example bobs-own-id"));
+        assert_eq!(room_message_id(&given, &room, false, BOB), native("sent:bob@b.example\nbobs-own-id"));
         assert_eq!(
             room_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>"), &room, true, BOB),
-            native("bob@b.example o")
+            native("sent:bob@b.example\no")
         );
     }
 
@@ -353,7 +366,9 @@ mod tests {
     fn a_one_to_one_message_has_the_senders_id_unless_it_may_come_again() {
         let message = |id: &str| format!("<message xmlns='jabber:component:accept' id='{id}'/>").parse().unwrap();
         assert_eq!(direct_message_id(&message("0f3b1c2d-aaaa-4bbb")), native("0f3b1c2d-aaaa-4bbb"));
-        assert_ne!(direct_message_id(&message("aab1a")), direct_message_id(&message("aab1a")));
+        let (first, second) = (direct_message_id(&message("aab1a")), direct_message_id(&message("aab1a")));
+        assert_ne!(first, second);
+        assert_eq!(MessageId::of(&first).stanza_id(), "aab1a");
         assert_eq!(direct_message_id(&parse("<origin-id xmlns='urn:xmpp:sid:0' id='o'/>")), native("o"));
     }
 

@@ -86,6 +86,8 @@ pub enum MessageId {
     Ghost { key: DeliveryKey, stanza_id: String },
     /// A ghost's reaction. To take it back is to send the ghost's other reactions, so nothing is pointed at.
     Reaction { key: DeliveryKey, target: NativeMessageId, emoji: String },
+    /// A person's message whose id others may use as well, or the same person again; `unique` tells them apart.
+    Sent { unique: String, id: String },
     /// Everything else: an id as the network has it.
     Native(String),
 }
@@ -99,6 +101,8 @@ impl MessageId {
             && let Some((target, emoji)) = rest.split_once('\n')
         {
             Self::Reaction { key: DeliveryKey::new(key), target: NativeMessageId::new(target), emoji: emoji.into() }
+        } else if let Some((unique, id)) = id.as_str().strip_prefix("sent:").and_then(|id| id.split_once('\n')) {
+            Self::Sent { unique: unique.into(), id: id.into() }
         } else {
             Self::Native(id.as_str().into())
         }
@@ -108,6 +112,7 @@ impl MessageId {
         NativeMessageId::new(match self {
             Self::Ghost { key, stanza_id } => format!("ghost:{key}:{stanza_id}"),
             Self::Reaction { key, target, emoji } => format!("reaction:{key}:{target}\n{emoji}"),
+            Self::Sent { unique, id } => format!("sent:{unique}\n{id}"),
             Self::Native(id) => id.clone(),
         })
     }
@@ -116,7 +121,7 @@ impl MessageId {
     pub fn stanza_id(&self) -> &str {
         match self {
             Self::Ghost { stanza_id, .. } => stanza_id,
-            Self::Native(id) => id,
+            Self::Native(id) | Self::Sent { id, .. } => id,
             Self::Reaction { key, .. } => key.as_str(),
         }
     }
@@ -125,7 +130,7 @@ impl MessageId {
     pub fn sender_id(&self) -> &str {
         match self {
             Self::Ghost { key, .. } | Self::Reaction { key, .. } => key.as_str(),
-            Self::Native(id) => id,
+            Self::Native(id) | Self::Sent { id, .. } => id,
         }
     }
 }
@@ -222,8 +227,10 @@ mod tests {
         let ghost = MessageId::of(&NativeMessageId::new("ghost:key-1:archive:77"));
         assert_eq!((ghost.sender_id(), ghost.stanza_id()), ("key-1", "archive:77"));
         assert_eq!(ghost.native().as_str(), "ghost:key-1:archive:77");
-        let native = MessageId::of(&NativeMessageId::new("77"));
-        assert_eq!((native.sender_id(), native.stanza_id()), ("77", "77"));
+        for id in ["77", "sent:tea@muc.b.example/A: B\n77"] {
+            let native = MessageId::of(&NativeMessageId::new(id));
+            assert_eq!((native.sender_id(), native.stanza_id()), ("77", "77"));
+        }
     }
 
     proptest! {

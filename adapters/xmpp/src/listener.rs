@@ -11,9 +11,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use mimi_adapter::{
-    CancellationToken, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof,
-};
+use mimi_adapter::{CancellationToken, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal};
 use minidom::Element;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -184,12 +182,11 @@ impl Listener {
         if let Some(known) = known {
             messages.truncate(known + 1);
         }
-        for Archived { id, message, read, .. } in messages {
-            if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.room.listener.to_bare()) {
-                self.room.said(&message, key, &ghost, Some(read));
-            } else if let Some(from) = message.jid("from") {
-                let voice = voice(&self.room.writer_of_archived(&from, &message), &from);
-                self.room.memory().remember(&message, &NativeMessageId::new(id), &voice);
+        for Archived { id, message, .. } in messages {
+            let Some(from) = message.jid("from") else { continue };
+            let person = self.room.writer_of_archived(&from, &message);
+            if !self.was_ours(&message, &id, &person) {
+                self.room.memory().remember(&message, &NativeMessageId::new(id), &voice(&person, &from));
             }
         }
         read.or(last)
@@ -198,13 +195,20 @@ impl Listener {
     async fn archived(&mut self, archived: Archived) -> Result<(), Stopped> {
         let Archived { id, message, read } = archived;
         let Some(from) = message.jid("from").filter(|from| from.resource().is_some()) else { return Ok(()) };
-        if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.room.listener.to_bare()) {
-            let read = self.room.said(&message, key, &ghost, Some(read));
+        let person = self.room.writer_of_archived(&from, &message);
+        if self.was_ours(&message, &id, &person) {
             self.room.memory().read = Some(read);
             return Ok(());
         }
-        let person = self.room.writer_of_archived(&from, &message);
         self.carry(&message, NativeMessageId::new(id), &person, &from, read).await
+    }
+
+    /// Takes note of a ghost's message in the archive.
+    fn was_ours(&self, message: &Element, id: &str, person: &Person) -> bool {
+        let carried = from_native::carried_by_us(message, &self.room.listener.to_bare());
+        let Some((key, ghost)) = carried.filter(|(_, ghost)| person.may_be(ghost)) else { return false };
+        self.room.said(message, key, &ghost, Some(id.to_owned()));
+        true
     }
 
     async fn live(&mut self, message: &Element, person: &Person) -> Result<(), Stopped> {
@@ -241,18 +245,17 @@ impl Listener {
                         self.tell(&person.user, &format!("Your message was not delivered: {reason}"));
                     }
                 }
+                self.room.memory().remember(message, &id, &voice);
             }
         }
-        let mut memory = self.room.memory();
-        memory.remember(message, &id, &voice);
-        memory.deal_with(&id, Some(read));
+        self.room.memory().deal_with(&id, Some(read));
         Ok(())
     }
 
     async fn person(&mut self, change: Change, cursor: Option<Cursor>) -> Result<(), Stopped> {
         let (person, event) = match change {
             Change::Joined(person) => (person, Event::Join),
-            Change::Left(user) => (Person { user, proof: SenderProof::Verified }, Event::Leave),
+            Change::Left(person) => (person, Event::Leave),
         };
         let id = NativeMessageId::new(event.kind());
         let refused = offer(&self.inbox, self.inbound(id, &person, event, cursor), &self.stop).await?;

@@ -22,7 +22,8 @@ pub struct Memory {
     /// Everything up to here has been dealt with, in this process or before.
     pub read: Option<ReadUpTo>,
     messages: Bounded<NativeMessageId, Quotable>,
-    /// By the id the sender gave it; ids of different senders may be the same.
+    /// By the id the sender gave it; ids of different senders may be the same. A ghost's message in a room
+    /// is also found by the id the room gave it.
     by_sender: Bounded<String, Vec<(String, NativeMessageId)>>,
     reactions: Bounded<(String, String), Reactions>,
     delivered: Bounded<DeliveryKey, Option<String>>,
@@ -58,6 +59,11 @@ impl Memory {
             delivered: Bounded::new(limit),
             dealt_with: Bounded::new(limit),
         }
+    }
+
+    /// The message is also called `name`, by everybody.
+    pub fn name(&mut self, name: &str, id: &NativeMessageId) {
+        self.by_sender.insert(name.into(), vec![(String::new(), id.clone())]);
     }
 
     /// Remembers a message that has been carried, whichever way.

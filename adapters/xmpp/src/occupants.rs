@@ -3,7 +3,7 @@
 //! A person is who the room says they are: the real account where the room shows it (non-anonymous, or we
 //! are a moderator), else the nickname, which is a claim that anybody else can make a minute later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mimi_adapter::{NativeUserId, SenderProof};
 use minidom::Element;
@@ -23,7 +23,7 @@ pub struct Occupants {
     /// By nickname, ours among them.
     here: BTreeMap<String, Person>,
     /// Whom the core believes to be here. Survives a reconnection.
-    reported: BTreeSet<NativeUserId>,
+    reported: BTreeMap<NativeUserId, SenderProof>,
     /// XEP-0421: the room's own lasting names for occupants, and to whom they belong.
     by_occupant_id: Bounded<String, Person>,
     by_nick: Bounded<String, Person>,
@@ -35,10 +35,17 @@ pub struct Person {
     pub proof: SenderProof,
 }
 
+impl Person {
+    /// Whether this may be the ghost: unless the room says that it is somebody else.
+    pub fn may_be(&self, ghost: &BareJid) -> bool {
+        self.proof == SenderProof::Claimed || self.user.as_str() == ghost.as_str()
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     Joined(Person),
-    Left(NativeUserId),
+    Left(Person),
 }
 
 impl Occupants {
@@ -46,7 +53,7 @@ impl Occupants {
         Self {
             component,
             here: BTreeMap::new(),
-            reported: BTreeSet::new(),
+            reported: BTreeMap::new(),
             by_occupant_id: Bounded::new(REMEMBERED),
             by_nick: Bounded::new(REMEMBERED),
         }
@@ -57,47 +64,56 @@ impl Occupants {
         self.here.clear();
     }
 
-    /// We are in and have seen everybody: who is here, and who has left meanwhile.
+    /// We are in and have seen everybody: who is here. Who was here before and is not now may only be away.
     pub fn settle(&mut self, ours: impl Fn(&str) -> bool) -> Vec<Change> {
         let people: Vec<Person> = self.natives(ours).cloned().collect();
-        let now: BTreeSet<_> = people.iter().map(|person| person.user.clone()).collect();
-        let gone: Vec<_> = self.reported.difference(&now).cloned().map(Change::Left).collect();
-        self.reported = now;
-        gone.into_iter().chain(people.into_iter().map(Change::Joined)).collect()
+        self.reported.extend(people.iter().map(|person| (person.user.clone(), person.proof)));
+        people.into_iter().map(Change::Joined).collect()
     }
 
     /// Takes note of presence, and says whom that adds or removes. `ours` tells the gateway's own nicknames.
-    pub fn see(&mut self, presence: &Element, ours: impl Fn(&str) -> bool) -> Option<Change> {
-        let from = presence.jid("from")?;
-        let nick = from.resource()?.as_str().to_owned();
+    pub fn see(&mut self, presence: &Element, ours: impl Fn(&str) -> bool) -> Vec<Change> {
+        let Some(from) = presence.jid("from") else { return Vec::new() };
+        let Some(nick) = from.resource().map(|nick| nick.as_str().to_owned()) else { return Vec::new() };
         match presence.attr("type") {
             None => {
                 let person = from_native::real_jid(presence).as_ref().map_or_else(|| claimed(&from), verified);
-                self.here.insert(nick.clone(), person.clone());
+                let before = self.here.insert(nick.clone(), person.clone());
                 self.by_nick.insert(nick.clone(), person.clone());
                 if let Some(id) = occupant_id(presence) {
                     self.by_occupant_id.insert(id.into(), person.clone());
                 }
-                self.appeared(&nick, ours)
+                // Somebody whose real account is shown only now was reported under the nickname.
+                let before = before.filter(|before| before.user != person.user);
+                let left = before.and_then(|before| self.disappeared(before, &ours));
+                left.into_iter().chain(self.appeared(&nick, &ours)).collect()
             }
             Some("unavailable") => {
-                let person = self.here.remove(&nick)?;
-                let still_here = self.natives(&ours).any(|other| other.user == person.user);
-                // A new nickname (303) is followed by presence under it.
-                let renamed = person.proof == SenderProof::Verified && status(presence, "303");
-                if ours(&nick) || still_here || renamed || !self.reported.remove(&person.user) {
-                    return None;
+                let Some(person) = self.here.remove(&nick) else { return Vec::new() };
+                // A new nickname (303) is followed by presence under it; only who is nothing but a nickname is
+                // somebody else then.
+                let renamed = person.proof == SenderProof::Claimed && status(presence, "303");
+                if renamed || removed(presence) {
+                    return self.disappeared(person, ours).into_iter().collect();
                 }
-                Some(Change::Left(person.user))
+                Vec::new()
             }
-            Some(_) => None,
+            Some(_) => Vec::new(),
         }
     }
 
     /// The occupant with this nickname turns out not to be one of ours, or is new.
     pub fn appeared(&mut self, nick: &str, ours: impl Fn(&str) -> bool) -> Option<Change> {
         let person = self.here.get(nick).filter(|person| !ours(nick) && !self.is_ghost(person))?.clone();
-        self.reported.insert(person.user.clone()).then_some(Change::Joined(person))
+        let new = self.reported.insert(person.user.clone(), person.proof).is_none();
+        new.then_some(Change::Joined(person))
+    }
+
+    /// A nickname of this person is gone; perhaps it was the last one.
+    fn disappeared(&mut self, person: Person, ours: impl Fn(&str) -> bool) -> Option<Change> {
+        let still_here = self.natives(ours).any(|other| other.user == person.user);
+        let left = !still_here && self.reported.remove(&person.user).is_some();
+        left.then_some(Change::Left(person))
     }
 
     /// Who has just written.
@@ -158,6 +174,13 @@ fn occupant_id(stanza: &Element) -> Option<&str> {
     stanza.get_child("occupant-id", ns::OCCUPANT_ID)?.attr("id")
 }
 
+/// Whether somebody was put out of the room: banned (301), kicked (307), or no longer of those it is for (321,
+/// 322). Whose client goes off line is still one of its people, as is everybody when the server stops (332) and
+/// whom it drops for an error (307 with 333).
+fn removed(presence: &Element) -> bool {
+    ["301", "307", "321", "322"].iter().any(|code| status(presence, code)) && !status(presence, "333")
+}
+
 /// Whether the room says `code` about this presence (XEP-0045 §15.6).
 pub fn status(presence: &Element, code: &str) -> bool {
     let user = presence.get_child("x", ns::MUC_USER);
@@ -199,34 +222,43 @@ mod tests {
     }
 
     #[test]
-    fn a_person_joins_once_and_leaves_with_the_last_nickname() {
+    fn a_person_joins_once_and_is_out_with_the_last_nickname_that_is_kicked() {
         let mut room = room();
-        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), Some(Change::Joined(verified("bob@b.example"))));
-        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), None);
-        assert_eq!(room.see(&presence("Bob's phone", "", BOB, "0"), nobody), None);
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), [Change::Joined(verified("bob@b.example"))]);
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob's phone", "", BOB, "0"), nobody), []);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "307"), nobody), []);
         assert_eq!(
-            room.see(&presence("Bob's phone", GONE, BOB, "0"), nobody),
-            Some(Change::Left(NativeUserId::new("bob@b.example")))
+            room.see(&presence("Bob's phone", GONE, BOB, "307"), nobody),
+            [Change::Left(verified("bob@b.example"))]
         );
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "307"), nobody), []);
     }
 
     #[test]
     fn in_an_anonymous_room_a_person_is_a_nickname_and_only_claimed() {
         let mut room = room();
         let bob = claimed("tea@muc.b.example/Bob");
-        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), Some(Change::Joined(bob.clone())));
+        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), [Change::Joined(bob.clone())]);
         assert_eq!(room.writer(&Jid::new("tea@muc.b.example/Bob").unwrap()), bob);
-        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), Some(Change::Left(bob.user)));
+        assert_eq!(room.see(&presence("Bob", GONE, "", "303"), nobody), [Change::Left(bob)]);
+    }
+
+    #[test]
+    fn whose_account_is_shown_at_last_is_no_longer_a_nickname() {
+        let mut room = room();
+        let masked = claimed("tea@muc.b.example/Bob");
+        assert_eq!(room.see(&presence("Bob", "", "", "0"), nobody), [Change::Joined(masked.clone())]);
+        let unmasked = [Change::Left(masked), Change::Joined(verified("bob@b.example"))];
+        assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), unmasked);
     }
 
     #[test]
     fn a_new_nickname_is_no_leaving() {
         let mut room = room();
         room.see(&presence("Bob", "", BOB, "0"), nobody);
-        assert_eq!(room.see(&presence("Bob", GONE, BOB, "303"), nobody), None);
-        assert_eq!(room.see(&presence("Bobby", "", BOB, "0"), nobody), None);
+        assert_eq!(room.see(&presence("Bob", GONE, BOB, "303"), nobody), []);
+        assert_eq!(room.see(&presence("Bobby", "", BOB, "0"), nobody), []);
         assert_eq!(room.nick_of(&NativeUserId::new("bob@b.example")), Some("Bobby"));
     }
 
@@ -234,25 +266,42 @@ mod tests {
     fn our_own_are_neither_joins_nor_leaves() {
         let mut room = room();
         let ours = |nick: &str| nick == "alice (a.example)";
-        assert_eq!(room.see(&presence("alice (a.example)", "", "", "0"), ours), None);
-        assert_eq!(room.see(&presence("alice (a.example)", GONE, "", "0"), ours), None);
+        assert_eq!(room.see(&presence("alice (a.example)", "", "", "0"), ours), []);
+        assert_eq!(room.see(&presence("alice (a.example)", GONE, "", "0"), ours), []);
         // One of an earlier connection, whose nickname nobody knows any more.
         let left_behind = r"jid='alice\40a.example@mimi.b.example/mimi'";
-        assert_eq!(room.see(&presence("alice 2", "", left_behind, "0"), nobody), None);
+        assert_eq!(room.see(&presence("alice 2", "", left_behind, "0"), nobody), []);
         assert_eq!(room.settle(nobody), []);
     }
 
     #[test]
-    fn who_has_left_during_a_lost_connection_is_told_after_it() {
+    fn presence_is_not_membership() {
+        for code in ["0", "332"] {
+            let mut room = room();
+            room.see(&presence("Bob", "", BOB, "0"), nobody);
+            assert_eq!(room.see(&presence("Bob", GONE, BOB, code), nobody), []);
+            assert_eq!(room.see(&presence("Bob", "", BOB, "0"), nobody), []);
+        }
+        for code in ["301", "307", "321", "322"] {
+            let mut room = room();
+            room.see(&presence("Bob", "", BOB, "0"), nobody);
+            let out = [Change::Left(verified("bob@b.example"))];
+            assert_eq!(room.see(&presence("Bob", GONE, BOB, code), nobody), out, "{code}");
+        }
+        let mut room = room();
+        room.see(&presence("Bob", "", BOB, "0"), nobody);
+        let dropped = presence("Bob", GONE, BOB, "307' /><status code='333");
+        assert_eq!(room.see(&dropped, nobody), []);
+    }
+
+    #[test]
+    fn who_is_away_after_a_lost_connection_is_still_one_of_the_room() {
         let mut room = room();
         room.see(&presence("Bob", "", BOB, "0"), nobody);
         room.see(&presence("Cathy", "", "jid='cathy@b.example/x'", "0"), nobody);
         room.lose_sight();
         room.see(&presence("Cathy", "", "jid='cathy@b.example/y'", "0"), nobody);
-        assert_eq!(
-            room.settle(nobody),
-            [Change::Left(NativeUserId::new("bob@b.example")), Change::Joined(verified("cathy@b.example"))]
-        );
+        assert_eq!(room.settle(nobody), [Change::Joined(verified("cathy@b.example"))]);
     }
 
     #[test]

@@ -11,40 +11,34 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use mimi_adapter::{
-    CancellationToken, ConversationId, Delivered, Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId,
-    Refusal, Speaker,
-};
+use mimi_adapter::{CancellationToken, ConversationId, DeliveryKey, Ghost, NativeMessageId};
 use minidom::Element;
-use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
-    time::timeout,
-};
-use tracing::{debug, info, warn};
-use xmpp_parsers::jid::{BareJid, FullJid, Jid, ResourcePart};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tracing::debug;
+use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 
 use crate::{
-    component::{Failure, Link, PATIENCE},
+    component::Link,
     from_native,
-    id::{self, ReadUpTo},
+    id::{self, MessageId, Place, ReadUpTo},
     memory::{Memory, Voice},
     occupants::{Change, Marks, Occupants, Person, status},
     stanza::{self, ElementExt, StanzaError, ns},
-    to_native::{self, Route},
+    to_native,
 };
+
+mod seats;
+mod speech;
 
 /// The resource of all our occupants.
 const RESOURCE: &str = "mimi";
-const LISTENER: &str = "mimi-gateway";
 /// How many messages are remembered, for what points at them.
 const MEMORY: usize = 2_000;
 /// How many messages may wait for the core where an archive keeps the rest.
 const QUEUE: usize = 1_000;
-/// How many other nicknames are tried when somebody has ours.
-const NICKNAMES: usize = 9;
 /// How long a delivery waits for the listener to catch up before it is put off.
 const CATCHING_UP: Duration = Duration::from_secs(5);
 
@@ -142,147 +136,8 @@ impl Room {
     }
 
     pub fn conversation(&self) -> ConversationId {
-        id::Place::Room(self.jid.clone()).conversation()
+        Place::Room(self.jid.clone()).conversation()
     }
-
-    // ---- Being in the room ----
-
-    /// Where reading goes on if nothing has been read in this process. Called before the listener enters, since
-    /// a room without an archive is asked at the door to repeat what was missed.
-    pub fn resume(&self, read: Option<ReadUpTo>) {
-        let mut memory = self.memory();
-        memory.read = memory.read.take().or(read);
-    }
-
-    /// Sees to it that the listener is in, and then `ghosts`. Errors leave the rest to the next try.
-    pub async fn settle_in(&self, link: &Link, ghosts: &[Ghost]) -> Result<(), Failure> {
-        // Our nicknames are ours before the first presence is read: in an anonymous room nothing else tells a
-        // ghost that an earlier connection has left behind.
-        for (jid, ghost) in ghosts.iter().filter_map(|ghost| Some((self.ghost_jid(ghost)?, ghost))) {
-            let seat = Seat { nick: nickname(&ghost.name, &jid, 1), taken: false, waiting: None };
-            self.state().seats.entry(jid.to_bare()).or_insert(seat);
-        }
-        if !self.is_in(&self.listener.to_bare()) {
-            self.leave_live();
-            let features = self.features(link).await?;
-            self.state().features = features;
-            self.enter(link, &self.listener, LISTENER).await?;
-            info!(room = %self.jid, ?features, "In the room.");
-        }
-        let mut failed = None;
-        for ghost in ghosts {
-            if let Some(jid) = self.ghost_jid(ghost)
-                && let Err(failure) = self.enter(link, &jid, &ghost.name).await
-            {
-                warn!(room = %self.jid, ghost = %jid, %failure, "A ghost is not let in.");
-                failed = Some(failure);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    /// Returns when one of ours is out, or after `at_most`.
-    pub async fn until_unseated(&self, at_most: Duration) {
-        let _ = timeout(at_most, self.unseated.notified()).await;
-    }
-
-    /// XEP-0410: are we still in? A room that restarted says nothing to its former occupants.
-    pub async fn check_seat(&self, link: &Link) {
-        let Some(nick) = self.state().seats.get(&self.listener.to_bare()).map(|seat| seat.nick.clone()) else { return };
-        let Some(occupant) = self.occupant(&nick) else { return };
-        let ping = stanza::element("ping", ns::PING);
-        match link.ask("get", &self.listener, &occupant, ping).await {
-            Err(Failure::Refused { error, .. })
-                if !["service-unavailable", "feature-not-implemented", "item-not-found"]
-                    .contains(&error.condition.as_str())
-                    && !error.wait =>
-            {
-                warn!(room = %self.jid, %error, "The room does not know us any more.");
-                self.unseat(&self.listener.to_bare());
-            }
-            _ => {}
-        }
-    }
-
-    /// The room is not linked any more.
-    pub fn depart(&self, link: &Link) {
-        let seats: Vec<_> = self.state().seats.drain().collect();
-        for (jid, seat) in seats {
-            if let (Some(occupant), Ok(from)) = (self.occupant(&seat.nick), jid.with_resource_str(RESOURCE)) {
-                link.send(stanza::stanza("presence", &from, &occupant).attribute("type", "unavailable"));
-            }
-        }
-    }
-
-    /// The connection is lost: what was known of it is void.
-    pub fn reset(&self) {
-        self.leave_live();
-        let mut state = self.state();
-        state.occupants.lose_sight();
-        state.expected.clear();
-        state.unresolved.clear();
-        for seat in state.seats.values_mut() {
-            seat.taken = false;
-            seat.waiting = None;
-        }
-    }
-
-    async fn features(&self, link: &Link) -> Result<Features, Failure> {
-        let room = Jid::from(self.jid.clone());
-        let answer = link.ask("get", &self.listener, &room, stanza::element("query", ns::DISCO_INFO)).await?;
-        let info = answer.get_child("query", ns::DISCO_INFO);
-        let has = |feature| {
-            let mut children = info.into_iter().flat_map(Element::children);
-            children.any(|child| child.name() == "feature" && child.attr("var") == Some(feature))
-        };
-        let marks = Marks { occupant_ids: has(ns::OCCUPANT_ID), non_anonymous: has("muc_nonanonymous") };
-        Ok(Features { archive: has(ns::MAM), stanza_ids: has(ns::SID), marks })
-    }
-
-    /// Takes a seat, under another nickname if somebody has this one.
-    async fn enter(&self, link: &Link, who: &FullJid, name: &str) -> Result<(), Failure> {
-        let _one_at_a_time = self.entering.lock().await;
-        let bare = who.to_bare();
-        if self.is_in(&bare) {
-            return Ok(());
-        }
-        let mut attempt = 1;
-        loop {
-            let nick = nickname(name, who, attempt);
-            let occupant = self.occupant(&nick).ok_or(Failure::Lost)?;
-            let (let_in, answer) = oneshot::channel();
-            self.state().seats.insert(bare.clone(), Seat { nick: nick.clone(), taken: false, waiting: Some(let_in) });
-            let muc = stanza::element("x", ns::MUC).child(self.history(&bare));
-            link.send(stanza::stanza("presence", who, &occupant).child(muc));
-            let answer = timeout(PATIENCE, answer).await;
-            match answer.map_err(|_| Failure::Timeout(occupant.clone()))?.map_err(|_| Failure::Lost)? {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    let change = self.vacate(&bare, &nick);
-                    self.tell_person(change);
-                    if !error.is("conflict") || attempt > NICKNAMES {
-                        return Err(Failure::Refused { from: occupant, error });
-                    }
-                    attempt += 1;
-                }
-            }
-        }
-    }
-
-    /// How much the room is asked to repeat. Where there is an archive, nothing; else to the listener what
-    /// it has missed.
-    fn history(&self, who: &BareJid) -> Element {
-        let history = stanza::element("history", ns::MUC);
-        let read = self.memory().read.clone();
-        match read {
-            Some(read) if *who == self.listener.to_bare() && !self.state().features.archive => {
-                history.attribute("since", &read.stamp)
-            }
-            _ => history.attribute("maxstanzas", "0"),
-        }
-    }
-
-    // ---- What comes in ----
 
     /// Presence from the room to one of ours.
     pub fn presence(&self, link: &Link, presence: &Element) {
@@ -296,11 +151,11 @@ impl Room {
             return;
         }
         let mut state = self.state();
-        let change = if listener {
+        let changes = if listener {
             let State { occupants, seats, .. } = &mut *state;
             occupants.see(presence, |nick| seats.values().any(|seat| seat.nick == nick))
         } else {
-            None
+            Vec::new()
         };
         let was_in = state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken);
         let nick = from.resource().map(|nick| nick.as_str().to_owned()).unwrap_or_default();
@@ -308,7 +163,10 @@ impl Room {
         let Some(seat) = state.seats.get_mut(&who).filter(|_| about_us) else {
             drop(state);
             // Before the listener is in, people are counted all at once.
-            return self.tell_person(change.filter(|_| was_in));
+            if was_in {
+                changes.into_iter().for_each(|change| self.tell(News::Person(change)));
+            }
+            return;
         };
         match kind {
             // An occupant that an earlier connection has left behind is not us.
@@ -335,73 +193,86 @@ impl Room {
         }
     }
 
-    /// A groupchat message to one of ours. Only the listener's copy counts.
+    /// A groupchat message to one of ours. Only the listener's copy counts, and only while it is in the room:
+    /// what an occupant of an earlier connection is still told would overtake what has been missed.
     pub fn heard(&self, message: Element) {
         let (Some(to), Some(from)) = (message.jid("to"), message.jid("from")) else { return };
         let Some(nick) = from.resource().filter(|_| to == self.listener) else { return };
         let state = self.state();
-        let person = match message.get_child("delay", ns::DELAY) {
-            Some(_) => state.occupants.writer_of_archived(&from, &message, state.features.marks),
-            None => state.occupants.writer(&from),
-        };
-        // Nor is what it hears: without us in the room it would overtake what has been missed.
         if !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
         }
-        let ours = state.seats.values().any(|seat| seat.taken && seat.nick == nick.as_str());
+        let delayed = message.has_child("delay", ns::DELAY);
+        let person = if delayed {
+            state.occupants.writer_of_archived(&from, &message, state.features.marks)
+        } else {
+            state.occupants.writer(&from)
+        };
+        let mut seats = state.seats.iter();
+        let ours = seats.find(|(_, seat)| seat.taken && seat.nick == nick.as_str()).map(|(jid, _)| jid.clone());
         let archive = state.features.archive;
         drop(state);
-        if let Some((key, ghost)) = from_native::carried_by_us(&message, &self.listener.to_bare()) {
-            let read = self.said(&message, key, &ghost, None);
-            return self.tell(News::Ours { read });
+        let carried = from_native::carried_by_us(&message, &self.listener.to_bare());
+        let carried = carried.filter(|(_, ghost)| ours.as_ref() == Some(ghost) || (delayed && person.may_be(ghost)));
+        let read = self.read_with(&message);
+        let stanza_id = self.stanza_id(&message);
+        let in_archive = archive && stanza_id.is_some();
+        if let Some((key, ghost)) = &carried {
+            self.said(&message, key.clone(), ghost, stanza_id);
         }
-        if ours {
-            return;
-        }
-        let full = archive && self.waiting.load(Ordering::Relaxed) >= QUEUE;
-        if archive && (self.behind.load(Ordering::Relaxed) || full) {
+        if archive && (self.behind.load(Ordering::Relaxed) || self.waiting.load(Ordering::Relaxed) >= QUEUE) {
+            // The line is long, and the archive has what would join it now. Nothing may pass that.
             self.behind.store(true, Ordering::Relaxed);
-            return;
+        } else if carried.is_some() {
+            if in_archive || !archive {
+                self.tell(News::Ours { read });
+            }
+        } else if ours.is_none() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            self.tell(News::Message { message, person });
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.tell(News::Message { message, person });
     }
 
     /// A ghost's message is in the room: `message` is the listener's copy or the archive's.
-    pub fn said(&self, message: &Element, key: DeliveryKey, ghost: &BareJid, archived: Option<ReadUpTo>) -> ReadUpTo {
-        let read = archived.unwrap_or_else(|| self.read_with(message));
-        let own_id = read.archive_id.clone();
+    pub fn said(&self, message: &Element, key: DeliveryKey, ghost: &BareJid, stanza_id: Option<String>) {
         let from = message.attr("from").unwrap_or_default();
         let name = from.split_once('/').map_or("", |(_, nick)| nick);
-        let id = NativeMessageId::new(own_id.as_deref().unwrap_or(key.as_str()));
         let mut memory = self.memory();
+        let id = match &stanza_id {
+            Some(stanza_id) => MessageId::Ghost { key: key.clone(), stanza_id: stanza_id.clone() }.native(),
+            None => NativeMessageId::new(key.as_str()),
+        };
         memory.remember(message, &id, &to_native::ghost_voice(ghost, from, name));
-        memory.set_delivered(key.clone(), own_id);
+        if let Some(stanza_id) = &stanza_id {
+            memory.name(stanza_id, &id);
+        }
+        memory.set_delivered(key.clone(), stanza_id);
         drop(memory);
         let mut state = self.state();
         state.unresolved.remove(&key);
         if let Some(waiting) = state.expected.remove(&key) {
             let _ = waiting.send(());
         }
-        read
     }
 
-    /// Where reading goes on after a live message.
+    /// Where reading goes on after a live message. One that the archive does not have moves nothing there.
     pub fn read_with(&self, message: &Element) -> ReadUpTo {
-        let stanza_ids = self.state().features.stanza_ids;
-        let given =
-            |child: &&Element| child.is("stanza-id", ns::SID) && child.jid("by").is_some_and(|by| by == self.jid);
-        let archive_id = message.children().find(given).filter(|_| stanza_ids).and_then(|given| given.attr("id"));
         let delay = message.get_child("delay", ns::DELAY).and_then(|delay| delay.attr("stamp"));
         // Our clock may be ahead of the room's. What comes twice is recognised.
-        let now = || stanza::stamp(std::time::SystemTime::now() - Duration::from_secs(60));
+        let now = || stanza::stamp(SystemTime::now() - Duration::from_secs(60));
         let stamp = delay.map_or_else(now, str::to_owned);
-        // But not before the room was linked.
-        let before = self.memory().read.as_ref().map_or(String::new(), |read| read.stamp.clone());
-        ReadUpTo { stamp: stamp.max(before), archive_id: archive_id.map(str::to_owned) }
+        let archive_id = self.stanza_id(message);
+        match self.memory().read.clone() {
+            // Never before the room was linked.
+            Some(before) => ReadUpTo { stamp: stamp.max(before.stamp), archive_id: archive_id.or(before.archive_id) },
+            None => ReadUpTo { stamp, archive_id },
+        }
     }
 
-    // ---- What the worker needs ----
+    fn stanza_id(&self, message: &Element) -> Option<String> {
+        let gives_ids = self.state().features.stanza_ids;
+        from_native::stanza_id(message, &self.jid).filter(|_| gives_ids).map(str::to_owned)
+    }
 
     pub fn caught_up(&self, link: &Link) {
         self.live.send_replace(Some(link.number()));
@@ -425,128 +296,6 @@ impl Room {
         state.occupants.writer_of_archived(from, message, state.features.marks)
     }
 
-    /// A private word from the gateway to somebody in the room: where it went, if they are here.
-    pub fn whisper(&self, link: &Link, to: &NativeUserId, id: &str, text: &str) -> Option<Jid> {
-        let nick = self.state().occupants.nick_of(to).map(str::to_owned)?;
-        let occupant = self.occupant(&nick)?;
-        let listener = Jid::from(self.listener.clone());
-        link.send(to_native::notice(&listener, &occupant, "chat", id, text).child(stanza::element("x", ns::MUC_USER)));
-        Some(occupant)
-    }
-
-    // ---- What goes out ----
-
-    pub async fn deliver(&self, link: &Link, delivery: &Delivery) -> Result<Delivered, Refusal> {
-        let mut live = self.live.subscribe();
-        let here = live.wait_for(|live| *live == Some(link.number()));
-        if timeout(CATCHING_UP, here).await.is_err() {
-            return Err(Refusal::retry(format!("the gateway is not in {} at the moment", self.jid)));
-        }
-        let ghost = match (&delivery.speaker, &delivery.event) {
-            (_, Event::Notice { text, to, .. }) => return self.notice(link, &delivery.key, text, to.as_ref()).await,
-            (Speaker::Ghost(ghost), _) => ghost,
-            (Speaker::Gateway, _) => return Err(Refusal::reject("only people can say that")),
-        };
-        let Some(jid) = self.ghost_jid(ghost) else {
-            return Err(Refusal::reject(format!("the address {} is too long for XMPP", ghost.user)));
-        };
-        if delivery.event == Event::Leave {
-            self.send_off(link, &jid, ghost);
-            link.settle(&jid, &self.jid).await?;
-            return Ok(Delivered::default());
-        }
-        self.enter(link, &jid, &ghost.name).await.map_err(|failure| self.not_let_in(failure, ghost))?;
-        if delivery.event == Event::Join {
-            return Ok(Delivered::default());
-        }
-        self.say(link, delivery, &jid).await
-    }
-
-    /// Says it unless it has been said, and returns when the room has repeated it.
-    async fn say(&self, link: &Link, delivery: &Delivery, ghost: &FullJid) -> Result<Delivered, Refusal> {
-        let key = &delivery.key;
-        let before = self.state().unresolved.contains(key);
-        if before {
-            link.settle(ghost, &self.jid).await?;
-        }
-        if let Some(stanza_id) = self.memory().delivered(key) {
-            return Ok(to_native::delivered(delivery, stanza_id.as_deref()));
-        }
-        let route = Route { from: ghost, to: &self.jid, kind: "groupchat" };
-        let message = to_native::message(delivery, &route, &self.memory())?;
-        let copy = self.expect_copy(key);
-        let error = link.expect("message", key.as_str(), &self.jid.clone().into());
-        link.send(message);
-        tokio::select! {
-            biased;
-            copy = copy => copy.map_err(|_| Failure::Lost)?,
-            Ok(error) = error => return Err(self.not_said(StanzaError::of(&error), key, ghost)),
-            () = tokio::time::sleep(PATIENCE) => return Err(Failure::Timeout(self.jid.clone().into()).into()),
-        }
-        let stanza_id = self.memory().delivered(key).cloned().flatten();
-        Ok(to_native::delivered(delivery, stanza_id.as_deref()))
-    }
-
-    /// Resolves when the listener's copy of the delivery is seen.
-    fn expect_copy(&self, key: &DeliveryKey) -> oneshot::Receiver<()> {
-        let (said, copy) = oneshot::channel();
-        let mut state = self.state();
-        state.expected.insert(key.clone(), said);
-        state.unresolved.insert(key.clone());
-        copy
-    }
-
-    fn not_said(&self, error: StanzaError, key: &DeliveryKey, ghost: &FullJid) -> Refusal {
-        let mut state = self.state();
-        state.unresolved.remove(key);
-        state.expected.remove(key);
-        drop(state);
-        // XEP-0045 §7.4: it is not in the room although it was: the room restarted, or threw it out.
-        if error.is("not-acceptable") {
-            self.unseat(&ghost.to_bare());
-            return Refusal::retry(error);
-        }
-        Failure::Refused { from: self.jid.clone().into(), error }.into()
-    }
-
-    fn not_let_in(&self, failure: Failure, ghost: &Ghost) -> Refusal {
-        let why = |words: &str| Refusal::reject(format!("{} {words} {}", ghost.name, self.jid));
-        match failure {
-            Failure::Refused { error, .. } if error.is("registration-required") => why("is not a member of"),
-            Failure::Refused { error, .. } if error.is("forbidden") => why("is banned from"),
-            // Full, locked, not there any more: an admin of the room can mend that, and the message waits.
-            Failure::Refused { error, .. } if !error.is("not-authorized") => Refusal::retry(error),
-            other => other.into(),
-        }
-    }
-
-    fn send_off(&self, link: &Link, ghost: &FullJid, who: &Ghost) {
-        let seat = self.state().seats.remove(&ghost.to_bare());
-        let nick = seat.map_or_else(|| nickname(&who.name, ghost, 1), |seat| seat.nick);
-        if let Some(occupant) = self.occupant(&nick) {
-            link.send(stanza::stanza("presence", ghost, &occupant).attribute("type", "unavailable"));
-        }
-    }
-
-    /// To the person alone where they are here, else to the room.
-    async fn notice(
-        &self,
-        link: &Link,
-        key: &DeliveryKey,
-        text: &str,
-        to: Option<&NativeUserId>,
-    ) -> Result<Delivered, Refusal> {
-        let whispered = to.and_then(|to| self.whisper(link, to, key.as_str(), text));
-        if whispered.is_none() {
-            let (listener, room) = (Jid::from(self.listener.clone()), Jid::from(self.jid.clone()));
-            link.send(to_native::notice(&listener, &room, "groupchat", key.as_str(), text));
-        }
-        link.settle(&self.listener, &self.jid).await?;
-        Ok(Delivered::default())
-    }
-
-    // ---- Small things ----
-
     pub fn ghost_jid(&self, ghost: &Ghost) -> Option<FullJid> {
         id::ghost_jid(&ghost.user, self.listener.domain())?.with_resource_str(RESOURCE).ok()
     }
@@ -559,39 +308,8 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_in(&self, who: &BareJid) -> bool {
-        self.state().seats.get(who).is_some_and(|seat| seat.taken)
-    }
-
     fn leave_live(&self) {
         self.live.send_replace(None);
-    }
-
-    fn unseat(&self, who: &BareJid) {
-        let mut state = self.state();
-        let Some(seat) = state.seats.get_mut(who) else { return };
-        seat.taken = false;
-        if *who == self.listener.to_bare() {
-            state.occupants.lose_sight();
-            drop(state);
-            self.leave_live();
-        }
-        self.unseated.notify_one();
-    }
-
-    /// The nickname was not ours after all: whoever has it is a person.
-    fn vacate(&self, who: &BareJid, nick: &str) -> Option<Change> {
-        let mut state = self.state();
-        state.seats.remove(who);
-        let entered = state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken);
-        let State { occupants, seats, .. } = &mut *state;
-        entered.then(|| occupants.appeared(nick, |nick| seats.values().any(|seat| seat.nick == nick))).flatten()
-    }
-
-    fn tell_person(&self, change: Option<Change>) {
-        if let Some(change) = change {
-            self.tell(News::Person(change));
-        }
     }
 
     fn tell(&self, news: News) {
@@ -602,13 +320,6 @@ impl Room {
     fn occupant(&self, nick: &str) -> Option<Jid> {
         self.jid.with_resource_str(nick).ok().map(Jid::from)
     }
-}
-
-/// The nickname to try: the name, and then with a number. A name that can't be one is replaced by the address.
-fn nickname(name: &str, jid: &FullJid, attempt: usize) -> String {
-    let number = if attempt > 1 { format!(" {attempt}") } else { String::new() };
-    let usable = |name: &str| ResourcePart::new(&format!("{name}{number}")).map(|nick| nick.as_str().to_owned());
-    usable(name).unwrap_or_else(|_: xmpp_parsers::jid::Error| jid.to_bare().to_string())
 }
 
 pub fn voice(person: &Person, from: &Jid) -> Voice {

@@ -37,7 +37,7 @@ impl Rooms {
         inbox: Inbox,
         mut link: watch::Receiver<Option<Link>>,
         stop: CancellationToken,
-    ) {
+    ) -> Result<(), BoxError> {
         let mut links = inbox.links();
         let mut workers = JoinSet::new();
         let mut keepers: HashMap<BareJid, AbortOnDropHandle<()>> = HashMap::new();
@@ -66,6 +66,8 @@ impl Rooms {
             }
             tokio::select! {
                 () = stop.cancelled() => break,
+                // It has ended because its room is not linked any more; or else nobody would read that room.
+                Some(ended) = workers.join_next() => ended?,
                 changed = links.changed() => if changed.is_err() { break },
                 changed = link.changed() => {
                     if changed.is_err() { break }
@@ -76,7 +78,10 @@ impl Rooms {
         }
         drop(keepers);
         stop.cancelled().await;
-        while workers.join_next().await.is_some() {}
+        while let Some(ended) = workers.join_next().await {
+            ended?;
+        }
+        Ok(())
     }
 
     /// The connection is lost: what it told is void.
@@ -86,8 +91,7 @@ impl Rooms {
 
     /// Takes out the rooms that are not linked any more.
     fn without(&self, linked: &[BareJid]) -> Vec<Arc<Room>> {
-        let gone = self.rooms().extract_if(|jid, _| !linked.contains(jid)).map(|(_, room)| room).collect();
-        gone
+        self.rooms().extract_if(|jid, _| !linked.contains(jid)).map(|(_, room)| room).collect()
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<BareJid, Arc<Room>>> {

@@ -22,6 +22,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
+use tracing::error;
 use xmpp_parsers::component::Handshake;
 
 use crate::stanza::ns;
@@ -109,7 +110,7 @@ impl Reader {
     /// The server's `<stream:stream>` and its id.
     async fn header(&mut self) -> io::Result<String> {
         let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        while let Some(event) = self.events.read().await? {
+        while let Some(event) = self.event().await? {
             match event {
                 RawEvent::ElementHeadOpen(_, name) => self.head = Some(Head { name, attributes: Vec::new() }),
                 RawEvent::Attribute(_, name, value) => self.attribute(name, value),
@@ -127,7 +128,7 @@ impl Reader {
 
     /// The next stanza; `None` when the server has closed the stream. May be cancelled and called again.
     pub async fn stanza(&mut self) -> io::Result<Option<Element>> {
-        while let Some(event) = self.events.read().await? {
+        while let Some(event) = self.event().await? {
             match event {
                 RawEvent::XmlDeclaration(..) => {}
                 RawEvent::ElementHeadOpen(..) if self.open.len() == MAX_DEPTH => self.cut += 1,
@@ -156,6 +157,18 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// A server that is gone without a word has closed the stream, too.
+    async fn event(&mut self) -> io::Result<Option<RawEvent>> {
+        let cut_off = |error: &io::Error| {
+            let error = error.get_ref().and_then(|error| error.downcast_ref::<rxml::Error>());
+            matches!(error, Some(rxml::Error::InvalidEof(_)))
+        };
+        match self.events.read().await {
+            Err(error) if cut_off(&error) => Ok(None),
+            event => event,
+        }
     }
 
     fn attribute(&mut self, name: RawQName, value: String) {
@@ -198,8 +211,14 @@ pub struct Writer(OwnedWriteHalf);
 impl Writer {
     pub async fn write(&mut self, stanza: &Element) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(512);
-        stanza.write_to(&mut bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        self.0.write_all(&bytes).await
+        match stanza.write_to(&mut bytes) {
+            Ok(()) => self.0.write_all(&bytes).await,
+            // A mistake of ours. Whoever sent it waits in vain, but the others' stanzas go through.
+            Err(error) => {
+                error!(stanza = stanza.name(), %error, "A stanza cannot be written.");
+                Ok(())
+            }
+        }
     }
 
     /// Says that we have nothing more to say. The server answers with its own end.

@@ -29,7 +29,7 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory) -> Result<El
         .attribute("type", route.kind)
         .attribute("id", delivery.key.as_str())
         .child(stanza::element("origin-id", ns::SID).attribute("id", delivery.key.as_str()))
-        .child(stanza::element("carried", ns::CARRIED).attribute("by", &ghost));
+        .child(carried(&ghost));
     let reaction_to = |target: &NativeMessageId, change: &dyn Fn(&mut Vec<String>)| {
         let target = MessageId::of(target);
         let known = memory.reactions(&ghost, target.stanza_id());
@@ -76,7 +76,7 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory) -> Result<El
 fn reply(message: Element, to: &NativeMessageId, text: &str, memory: &Memory) -> Element {
     let id = MessageId::of(to);
     let reply = stanza::element("reply", ns::REPLY).attribute("id", id.stanza_id());
-    match memory.quotable(&NativeMessageId::new(id.stanza_id())) {
+    match memory.quotable(to) {
         None => message.child(reply).child(body(text)),
         Some(quotable) => {
             let quotation = format!("> {}: {}\n", quotable.voice.name, quotable.beginning);
@@ -110,9 +110,15 @@ pub fn delivered(delivery: &Delivery, stanza_id: Option<&str>) -> Delivered {
     Delivered { ids }
 }
 
+/// The mark by which a copy of the message is known to be ours.
+fn carried(by: &str) -> Element {
+    stanza::element("carried", ns::CARRIED).attribute("by", by)
+}
+
 /// A word from the gateway itself. `kind` is `chat` for one person and `groupchat` for a room.
 pub fn notice(from: &Jid, to: &Jid, kind: &'static str, id: &str, text: &str) -> Element {
-    stanza::stanza("message", from, to).attribute("type", kind).attribute("id", id).child(body(text))
+    let message = stanza::stanza("message", from, to).attribute("type", kind).attribute("id", id).child(body(text));
+    message.child(carried(from.to_bare().as_str()))
 }
 
 /// How people call a ghost, or a ghost's message is remembered.

@@ -1,4 +1,6 @@
-//! Scenes with a real Prosody: Bob, Cathy and Dan use XMPP at b.example, Alice is a MIMI user of a.example.
+//! Scenes with a real Prosody: Bob and Cathy use XMPP at b.example, Alice is a MIMI user of a.example.
+
+#![allow(clippy::unwrap_used)] // The helpers are tests too.
 
 use std::{
     sync::Arc,
@@ -12,6 +14,8 @@ use tokio::{sync::watch, task::JoinHandle};
 
 #[path = "prosody/cable.rs"]
 mod cable;
+#[path = "prosody/conformance.rs"]
+mod conformance;
 #[path = "prosody/gateway.rs"]
 mod gateway;
 #[path = "prosody/person.rs"]
@@ -90,7 +94,7 @@ async fn a_room_and_a_mimi_user_talk() {
 
     bob.says(TEA, "b2", &format!("<body>Thanks!</body><reply xmlns='urn:xmpp:reply:0' id='{answer_id}'/>")).await;
     let thanks = core.accepts_text("Thanks!").await;
-    assert_eq!(thanks.event, Event::Message { text: text("Thanks!"), in_reply_to: Some(native(&answer_id)) });
+    assert_eq!(thanks.event, Event::Message { text: text("Thanks!"), in_reply_to: Some(delivered.ids[0].clone()) });
     // Nothing that Alice said came back.
     assert_eq!(core.texts(), ["Is the tea ready?", "Thanks!"]);
     gateway.stop().await;
@@ -198,7 +202,8 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(gateway: Gateway) -> Self {
+    fn start(gateway: Gateway, conversation: impl Into<String>) -> Self {
+        let conversation = conversation.into();
         let (saying, said) = watch::channel(0);
         let enough = CancellationToken::new();
         let stop = enough.clone();
@@ -207,7 +212,7 @@ impl Talk {
                 if stop.is_cancelled() {
                     break;
                 }
-                gateway.alice_says(TEA, &format!("key-{number}"), &format!("a{number}")).await;
+                gateway.alice_says(&conversation, &format!("key-{number}"), &format!("a{number}")).await;
                 saying.send_replace(number + 1);
             }
             gateway
@@ -251,7 +256,7 @@ async fn nothing_is_lost_doubled_or_reordered(core: &Recorder, bob: &mut Person,
 #[tokio::test]
 async fn restarts_and_crashes_of_prosody_lose_double_and_reorder_nothing() {
     let (mut prosody, mut bob, core, gateway) = tea().await;
-    let mut talk = Talk::start(gateway);
+    let mut talk = Talk::start(gateway, TEA);
     for round in 0..4 {
         talk.goes_on().await;
         bob_says(&mut bob, round * 20..round * 20 + 20).await;
@@ -282,7 +287,7 @@ async fn a_cable_that_breaks_loses_doubles_and_reorders_nothing() {
     bob.joins(TEA, "Bob").await;
     let core = Recorder::linking(&[TEA]);
     let cable = Cable::to(prosody.components).await;
-    let mut talk = Talk::start(Gateway::start_at(cable.port, &core));
+    let mut talk = Talk::start(Gateway::start_at(cable.port, &core), TEA);
     for round in 0..10 {
         talk.goes_on().await;
         bob_says(&mut bob, round * 20..round * 20 + 10).await;
@@ -345,6 +350,88 @@ async fn not_now_holds_the_room_in_order_and_no_other_and_never_is_told_once() {
 }
 
 #[tokio::test]
+async fn who_pretends_to_be_a_ghost_is_heard_as_who_they_are() {
+    let (prosody, mut bob, core, gateway) = tea().await;
+    let mark = format!("<carried xmlns='urn:mimi-gateway:carried:0' by='{ALICE}'/>");
+    bob.says(TEA, "key-1", &format!("<body>I am Alice</body>{mark}")).await;
+    assert_eq!(core.accepts_text("I am Alice").await.sender.as_str(), "bob@b.example");
+    gateway.alice_says(TEA, "key-1", "No, I am").await;
+    assert_eq!(from_nick(&bob.reads("No, I am").await), "alice (a.example)");
+    gateway.stop().await;
+    bob.says(TEA, "key-2", &format!("<body>Still Alice</body>{mark}")).await;
+    let gateway = Gateway::start(&prosody, &core);
+    assert_eq!(core.accepts_text("Still Alice").await.sender.as_str(), "bob@b.example");
+    gateway.alice_says(TEA, "key-2", "Nonsense").await;
+    bob.reads("Nonsense").await;
+}
+
+#[tokio::test]
+async fn a_long_line_is_left_to_the_archive_and_still_comes_in_order() {
+    let (_prosody, mut bob, core, gateway) = tea().await;
+    let (held, busy) = (Duration::from_secs(6), "busy".into());
+    core.will_answer([Refusal::Retry { after: Some(held), source: busy }]);
+    for number in 0..1_300 {
+        bob.send(&format!(
+            "<message xmlns='jabber:client' to='{TEA}' type='groupchat' id='b{number}'><body>b{number}</body></message>"
+        ));
+    }
+    bob.reads("b1299").await;
+    // What Alice says meanwhile does not wait, and does not make the archive's part of the line forgotten.
+    gateway.alice_says(TEA, "key-1", "So much to say!").await;
+    core.accepts(1_300, |inbound| inbound.event != Event::Join).await;
+    let expected: Vec<_> = (0..1_300).map(|number| format!("b{number}")).collect();
+    assert_eq!(core.texts(), expected);
+}
+
+#[tokio::test]
+async fn the_gateway_waits_for_a_room_to_be_made_and_goes_when_it_is_not_linked_any_more() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[TEA, "not a room"]);
+    let gateway = Gateway::start(&prosody, &core);
+    let not_yet = gateway.adapter.deliver(&by_alice(TEA, "key-1", message("hello?"))).await;
+    assert!(matches!(not_yet, Err(Refusal::Retry { .. })), "{not_yet:?}");
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    bob.joins(TEA, "Bob").await;
+    sees_alice(&mut bob).await;
+    gateway.alice_says(TEA, "key-1", "hello!").await;
+    core.link(&[]);
+    let left = |nick: &'static str| {
+        move |stanza: &minidom::Element| stanza.attr("type") == Some("unavailable") && from_nick(stanza) == nick
+    };
+    let gone =
+        bob.sees("somebody leave", |stanza| left("mimi-gateway")(stanza) || left("alice (a.example)")(stanza)).await;
+    let other = if from_nick(&gone) == "mimi-gateway" { "alice (a.example)" } else { "mimi-gateway" };
+    bob.sees("the other leave", left(other)).await;
+    bob.says(TEA, "b1", "<body>alone</body>").await;
+    core.link(&[TEA]);
+    sees_alice(&mut bob).await;
+    gateway.alice_says(TEA, "key-2", "back").await;
+}
+
+#[tokio::test]
+async fn a_room_that_does_not_want_a_ghost_says_so_to_its_person() {
+    let (_prosody, mut bob, _core, gateway) = tea().await;
+    let set = |bob: &Person, what: &str| {
+        bob.send(&format!(
+            "<iq xmlns='jabber:client' type='set' to='{TEA}' id='set'><query xmlns='http://jabber.org/protocol/muc#admin'>{what}</query></iq>"
+        ));
+    };
+    let done = |stanza: &minidom::Element| stanza.attr("id") == Some("set");
+    set(&bob, "<item nick='alice (a.example)' role='visitor'/>");
+    bob.sees("the answer", done).await;
+    let silenced = gateway.delivers(&by_alice(TEA, "key-1", message("may I?"))).await.unwrap_err();
+    assert_eq!(
+        silenced,
+        "tea@muc.b.example did not take it: You do not currently have permission to speak in this chat"
+    );
+    set(&bob, &format!(r"<item jid='{ALICE}' affiliation='outcast'/>"));
+    bob.sees("the answer", done).await;
+    let banned = gateway.delivers(&by_alice(TEA, "key-2", message("hello?"))).await.unwrap_err();
+    assert_eq!(banned, "alice (a.example) is banned from tea@muc.b.example");
+}
+
+#[tokio::test]
 async fn two_people_talk_alone() {
     logged();
     let prosody = Prosody::start();
@@ -369,13 +456,25 @@ async fn two_people_talk_alone() {
     let receipt = bob.sees("a receipt", |stanza| stanza.has_child("received", "urn:xmpp:receipts")).await;
     assert_eq!(receipt.get_child("received", "urn:xmpp:receipts").unwrap().attr("id"), Some("0b6c9a52-3c1e-4c58"));
 
+    // An app that counts its messages: what points at one finds it all the same, in both directions.
+    bob.writes(ALICE, "aab1a", "<body>One lump?</body>");
+    let lump = core.accepts_text("One lump?").await.id;
+    bob.writes(ALICE, "aab2a", "<body>Two?</body><replace xmlns='urn:xmpp:message-correct:0' id='aab1a'/>");
+    let edit = core.accepts(1, |inbound| matches!(inbound.event, Event::Edit { .. })).await.remove(0);
+    assert_eq!(edit.event, Event::Edit { replaces: lump.clone(), text: text("Two?") });
+    let two = Event::Message { text: text("Two."), in_reply_to: Some(lump) };
+    gateway.delivers(&by_alice(conversation.as_str(), "key-1b", two)).await.unwrap();
+    let two = bob.reads("Two.").await;
+    assert_eq!(two.get_child("reply", "urn:xmpp:reply:0").unwrap().attr("id"), Some("aab1a"));
+    let said_before = core.texts().len();
+
     for number in 0..50 {
         bob.writes(ALICE, &format!("m{number}"), &format!("<body>m{number}</body>"));
         gateway.alice_says(conversation.as_str(), &format!("k{number}"), &format!("a{number}")).await;
     }
     core.accepts_text("m49").await;
     let expected: Vec<_> = (0..50).map(|number| format!("m{number}")).collect();
-    assert_eq!(core.texts()[1..], expected);
+    assert_eq!(core.texts()[said_before..], expected);
     for number in 0..50 {
         assert_eq!(body(&bob.sees("Alice", |stanza| body(stanza).is_some()).await).unwrap(), format!("a{number}"));
     }
@@ -386,6 +485,62 @@ async fn two_people_talk_alone() {
     let reason = gateway.delivers(&nobody).await.unwrap_err();
     assert!(reason.starts_with("nobody@b.example did not take it"), "{reason}");
     gateway.stop().await;
+}
+
+/// Between two people there is no archive to look into after a cut. What can be promised: nothing is lost or
+/// reordered; what Alice says may come again under the same id; and what Bob's app shows as received was.
+#[tokio::test]
+async fn a_cable_that_breaks_between_two_people_loses_and_reorders_nothing_that_was_confirmed() {
+    logged();
+    let prosody = Prosody::start();
+    let core = Recorder::linking(&[]);
+    let cable = Cable::to(prosody.components).await;
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    let conversation = format!("bob@b.example {ALICE}");
+    let mut talk = Talk::start(Gateway::start_at(cable.port, &core), conversation);
+    let receipt = |stanza: &minidom::Element| stanza.has_child("received", "urn:xmpp:receipts");
+    let write = |bob: &Person, number: usize| {
+        let message = format!("<body>b{number}</body><request xmlns='urn:xmpp:receipts'/>");
+        bob.writes(ALICE, &format!("the-message-number-{number}"), &message);
+    };
+    let mut received = Vec::new();
+    for round in 0..5 {
+        talk.goes_on().await;
+        for number in round * 20..round * 20 + 10 {
+            write(&bob, number);
+            let receipt = bob.notices("a receipt", receipt).await;
+            received.push(String::from(&receipt));
+        }
+        // Nobody knows how far the others get.
+        (round * 20 + 10..round * 20 + 20).for_each(|number| write(&bob, number));
+        bob.notices("the last receipt but nine", receipt).await;
+        cable.cut();
+    }
+    talk.goes_on().await;
+    let (gateway, by_alice) = talk.end().await;
+    gateway.alice_says(&format!("bob@b.example {ALICE}"), "end", "the end").await;
+
+    let mut shown = Vec::<(String, String)>::new();
+    loop {
+        let message = bob.sees("the end", |stanza| stanza.name() == "message").await;
+        if receipt(&message) {
+            received.push(String::from(&message));
+        }
+        match body(&message).filter(|_| message.attr("type") == Some("chat")) {
+            Some(text) if text == "the end" => break,
+            Some(text) => shown.push((message.attr("id").unwrap().into(), text)),
+            None => {}
+        }
+    }
+    let numbers: Vec<usize> = core.texts().iter().map(|text| text[1..].parse().unwrap()).collect();
+    assert!(numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
+    let arrived =
+        |receipt: &String| numbers.iter().any(|number| receipt.contains(&format!("the-message-number-{number}'")));
+    assert!(received.len() >= 50 && received.iter().all(arrived), "{received:?} {numbers:?}");
+    shown.dedup();
+    let first = shown[0].1[1..].parse().unwrap();
+    let expected: Vec<_> = (first..by_alice).map(|number| format!("a{number}")).collect();
+    assert_eq!(shown.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
@@ -437,19 +592,23 @@ async fn who_is_thrown_out_comes_back_and_people_leave() {
         move |inbound: &mimi_adapter::Inbound| inbound.sender.as_str() == "cathy@b.example" && inbound.event == event
     };
     core.accepts(1, cathys(Event::Join)).await;
+    // Who goes off line is still one of the room, who is put out of it is not.
     cathy.send(&format!("<presence xmlns='jabber:client' to='{TEA}/Cathy' type='unavailable'/>"));
-    core.accepts(1, cathys(Event::Leave)).await;
-
-    for nick in ["mimi-gateway", "alice (a.example)"] {
+    bob.sees("Cathy go", |stanza| stanza.attr("type") == Some("unavailable") && from_nick(stanza) == "Cathy").await;
+    cathy.joins(TEA, "Cathy").await;
+    for nick in ["Cathy", "mimi-gateway", "alice (a.example)"] {
         bob.send(&format!(
             "<iq xmlns='jabber:client' type='set' to='{TEA}' id='kick'><query xmlns='http://jabber.org/protocol/muc#admin'>\
              <item nick='{nick}' role='none'/></query></iq>"
         ));
-        let back = |stanza: &minidom::Element| {
-            stanza.name() == "presence" && stanza.attr("type").is_none() && from_nick(stanza) == nick
-        };
-        bob.sees("a kick", |stanza| stanza.attr("type") == Some("unavailable")).await;
-        bob.sees("the return", back).await;
+        let present = |stanza: &minidom::Element| stanza.name() == "presence" && from_nick(stanza) == nick;
+        bob.sees("a kick", |stanza| present(stanza) && stanza.attr("type") == Some("unavailable")).await;
+        if nick == "Cathy" {
+            core.accepts(1, cathys(Event::Leave)).await;
+            assert_eq!(core.accepts(1, cathys(Event::Join)).await.len(), 1);
+        } else {
+            bob.sees("the return", |stanza| present(stanza) && stanza.attr("type").is_none()).await;
+        }
     }
     bob.says(TEA, "b1", "<body>still there?</body>").await;
     core.accepts_text("still there?").await;
@@ -507,8 +666,11 @@ async fn a_room_without_an_archive_repeats_what_it_remembers() {
     let gateway = Gateway::start(&prosody, &core);
     sees_alice(&mut bob).await;
     bob.says(PLAIN, "b1", "<body>one</body>").await;
-    assert_eq!(core.accepts_text("one").await.id, native("bob@b.example b1"));
-    let delivered = gateway.alice_says(PLAIN, "key-1", "hello").await;
+    assert_eq!(core.accepts_text("one").await.id, native("sent:bob@b.example\nb1"));
+    let hello = Event::Message { text: text("hello"), in_reply_to: Some(native("sent:bob@b.example\nb1")) };
+    let delivered = gateway.delivers(&by_alice(PLAIN, "key-1", hello)).await.unwrap();
+    let hello = bob.reads("hello").await;
+    assert_eq!(hello.get_child("reply", "urn:xmpp:reply:0").unwrap().attr("id"), Some("b1"));
     assert_eq!(delivered.ids, [native("key-1")]);
     bob.says(PLAIN, "b2", "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='key-1'/>").await;
     let reply = core.accepts_text("yes").await;
@@ -524,7 +686,7 @@ async fn a_room_without_an_archive_repeats_what_it_remembers() {
 
 #[tokio::test]
 async fn the_gateway_has_a_word_with_one_person_or_with_the_room() {
-    let (_prosody, mut bob, _core, gateway) = tea().await;
+    let (prosody, mut bob, core, gateway) = tea().await;
     let notice = |key: &str, conversation: &str, to: Option<&str>| {
         let event = Event::Notice { text: "not carried".into(), about: None, to: to.map(NativeUserId::new) };
         mimi_adapter::Delivery { speaker: Speaker::Gateway, ..by_alice(conversation, key, event) }
@@ -537,6 +699,13 @@ async fn the_gateway_has_a_word_with_one_person_or_with_the_room() {
     gateway.delivers(&notice("key-3", &format!("bob@b.example {ALICE}"), None)).await.unwrap();
     let alone = bob.reads("not carried").await;
     assert_eq!((alone.attr("type"), alone.attr("from")), (Some("chat"), Some("mimi.b.example")));
+    // The archive does not make a person of the gateway.
+    gateway.crash().await;
+    let gateway = Gateway::start(&prosody, &core);
+    bob.says(TEA, "b1", "<body>I see</body>").await;
+    core.accepts_text("I see").await;
+    assert_eq!(core.texts(), ["I see"]);
+    gateway.stop().await;
 }
 
 #[tokio::test]

@@ -84,9 +84,10 @@ CREATE TABLE portal (
     conversation TEXT,
     direct_user  TEXT,
     direct_ghost TEXT,
-    cursor       TEXT,
-    UNIQUE (adapter, conversation)
+    cursor       TEXT
 ) STRICT;
+-- Two direct rooms of the same two people share a conversation; what is written there goes to the older.
+CREATE INDEX portal_by_conversation ON portal (adapter, conversation, id);
 
 -- Native message id <-> MIMI message ID, and who wrote it.
 CREATE TABLE message (

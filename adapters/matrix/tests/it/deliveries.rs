@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use mimi_adapter::{Event, NativeMessageId, Refusal, Speaker};
+use mimi_adapter::{
+    Event, NativeMessageId, Refusal,
+    conformance::{bob, message},
+};
 
 use crate::{
-    core::{Gateway, ghost, text},
     fake::{BOT, Fake, ROOM},
+    gateway::{Gateway, ghost},
 };
 
 const BOB: &str = "@mimi_b.example_bob:a.example";
-
-fn bob() -> mimi_adapter::Ghost {
-    ghost("mimi://b.example/u/bob")
-}
 
 /// The requests that were made as Bob or to get him in.
 fn about_bob(fake: &Fake) -> Vec<String> {
@@ -26,7 +25,7 @@ fn about_bob(fake: &Fake) -> Vec<String> {
 async fn a_ghost_is_introduced_when_it_first_speaks_and_then_just_speaks() {
     let fake = Fake::start().await;
     let gateway = fake.gateway().await;
-    let first = gateway.deliver("k1", ROOM, &bob(), text("Hello")).await.unwrap();
+    let first = gateway.deliver("k1", ROOM, &bob(), message("Hello")).await.unwrap();
     assert_eq!(first.ids, [NativeMessageId::new("$sent1")]);
     assert_eq!(
         about_bob(&fake),
@@ -42,7 +41,7 @@ async fn a_ghost_is_introduced_when_it_first_speaks_and_then_just_speaks() {
         ]
     );
     fake.rooms(|rooms| rooms.requests.clear());
-    gateway.deliver("k2", ROOM, &bob(), text("World")).await.unwrap();
+    gateway.deliver("k2", ROOM, &bob(), message("World")).await.unwrap();
     assert_eq!(about_bob(&fake), ["PUT /rooms/!tea/send/m.room.message/k2 as @mimi_b.example_bob:a.example"]);
     assert_eq!(fake.texts(), [(BOB.into(), "Hello".into()), (BOB.into(), "World".into())]);
 }
@@ -51,14 +50,14 @@ async fn a_ghost_is_introduced_when_it_first_speaks_and_then_just_speaks() {
 async fn a_message_whose_answer_was_lost_is_in_the_room_once() {
     let fake = Fake::start().await;
     let gateway = fake.gateway().await;
-    gateway.deliver("k1", ROOM, &bob(), text("One")).await.unwrap();
+    gateway.deliver("k1", ROOM, &bob(), message("One")).await.unwrap();
     fake.loses_the_answer_at("/send/");
-    assert!(matches!(gateway.deliver("k2", ROOM, &bob(), text("Two")).await, Err(Refusal::Retry { .. })));
+    assert!(matches!(gateway.deliver("k2", ROOM, &bob(), message("Two")).await, Err(Refusal::Retry { .. })));
     // Not even the transaction id helps now.
     fake.restarts();
-    let sent = gateway.deliver("k2", ROOM, &bob(), text("Two")).await.unwrap();
+    let sent = gateway.deliver("k2", ROOM, &bob(), message("Two")).await.unwrap();
     assert_eq!(sent.ids, [NativeMessageId::new("$sent2")]);
-    gateway.deliver("k3", ROOM, &bob(), text("Three")).await.unwrap();
+    gateway.deliver("k3", ROOM, &bob(), message("Three")).await.unwrap();
     assert_eq!(fake.texts().into_iter().map(|(_, text)| text).collect::<Vec<_>>(), ["One", "Two", "Three"]);
 }
 
@@ -66,10 +65,10 @@ async fn a_message_whose_answer_was_lost_is_in_the_room_once() {
 async fn a_message_that_a_dead_process_had_sent_is_found_by_the_next() {
     let fake = Fake::start().await;
     let mut gateway = fake.gateway().await;
-    let sent = gateway.deliver("k1", ROOM, &bob(), text("One")).await.unwrap();
+    let sent = gateway.deliver("k1", ROOM, &bob(), message("One")).await.unwrap();
     gateway.restart(&fake.config).await;
     fake.restarts();
-    assert_eq!(gateway.deliver("k1", ROOM, &bob(), text("One")).await.unwrap(), sent);
+    assert_eq!(gateway.deliver("k1", ROOM, &bob(), message("One")).await.unwrap(), sent);
     assert_eq!(fake.texts().len(), 1);
 }
 
@@ -77,8 +76,8 @@ async fn a_message_that_a_dead_process_had_sent_is_found_by_the_next() {
 async fn a_homeserver_that_can_not_now_is_asked_later() {
     let fake = Fake::start().await;
     let gateway = fake.gateway().await;
-    gateway.deliver("k0", ROOM, &bob(), text("Zero")).await.unwrap();
-    let after = async |key: &str| match gateway.deliver(key, ROOM, &bob(), text("One")).await {
+    gateway.deliver("k0", ROOM, &bob(), message("Zero")).await.unwrap();
+    let after = async |key: &str| match gateway.deliver(key, ROOM, &bob(), message("One")).await {
         Err(Refusal::Retry { after, .. }) => after,
         other => panic!("{other:?}"),
     };
@@ -90,7 +89,7 @@ async fn a_homeserver_that_can_not_now_is_asked_later() {
     assert_eq!(after("k1").await, None);
     fake.fails_at("/send/", 404, "<h1>nginx</h1>");
     assert_eq!(after("k1").await, None);
-    gateway.deliver("k1", ROOM, &bob(), text("One")).await.unwrap();
+    gateway.deliver("k1", ROOM, &bob(), message("One")).await.unwrap();
     assert_eq!(fake.texts().len(), 2);
 }
 
@@ -98,7 +97,7 @@ async fn a_homeserver_that_can_not_now_is_asked_later() {
 async fn whom_the_room_does_not_let_in_reads_why() {
     let fake = Fake::start().await;
     let mut gateway = fake.gateway().await;
-    let reason = async |gateway: &Gateway| match gateway.deliver("k1", ROOM, &bob(), text("Hello")).await {
+    let reason = async |gateway: &Gateway| match gateway.deliver("k1", ROOM, &bob(), message("Hello")).await {
         Err(Refusal::Reject { reason }) => reason,
         other => panic!("{other:?}"),
     };
@@ -118,12 +117,11 @@ async fn an_encrypted_room_gets_nothing_in_clear() {
     let fake = Fake::start().await;
     fake.rooms(|rooms| rooms.encrypted.insert(ROOM.into()));
     let gateway = fake.gateway().await;
-    let refused = gateway.deliver("k1", ROOM, &bob(), text("Hello")).await;
+    let refused = gateway.deliver("k1", ROOM, &bob(), message("Hello")).await;
     assert!(matches!(refused, Err(Refusal::Reject { .. })));
     assert_eq!(fake.texts(), []);
     // What the gateway itself has to say is no secret.
-    let notice = Event::Notice { text: "Not delivered".into(), about: None, to: None };
-    gateway.deliver_by("k2", ROOM, Speaker::Gateway, notice).await.unwrap();
+    gateway.notifies("k2", ROOM, "Not delivered").await;
     assert_eq!(fake.texts(), [(BOT.into(), "Not delivered".into())]);
 }
 
@@ -147,7 +145,7 @@ async fn an_address_or_a_conversation_that_can_not_be_is_refused() {
     let gateway = Gateway::start(&fake.config);
     let long = ghost(&format!("mimi://b.example/u/{}", "b".repeat(300)));
     for (room, ghost) in [(ROOM, &long), ("tea@muc.a.example", &bob()), ("#tea:a.example", &bob())] {
-        let refused = gateway.deliver("k1", room, ghost, text("Hello")).await;
+        let refused = gateway.deliver("k1", room, ghost, message("Hello")).await;
         assert!(matches!(refused, Err(Refusal::Reject { .. })), "{room}");
     }
 }

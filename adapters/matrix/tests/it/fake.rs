@@ -16,6 +16,7 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, Uri, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
+use mimi_adapter::ConversationId;
 use serde_json::{Value, json};
 
 use tokio::{
@@ -24,7 +25,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::core::{Gateway, PATIENCE, free_port};
+use crate::gateway::{Gateway, PATIENCE, free_port};
 
 pub const ROOM: &str = "!tea";
 pub const BOT: &str = "@mimi:a.example";
@@ -40,6 +41,8 @@ pub struct Rooms {
     pub sent: Vec<(String, String, String, Value, String)>,
     /// What `GET /event` answers.
     pub events: BTreeMap<String, Value>,
+    /// What the room's timeline shows to the bot, newest first.
+    pub timeline: Vec<Value>,
     /// Each request as "PUT /rooms/… as @user".
     pub requests: Vec<String>,
     notes: BTreeMap<String, Value>,
@@ -85,9 +88,9 @@ impl Fake {
 
     /// A gateway that is in the room [`ROOM`] and has nothing left to do there.
     pub async fn gateway(&self) -> Gateway {
-        let mut gateway = Gateway::start(&self.config);
-        gateway.core.link(ROOM);
-        assert_eq!(gateway.accepted().await.sender.as_str(), "@alice:a.example");
+        let gateway = Gateway::start(&self.config);
+        gateway.core.link(ConversationId::new(ROOM));
+        assert_eq!(gateway.reported().await.sender.as_str(), "@alice:a.example");
         gateway
     }
 
@@ -285,6 +288,7 @@ impl Rooms {
                 }
             }
             ("GET", ["rooms", _, "event", id]) => self.events.get(*id).cloned().ok_or_else(not_found),
+            ("GET", ["rooms", _, "messages"]) if user == BOT => Ok(json!({ "start": "s", "chunk": self.timeline })),
             ("GET", ["rooms", room, "messages"]) => {
                 let mine = self.sent.iter().rev().filter(|(sender, there, ..)| sender == user && there == room);
                 let chunk: Vec<_> = mine

@@ -3,9 +3,11 @@
 // clippy.toml allows it in tests, but takes only the functions that say `#[test]` for such.
 #![allow(clippy::unwrap_used)]
 
-mod core;
+mod conformance;
 mod deliveries;
 mod fake;
+mod gateway;
+mod person;
 mod synapse;
 mod synapse_scenes;
 mod transactions;

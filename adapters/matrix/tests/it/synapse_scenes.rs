@@ -1,12 +1,15 @@
 //! Scenes with a real homeserver, in one sitting since it takes a few seconds to start.
 
-use mimi_adapter::{Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text, toml};
+use mimi_adapter::{
+    ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Text, conformance::message, toml,
+};
 use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    core::{Answer, Gateway, free_port, ghost, text},
-    synapse::{SERVER, Synapse, saying},
+    gateway::{Gateway, context, free_port, ghost},
+    person::saying,
+    synapse::{SERVER, Synapse},
 };
 
 #[tokio::test]
@@ -17,16 +20,14 @@ async fn people_talk_through_a_real_homeserver() {
         "homeserver = \"http://127.0.0.1:{hs_port}\"\nserver_name = \"{SERVER}\"\nlisten = \"127.0.0.1:{as_port}\"\n\
          as_token = \"as-secret\"\nhs_token = \"hs-secret\"\n"
     );
-    let context =
-        mimi_adapter::Context { name: "matrix".into(), domain: mimi_adapter::Domain::parse("a.example").unwrap() };
-    let registration = mimi_matrix::registration(config.parse::<toml::Table>().unwrap(), &context).unwrap();
-    let mut synapse = Synapse::new(directory.path(), hs_port, &registration);
+    let registration = mimi_matrix::registration(config.parse::<toml::Table>().unwrap(), &context("matrix")).unwrap();
+    let mut synapse = Synapse::new(directory.path(), hs_port, &[registration]);
 
     // The gateway is up before its homeserver, and says so.
     let mut gateway = Gateway::start(&config);
     let problems = gateway.adapter.probe().await;
     assert!(problems[0].what.contains("can't be reached"), "{problems:?}");
-    synapse.start().await;
+    synapse.start();
     let bob = ghost("mimi://b.example/u/bob");
     let bob_id = format!("@mimi_b.example_bob:{SERVER}");
     let bot = format!("@mimi:{SERVER}");
@@ -45,9 +46,9 @@ async fn people_talk_through_a_real_homeserver() {
     alice.says(&room, "Before the link").await;
     let other = alice.makes_room(json!({ "invite": [bot] })).await;
     alice.sees(&other, saying("needs its id")).await;
-    gateway.core.expects(std::slice::from_ref(&bob));
-    gateway.core.link(&room);
-    let present = gateway.accepted().await;
+    gateway.core.set_ghosts(ConversationId::new(&room), vec![bob.clone()]);
+    gateway.core.link(ConversationId::new(&room));
+    let present = gateway.reported().await;
     assert_eq!((present.conversation.as_str(), present.sender.as_str()), (&*room, &*alice.id));
     assert_eq!((present.event, present.direct, present.proof), (Event::Join, None, SenderProof::Verified));
     let came =
@@ -57,7 +58,7 @@ async fn people_talk_through_a_real_homeserver() {
     // They talk.
     let hello = alice.says(&room, "Hello").await;
     let said = gateway.accepted().await;
-    assert_eq!((said.id.as_str(), &said.event), (&*hello, &text("Hello")));
+    assert_eq!((said.id.as_str(), &said.event), (&*hello, &message("Hello")));
     let answer = Event::Message { text: Text::Markdown("**Hi**".into()), in_reply_to: Some(said.id.clone()) };
     let delivered = gateway.deliver("k1", &room, &bob, answer.clone()).await.unwrap();
     let seen = alice.sees(&room, saying("**Hi**")).await;
@@ -68,7 +69,7 @@ async fn people_talk_through_a_real_homeserver() {
 
     // Somebody whom the room has never seen speaks at once.
     let dave = ghost("mimi://d.example/u/Dave");
-    gateway.deliver("k2", &room, &dave, text("Dave here")).await.unwrap();
+    gateway.deliver("k2", &room, &dave, message("Dave here")).await.unwrap();
     let seen = alice.sees(&room, saying("Dave here")).await;
     assert_eq!(seen["sender"], format!("@mimi_d.example_=44ave:{SERVER}"));
 
@@ -90,7 +91,7 @@ async fn people_talk_through_a_real_homeserver() {
     alice.redacts(&room, delivered.ids[0].as_str()).await;
     alice.sees(&room, saying("Only its author")).await;
 
-    let oops = gateway.deliver("k3", &room, &bob, text("Oops")).await.unwrap().ids.remove(0);
+    let oops = gateway.deliver("k3", &room, &bob, message("Oops")).await.unwrap().ids.remove(0);
     let edit = Event::Edit { replaces: oops.clone(), text: Text::Plain("Good".into()) };
     gateway.deliver("k4", &room, &bob, edit).await.unwrap();
     let seen = alice.sees(&room, |event| event["content"]["m.new_content"]["body"] == "Good").await;
@@ -117,30 +118,27 @@ async fn people_talk_through_a_real_homeserver() {
     let told = alice.sees(&room, saying("can't carry an image")).await;
     assert_eq!(told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], *image);
     assert_eq!(told["content"]["m.mentions"]["user_ids"], json!([alice.id]));
-    gateway.core.answers(Answer::Never("the room does not let you post"));
+    gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
     alice.says(&room, "May I?").await;
     alice.sees(&room, saying("the room does not let you post")).await;
-    gateway.core.answers(Answer::Yes);
 
     // When the core is busy the homeserver keeps what is said, in order.
-    gateway.core.answers(Answer::NotNow);
+    gateway.core.refuse_next(Refusal::retry("the disk is busy"));
     alice.says(&room, "One").await;
     alice.says(&room, "Two").await;
-    let notice = Event::Notice { text: "A notice".into(), about: None, to: None };
-    gateway.deliver_by("k8", &room, Speaker::Gateway, notice).await.unwrap();
+    assert_eq!(gateway.accepted().await.event, message("One"));
+    assert_eq!(gateway.accepted().await.event, message("Two"));
+    gateway.notifies("k8", &room, "A notice").await;
     alice.sees(&room, saying("A notice")).await;
-    gateway.core.answers(Answer::Yes);
-    assert_eq!(gateway.accepted().await.event, text("One"));
-    assert_eq!(gateway.accepted().await.event, text("Two"));
 
     // The homeserver dies after it took a message and before we knew. It is there once all the same.
-    let sent = gateway.deliver("k9", &room, &bob, text("Once only")).await.unwrap();
-    synapse.kill().await;
-    assert!(matches!(gateway.deliver("k10", &room, &bob, text("Later")).await, Err(Refusal::Retry { .. })));
-    synapse.start().await;
+    let sent = gateway.deliver("k9", &room, &bob, message("Once only")).await.unwrap();
+    synapse.kill();
+    assert!(matches!(gateway.deliver("k10", &room, &bob, message("Later")).await, Err(Refusal::Retry { .. })));
+    synapse.start();
     gateway.restart(&config).await;
-    assert_eq!(gateway.deliver("k9", &room, &bob, text("Once only")).await.unwrap(), sent);
-    gateway.deliver("k10", &room, &bob, text("Later")).await.unwrap();
+    assert_eq!(gateway.deliver("k9", &room, &bob, message("Once only")).await.unwrap(), sent);
+    gateway.deliver("k10", &room, &bob, message("Later")).await.unwrap();
     alice.sees(&room, saying("Later")).await;
     let history = alice.history(&room).await;
     assert_eq!(history.iter().filter(|event| saying("Once only")(event)).count(), 1);
@@ -163,7 +161,7 @@ async fn people_talk_through_a_real_homeserver() {
 
     // Who is banned stays out.
     alice.ask(Method::POST, &format!("rooms/{room}/ban"), json!({ "user_id": bob_id })).await;
-    let Err(Refusal::Reject { reason }) = gateway.deliver("k12", &room, &bob, text("Me again")).await else {
+    let Err(Refusal::Reject { reason }) = gateway.deliver("k12", &room, &bob, message("Me again")).await else {
         panic!("banned")
     };
     assert!(reason.contains("can't join the room"), "{reason}");
@@ -172,12 +170,12 @@ async fn people_talk_through_a_real_homeserver() {
     let person = NativeUserId::new(alice.id.clone());
     let direct = gateway.adapter.open_direct(&person, &bob).await.unwrap();
     assert_eq!(gateway.adapter.open_direct(&person, &bob).await.unwrap(), direct);
-    gateway.deliver("k13", direct.as_str(), &bob, text("Between us")).await.unwrap();
+    gateway.deliver("k13", direct.as_str(), &bob, message("Between us")).await.unwrap();
     alice.joins(direct.as_str()).await;
     alice.sees(direct.as_str(), saying("Between us")).await;
     alice.says(direct.as_str(), "Yes?").await;
     let said = gateway.accepted().await;
-    assert_eq!((&said.conversation, &said.event), (&direct, &text("Yes?")));
+    assert_eq!((&said.conversation, &said.event), (&direct, &message("Yes?")));
     assert_eq!(said.direct.as_ref(), Some(&bob.user));
     let nobody = gateway.adapter.open_direct(&NativeUserId::new(format!("@nobody:{SERVER}")), &bob).await;
     assert!(matches!(nobody, Err(Refusal::Reject { .. })));
@@ -195,19 +193,21 @@ async fn people_talk_through_a_real_homeserver() {
     gateway.restart(&config).await;
     alice.says(&eve, "Are you there?").await;
     let said = gateway.accepted().await;
-    assert_eq!((said.conversation.as_str(), &said.event), (&*eve, &text("Are you there?")));
+    assert_eq!((said.conversation.as_str(), &said.event), (&*eve, &message("Are you there?")));
     assert_eq!(said.direct, Some(ghost("mimi://e.example/u/eve").user));
-    gateway.core.answers(Answer::Never("there is no such person"));
+    gateway.core.refuse_next(Refusal::reject("there is no such person"));
     alice.says(&eve, "Hello?").await;
     let told = alice.sees(&eve, saying("there is no such person")).await;
     assert_eq!(told["sender"], *eve_id);
-    gateway.core.answers(Answer::Yes);
 
-    // With a third person in it, it is none any more, and what is said there is not carried.
-    alice.invites(&eve, &cathy.id).await;
-    cathy.joins(&eve).await;
-    alice.says(&eve, "All three of us").await;
-    alice.sees(&eve, saying("no longer between two people")).await;
+    // With a third person in it before anything was said, it is nobody's, and people are told.
+    let frank_id = format!("@mimi_f.example_frank:{SERVER}");
+    let frank = alice.makes_room(json!({ "is_direct": true, "invite": [frank_id] })).await;
+    alice.sees(&frank, |event| event["state_key"] == *frank_id && event["content"]["membership"] == "join").await;
+    alice.invites(&frank, &cathy.id).await;
+    cathy.joins(&frank).await;
+    alice.says(&frank, "All three of us").await;
+    alice.sees(&frank, saying("no longer between two people")).await;
 
     // Into an encrypted room nothing is written, and people are told.
     alice
@@ -218,13 +218,13 @@ async fn people_talk_through_a_real_homeserver() {
         )
         .await;
     alice.sees(&room, saying("This room is encrypted")).await;
-    let refused = gateway.deliver("k14", &room, &dave, text("In clear")).await;
+    let refused = gateway.deliver("k14", &room, &dave, message("In clear")).await;
     assert!(matches!(refused, Err(Refusal::Reject { .. })));
     gateway.restart(&config).await;
-    assert!(matches!(gateway.deliver("k14", &room, &dave, text("In clear")).await, Err(Refusal::Reject { .. })));
+    assert!(matches!(gateway.deliver("k14", &room, &dave, message("In clear")).await, Err(Refusal::Reject { .. })));
 
     // Of all that, nothing else has reached the core.
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await, None);
     assert_eq!(gateway.adapter.probe().await, []);
     gateway.stop().await;
 }

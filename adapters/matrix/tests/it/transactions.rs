@@ -1,21 +1,18 @@
 //! The way in: what the homeserver brings, what the core gets, and what people are told.
 
-use std::sync::Arc;
-
 use axum::http::Method;
-use mimi_adapter::{Event, NativeMessageId};
-use serde_json::json;
-use tokio::sync::Semaphore;
+use mimi_adapter::{ConversationId, Event, NativeMessageId, Refusal, conformance::message as said};
+use serde_json::{Value, json};
 
 use crate::{
-    core::{Answer, Gateway, text},
     fake::{BOT, Fake, ROOM, event, message},
+    gateway::Gateway,
 };
 
 #[tokio::test]
 async fn a_stranger_can_not_speak_for_the_homeserver() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
+    let gateway = fake.gateway().await;
     let body = || json!({ "events": [message("$1", "Hello")] }).to_string();
     for (token, status, errcode) in
         [(None, 401, "M_UNAUTHORIZED"), (Some("as-secret"), 403, "M_FORBIDDEN"), (Some("hs-secre"), 403, "M_FORBIDDEN")]
@@ -23,74 +20,113 @@ async fn a_stranger_can_not_speak_for_the_homeserver() {
         let (got, error) = fake.calls(Method::PUT, "transactions/1", token, body()).await;
         assert_eq!((got, error["errcode"].as_str()), (status, Some(errcode)));
     }
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await, None);
     assert_eq!(fake.calls(Method::PUT, "transactions/1", Some("hs-secret"), body()).await.0, 200);
-    assert!(gateway.accepted_so_far().is_some());
+    assert!(gateway.accepted_so_far().await.is_some());
 }
 
 #[tokio::test]
 async fn a_transaction_is_accepted_in_order_and_a_broken_event_harms_no_other() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
+    let gateway = fake.gateway().await;
     let broken = [json!(3), json!({}), json!({ "type": "m.room.message", "room_id": ROOM, "event_id": "$x" })];
     let [a, b, c] = broken;
     assert_eq!(fake.brings(&[a, message("$1", "One"), b, message("$2", "Two"), c]).await, 200);
-    for (id, said) in [("$1", "One"), ("$2", "Two")] {
-        let inbound = gateway.accepted_so_far().unwrap();
-        assert_eq!((inbound.id.as_str(), inbound.event), (id, text(said)));
+    for (id, words) in [("$1", "One"), ("$2", "Two")] {
+        let inbound = gateway.accepted_so_far().await.unwrap();
+        assert_eq!((inbound.id.as_str(), inbound.event), (id, said(words)));
     }
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await, None);
     assert_eq!(fake.texts(), []);
 }
 
 #[tokio::test]
 async fn the_homeserver_keeps_a_transaction_until_all_of_it_is_accepted() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
-    assert_eq!(fake.brings(&[message("$1", "One")]).await, 200);
-    gateway.core.answers(Answer::NotNow);
-    let both = [message("$1", "One"), message("$2", "Two")];
+    let gateway = fake.gateway().await;
+    fake.rooms(|rooms| rooms.events = [("$0".to_owned(), message("$0", ""))].into());
+    let both = [message("$1", "One"), event("$2", "m.room.redaction", json!({ "redacts": "$0" }))];
+    gateway.core.refuse_next(Refusal::retry("the disk is busy"));
     assert_eq!(fake.brings(&both).await, 503);
-    gateway.core.answers(Answer::Yes);
+    assert_eq!(gateway.accepted_so_far().await, None);
+    fake.fails_at("/event/", 500, "");
+    assert_eq!(fake.brings(&both).await, 503);
     assert_eq!(fake.brings(&both).await, 200);
-    assert_eq!(gateway.accepted_so_far().unwrap().event, text("One"));
-    assert_eq!(gateway.accepted_so_far().unwrap().event, text("Two"));
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await.unwrap().event, said("One"));
+    let deleted = Event::Delete { replaces: NativeMessageId::new("$0") };
+    assert_eq!(gateway.accepted_so_far().await.unwrap().event, deleted);
+    assert_eq!(gateway.accepted_so_far().await, None);
+}
+
+#[tokio::test]
+async fn what_overtakes_or_gets_stuck_is_put_in_order_from_the_timeline() {
+    let fake = Fake::start().await;
+    let mut gateway = fake.gateway().await;
+    let [first, second, third, fourth] =
+        [("$1", "One"), ("$2", "Two"), ("$3", "Three"), ("$4", "Four")].map(|(id, words)| message(id, words));
+    // What was said before the link is in the timeline too.
+    let before = message("$0", "Before");
+    let timeline = |events: &[&Value]| events.iter().rev().map(|event| (*event).clone()).collect();
+    fake.rooms(|rooms| rooms.timeline = timeline(&[&before, &first]));
+    assert_eq!(fake.brings(std::slice::from_ref(&first)).await, 200);
+    // The second is refused, and the third is on its way already.
+    fake.rooms(|rooms| rooms.timeline = timeline(&[&before, &first, &second, &third]));
+    gateway.core.refuse_next(Refusal::retry("the disk is busy"));
+    assert_eq!(fake.brings(std::slice::from_ref(&second)).await, 503);
+    assert_eq!(fake.brings(std::slice::from_ref(&third)).await, 200);
+    assert_eq!(fake.brings(&[second.clone(), third.clone()]).await, 200);
+    for words in ["One", "Two", "Three"] {
+        assert_eq!(gateway.accepted_so_far().await.unwrap().event, said(words));
+    }
+    // After a restart too: the fourth is stuck, and the homeserver brings the fifth.
+    let fifth = message("$5", "Five");
+    fake.rooms(|rooms| rooms.timeline = timeline(&[&before, &first, &second, &third, &fourth, &fifth]));
+    gateway.restart(&fake.config).await;
+    assert_eq!(fake.brings(&[fifth]).await, 200);
+    for words in ["Four", "Five"] {
+        assert_eq!(gateway.accepted_so_far().await.unwrap().event, said(words));
+    }
+    assert_eq!(gateway.accepted_so_far().await, None);
 }
 
 #[tokio::test]
 async fn what_is_in_hand_is_finished_though_the_homeserver_hangs_up() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
-    let permits = Arc::new(Semaphore::new(1));
-    gateway.core.answers(Answer::Slowly(permits.clone()));
+    let gateway = fake.gateway().await;
     let both = [message("$1", "One"), message("$2", "Two")];
+    gateway.core.hold();
     let hanging = fake.begins(&both).await;
-    assert_eq!(gateway.accepted().await.event, text("One"));
+    gateway.core.offered(1).await;
     hanging.hangs_up().await;
-    // The second try waits for the first.
-    permits.add_permits(10);
+    gateway.core.release();
+    for words in ["One", "Two"] {
+        assert_eq!(gateway.accepted().await.event, said(words));
+    }
     assert_eq!(fake.brings(&both).await, 200);
-    assert_eq!(gateway.accepted_so_far().unwrap().event, text("Two"));
-    assert_eq!(gateway.accepted_so_far(), None);
-    assert_eq!(permits.available_permits(), 10 - 3, "the first try has offered the rest, the second both again");
+    assert_eq!(gateway.accepted_so_far().await, None);
 }
 
 #[tokio::test]
 async fn what_the_core_refuses_its_sender_is_told_and_the_next_event_follows() {
     let fake = Fake::start().await;
     let gateway = fake.gateway().await;
-    gateway.core.answers(Answer::Never("the room does not let you post"));
+    gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
     assert_eq!(fake.brings(&[message("$1", "One"), message("$2", "Two")]).await, 200);
+    assert_eq!(gateway.accepted_so_far().await.unwrap().event, said("Two"));
     let notices = fake.rooms(|rooms| rooms.sent.clone());
     let (sender, room, _, content, _) = &notices[0];
-    assert_eq!((sender.as_str(), room.as_str(), notices.len()), (BOT, ROOM, 2));
+    assert_eq!((sender.as_str(), room.as_str(), notices.len()), (BOT, ROOM, 1));
     assert_eq!(content["msgtype"], "m.notice");
     assert_eq!(content["body"], "Not delivered to people elsewhere: the room does not let you post");
     assert_eq!(content["m.relates_to"], json!({ "m.in_reply_to": { "event_id": "$1" } }));
     assert_eq!(content["m.mentions"], json!({ "user_ids": ["@alice:a.example"] }));
     // The homeserver did not hear our yes. Nobody is told twice.
+    gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
     assert_eq!(fake.brings(&[message("$1", "One"), message("$2", "Two")]).await, 200);
+    assert_eq!(fake.texts().len(), 1);
+    // Another refusal is another notice.
+    gateway.core.refuse_next(Refusal::reject("no"));
+    assert_eq!(fake.brings(&[message("$3", "Three")]).await, 200);
     assert_eq!(fake.texts().len(), 2);
 }
 
@@ -98,12 +134,14 @@ async fn what_the_core_refuses_its_sender_is_told_and_the_next_event_follows() {
 async fn a_sender_who_can_not_be_told_now_is_told_later() {
     let fake = Fake::start().await;
     let gateway = fake.gateway().await;
-    gateway.core.answers(Answer::Never("no"));
+    gateway.core.refuse_next(Refusal::reject("no"));
     fake.fails_at("/send/", 500, "");
     assert_eq!(fake.brings(&[message("$1", "One")]).await, 503);
+    gateway.core.refuse_next(Refusal::reject("no"));
     assert_eq!(fake.brings(&[message("$1", "One")]).await, 200);
     assert_eq!(fake.texts().len(), 1);
     // A room where the gateway may not speak holds nobody up.
+    gateway.core.refuse_next(Refusal::reject("no"));
     fake.fails_at("/send/", 403, r#"{"errcode":"M_FORBIDDEN","error":"muted"}"#);
     assert_eq!(fake.brings(&[message("$2", "Two")]).await, 200);
 }
@@ -111,9 +149,9 @@ async fn a_sender_who_can_not_be_told_now_is_told_later() {
 #[tokio::test]
 async fn our_own_echo_and_other_rooms_are_nobodys_business() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
+    let gateway = fake.gateway().await;
     let by = |sender: &str| {
-        let mut event = message("$1", "Hello");
+        let mut event = message(&format!("${}", sender.len()), "Hello");
         event["sender"] = sender.into();
         event
     };
@@ -121,17 +159,17 @@ async fn our_own_echo_and_other_rooms_are_nobodys_business() {
     elsewhere["room_id"] = "!elsewhere".into();
     let events = [by(BOT), by("@mimi_b.example_bob:a.example"), by("@mimi_whoever:a.example"), elsewhere];
     assert_eq!(fake.brings(&events).await, 200);
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await, None);
     assert_eq!(fake.texts(), []);
     // A namesake of a ghost on another homeserver is a person.
     assert_eq!(fake.brings(&[by("@mimi_b.example_bob:elsewhere.example")]).await, 200);
-    assert!(gateway.accepted_so_far().is_some());
+    assert!(gateway.accepted_so_far().await.is_some());
 }
 
 #[tokio::test]
 async fn a_redaction_means_what_its_target_was() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
+    let gateway = fake.gateway().await;
     fake.rooms(|rooms| {
         let mut bobs = message("$bobs", "");
         bobs["sender"] = "@mimi_b.example_bob:a.example".into();
@@ -144,9 +182,9 @@ async fn a_redaction_means_what_its_target_was() {
     let all: Vec<_> = all.iter().enumerate().map(|(i, of)| redaction(&format!("$r{i}"), of)).collect();
     assert_eq!(fake.brings(&all).await, 200);
     let id = NativeMessageId::new;
-    assert_eq!(gateway.accepted_so_far().unwrap().event, Event::Delete { replaces: id("$message") });
-    assert_eq!(gateway.accepted_so_far().unwrap().event, Event::Unlike { replaces: id("$reaction") });
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await.unwrap().event, Event::Delete { replaces: id("$message") });
+    assert_eq!(gateway.accepted_so_far().await.unwrap().event, Event::Unlike { replaces: id("$reaction") });
+    assert_eq!(gateway.accepted_so_far().await, None);
     let told = fake.texts();
     assert_eq!(told.len(), 1);
     assert!(told[0].1.starts_with("Only its author"), "{told:?}");
@@ -158,7 +196,7 @@ async fn a_redaction_means_what_its_target_was() {
 #[tokio::test]
 async fn people_of_an_encrypted_room_are_told_once() {
     let fake = Fake::start().await;
-    let mut gateway = fake.gateway().await;
+    let gateway = fake.gateway().await;
     let encrypted = |id: &str| {
         event(
             id,
@@ -169,7 +207,7 @@ async fn people_of_an_encrypted_room_are_told_once() {
     assert_eq!(fake.brings(&[encrypted("$1"), encrypted("$2")]).await, 200);
     assert_eq!(fake.brings(&[encrypted("$3")]).await, 200);
     assert_eq!(fake.texts().len(), 1);
-    assert_eq!(gateway.accepted_so_far(), None);
+    assert_eq!(gateway.accepted_so_far().await, None);
 }
 
 #[tokio::test]
@@ -193,11 +231,11 @@ async fn the_homeserver_gets_the_ghosts_it_asks_for() {
 #[tokio::test]
 async fn what_the_homeserver_never_answers_holds_nothing_up() {
     let fake = Fake::start().await;
-    let mut gateway = Gateway::start(&fake.config);
+    let gateway = Gateway::start(&fake.config);
     fake.fails_at("/account_data/", 400, r#"{"errcode":"M_INVALID_PARAM","error":"not a room id"}"#);
     assert_eq!(fake.brings(&[message("$1", "Hello")]).await, 200);
-    gateway.core.link(ROOM);
-    assert_eq!(gateway.accepted().await.event, Event::Join);
+    gateway.core.link(ConversationId::new(ROOM));
+    gateway.reported().await;
     // What it doesn't answer now, it is asked again.
     let mut elsewhere = message("$2", "Psst");
     elsewhere["room_id"] = "!elsewhere".into();
@@ -221,13 +259,22 @@ async fn people_of_a_room_that_was_replaced_are_told_so() {
 async fn the_bot_enters_a_linked_room_as_soon_as_it_is_invited() {
     let fake = Fake::start().await;
     fake.rooms(|rooms| rooms.members.get_mut(ROOM).unwrap().remove(BOT));
-    let mut gateway = Gateway::start(&fake.config);
-    gateway.core.link(ROOM);
+    let gateway = Gateway::start(&fake.config);
+    gateway.core.link(ConversationId::new(ROOM));
     fake.rooms(|rooms| rooms.invited.insert((ROOM.into(), BOT.into())));
     let mut invitation = event("$1", "m.room.member", json!({ "membership": "invite" }));
     invitation["state_key"] = BOT.into();
-    assert_eq!(fake.brings(&[invitation]).await, 200);
-    let present = gateway.accepted().await;
-    assert_eq!((present.sender.as_str(), present.event), ("@alice:a.example", Event::Join));
+    assert_eq!(fake.brings(std::slice::from_ref(&invitation)).await, 200);
+    assert_eq!(gateway.reported().await.sender.as_str(), "@alice:a.example");
     assert_eq!(fake.texts(), []);
+    // Cathy comes while the bot has been sent away for a while.
+    fake.rooms(|rooms| {
+        let members = rooms.members.get_mut(ROOM).unwrap();
+        members.remove(BOT);
+        members.insert("@cathy:a.example".into());
+        rooms.invited.insert((ROOM.into(), BOT.into()));
+    });
+    assert_eq!(fake.brings(&[invitation]).await, 200);
+    assert_eq!(gateway.reported().await.sender.as_str(), "@alice:a.example");
+    assert_eq!(gateway.reported().await.sender.as_str(), "@cathy:a.example");
 }

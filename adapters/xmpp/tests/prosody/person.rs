@@ -1,6 +1,10 @@
 //! Somebody with an XMPP app: a small raw client that remembers what it was shown.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{SinkExt, StreamExt};
 use minidom::Element;
@@ -18,6 +22,8 @@ pub struct Person {
     incoming: mpsc::UnboundedReceiver<Element>,
     /// Shown already, but not looked at yet.
     seen: VecDeque<Element>,
+    /// The nicknames in the room.
+    here: Arc<Mutex<BTreeSet<String>>>,
     connection: JoinHandle<()>,
 }
 
@@ -39,11 +45,22 @@ impl Person {
         while stream.next().await.unwrap().unwrap().attr("id") != Some("bind") {}
         let (outgoing, mut to_send) = mpsc::unbounded_channel::<Element>();
         let (shown, incoming) = mpsc::unbounded_channel();
+        let here = Arc::new(Mutex::new(BTreeSet::new()));
+        let occupants = here.clone();
         let connection = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     stanza = stream.next() => match stanza {
-                        Some(Ok(stanza)) => drop(shown.send(stanza)),
+                        Some(Ok(stanza)) => {
+                            if stanza.name() == "presence" {
+                                let mut here = occupants.lock().unwrap();
+                                match stanza.attr("type") {
+                                    None => here.insert(from_nick(&stanza)),
+                                    Some(_) => here.remove(&from_nick(&stanza)),
+                                };
+                            }
+                            let _ = shown.send(stanza);
+                        }
                         _ => return,
                     },
                     stanza = to_send.recv() => match stanza {
@@ -54,7 +71,7 @@ impl Person {
             }
         });
         let mut person =
-            Self { jid: format!("{name}@b.example"), outgoing, incoming, seen: VecDeque::new(), connection };
+            Self { jid: format!("{name}@b.example"), outgoing, incoming, seen: VecDeque::new(), here, connection };
         person.send("<presence xmlns='jabber:client'/>");
         person.sees("their own presence", |stanza| stanza.is("presence", "jabber:client")).await;
         person
@@ -84,6 +101,39 @@ impl Person {
             Ok(None) => panic!("{} was disconnected before seeing {what}; saw {passed:#?}", self.jid),
             Err(_) => panic!("{} does not see {what}; saw {passed:#?}", self.jid),
         }
+    }
+
+    /// The next stanza that `is` it; everything else can still be seen after it.
+    pub async fn notices(&mut self, what: &str, is: impl Fn(&Element) -> bool) -> Element {
+        if let Some(at) = self.seen.iter().position(&is) {
+            return self.seen.remove(at).unwrap();
+        }
+        let noticing = async {
+            loop {
+                let stanza = self.incoming.recv().await?;
+                if is(&stanza) {
+                    return Some(stanza);
+                }
+                self.seen.push_back(stanza);
+            }
+        };
+        match timeout(PATIENCE, noticing).await {
+            Ok(Some(stanza)) => stanza,
+            _ => panic!(
+                "{} does not notice {what}; saw {:#?}",
+                self.jid,
+                self.seen.iter().map(String::from).collect::<Vec<_>>()
+            ),
+        }
+    }
+
+    /// The nicknames in the room they are in.
+    pub async fn occupants(&mut self, room: &str) -> BTreeSet<String> {
+        // An answer of the room comes after all presence before it.
+        let asks = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
+        self.send(&format!("<iq xmlns='jabber:client' type='get' to='{room}' id='who'>{asks}</iq>"));
+        self.notices("the room's answer", |stanza| stanza.attr("id") == Some("who")).await;
+        self.here.lock().unwrap().clone()
     }
 
     pub async fn joins(&mut self, room: &str, nick: &str) {

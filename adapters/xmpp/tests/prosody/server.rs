@@ -21,7 +21,7 @@ pub struct Prosody {
 }
 
 impl Prosody {
-    /// Bob, Cathy and Dan have accounts at b.example. Rooms are at muc.b.example (with an archive, everybody
+    /// Alice, Bob and Cathy have accounts at b.example. Rooms are at muc.b.example (with an archive, everybody
     /// sees real addresses), anon.b.example (with an archive, nobody does) and plain.b.example (no archive).
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -30,7 +30,7 @@ impl Prosody {
             .unwrap();
         let accounts = directory.path().join("data/b%2eexample/accounts");
         fs::create_dir_all(&accounts).unwrap();
-        for name in ["bob", "cathy", "dan"] {
+        for name in ["alice", "bob", "cathy"] {
             fs::write(accounts.join(format!("{name}.dat")), "return { [\"password\"] = \"pw\" };").unwrap();
         }
         let mut prosody = Self { directory, process: None, clients, components };

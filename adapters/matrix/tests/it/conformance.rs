@@ -1,0 +1,265 @@
+//! The suite that every adapter has to pass, on a real Synapse.
+//!
+//! One Synapse serves all the checks; each check has an application service, a namespace and an Alice of
+//! its own there. The network goes away by cutting the wire between the adapter and the homeserver.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use mimi_adapter::{
+    Adapter, ConversationId, Event, Ghost, NativeMessageId, NativeUserId, Text, async_trait,
+    conformance::{Harness, Seen},
+    toml,
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+
+use crate::{
+    gateway::{build, context, free_port},
+    person::Person,
+    synapse::{SERVER, Synapse},
+};
+
+mimi_adapter::conformance!(TeaHouse::open().await);
+
+/// No more checks than this.
+const PLACES: usize = 24;
+
+struct House {
+    url: String,
+    synapse_port: u16,
+    places: Vec<Place>,
+    next: AtomicUsize,
+    _synapse: Mutex<Synapse>,
+}
+
+/// What one check has on the homeserver.
+struct Place {
+    name: String,
+    homeserver_port: u16,
+    config: String,
+}
+
+fn house() -> &'static House {
+    static HOUSE: OnceLock<House> = OnceLock::new();
+    HOUSE.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("synapse");
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        let places: Vec<_> = (0..PLACES).map(place).collect();
+        let registration = |place: &Place| {
+            mimi_matrix::registration(place.config.parse::<toml::Table>().unwrap(), &context(&place.name)).unwrap()
+        };
+        let registrations: Vec<_> = places.iter().map(registration).collect();
+        let synapse_port = free_port();
+        let mut synapse = Synapse::new(&directory, synapse_port, &registrations);
+        synapse.start();
+        let url = format!("http://127.0.0.1:{synapse_port}");
+        House { url, synapse_port, places, next: AtomicUsize::new(0), _synapse: Mutex::new(synapse) }
+    })
+}
+
+fn place(n: usize) -> Place {
+    let (homeserver_port, listen) = (free_port(), free_port());
+    let config = format!(
+        "homeserver = \"http://127.0.0.1:{homeserver_port}\"\nserver_name = \"{SERVER}\"\nlisten = \"127.0.0.1:{listen}\"\n\
+         as_token = \"as-secret-{n}\"\nhs_token = \"hs-secret-{n}\"\nbot = \"gateway{n}\"\nghost_prefix = \"mimi{n}_\"\n"
+    );
+    Place { name: format!("place{n}"), homeserver_port, config }
+}
+
+struct TeaHouse {
+    place: &'static Place,
+    number: usize,
+    wire: JoinSet<()>,
+    alice: Person,
+    room: String,
+    adapter: Option<Arc<dyn Adapter>>,
+    /// What Alice has read and the check has not: what people said, and what the gateway told her.
+    seen: std::collections::VecDeque<Seen>,
+    told: std::collections::VecDeque<String>,
+    reactions: BTreeSet<String>,
+}
+
+impl TeaHouse {
+    async fn open() -> Self {
+        let house = tokio::task::spawn_blocking(house).await.unwrap();
+        let number = house.next.fetch_add(1, Ordering::Relaxed);
+        let place = &house.places[number];
+        let alice = Person::registers(&house.url, &format!("alice{number}")).await;
+        let bot = format!("@gateway{number}:{SERVER}");
+        let room = alice.makes_room(json!({ "preset": "private_chat", "invite": [bot] })).await;
+        let mut wire = JoinSet::new();
+        wire.spawn(carry(place.homeserver_port, house.synapse_port));
+        let (seen, told, reactions) = Default::default();
+        Self { place, number, wire, alice, room, adapter: None, seen, told, reactions }
+    }
+
+    async fn members(&self) -> Value {
+        let path = format!("rooms/{}/joined_members", self.room);
+        self.alice.ask(Method::GET, &path, Value::Null).await["joined"].clone()
+    }
+
+    async fn name_of(&self, user: &str) -> String {
+        let path = format!("rooms/{}/state/m.room.member/{user}", self.room);
+        let member = self.alice.ask(Method::GET, &path, Value::Null).await;
+        member["displayname"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Alice reads what has come since she last looked.
+    async fn look(&mut self) {
+        for event in self.alice.looks(&self.room).await {
+            let (sender, content) = (event["sender"].as_str().unwrap(), &event["content"]);
+            if sender == self.alice.id {
+                continue;
+            }
+            if content["msgtype"] == "m.notice" {
+                self.told.push_back(content["body"].as_str().unwrap().to_owned());
+                continue;
+            }
+            let id = event["event_id"].as_str().unwrap();
+            let relation = &content["m.relates_to"];
+            let to = |id: &Value| NativeMessageId::new(id.as_str().unwrap());
+            let plain = |content: &Value| Text::Plain(content["body"].as_str().unwrap().to_owned());
+            let said = match event["type"].as_str().unwrap() {
+                "m.room.message" if relation["rel_type"] == "m.replace" => {
+                    Event::Edit { replaces: to(&relation["event_id"]), text: plain(&content["m.new_content"]) }
+                }
+                "m.room.message" if content.get("body").is_some() => {
+                    let in_reply_to = relation.pointer("/m.in_reply_to/event_id").map(to);
+                    Event::Message { text: plain(content), in_reply_to }
+                }
+                "m.reaction" if relation.is_object() => {
+                    self.reactions.insert(id.to_owned());
+                    let emoji = relation["key"].as_str().unwrap().to_owned();
+                    Event::Reaction { in_reply_to: to(&relation["event_id"]), emoji }
+                }
+                "m.room.redaction" => {
+                    let target = content.get("redacts").or(event.get("redacts")).unwrap();
+                    let was_reaction = self.reactions.contains(target.as_str().unwrap());
+                    let replaces = to(target);
+                    if was_reaction { Event::Unlike { replaces } } else { Event::Delete { replaces } }
+                }
+                _ => continue,
+            };
+            let name = self.name_of(sender).await;
+            self.seen.push_back(Seen { id: NativeMessageId::new(id), name, event: said });
+        }
+    }
+}
+
+#[async_trait]
+impl Harness for TeaHouse {
+    async fn adapter(&mut self) -> Arc<dyn Adapter> {
+        let adapter = build(&self.place.name, &self.place.config);
+        self.adapter = Some(adapter.clone());
+        adapter
+    }
+
+    async fn connected(&mut self) {
+        let bot = format!("@gateway{}:{SERVER}", self.number);
+        while !self.adapter.as_ref().unwrap().connected() || self.members().await.get(&bot).is_none() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn conversation(&self) -> ConversationId {
+        ConversationId::new(&self.room)
+    }
+
+    fn alice(&self) -> NativeUserId {
+        NativeUserId::new(&self.alice.id)
+    }
+
+    async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
+        let room = self.room.clone();
+        let text = |text: &Text| json!({ "msgtype": "m.text", "body": text.as_str() });
+        let (kind, content) = match &event {
+            Event::Message { text: words, in_reply_to } => {
+                let mut content = text(words);
+                if let Some(to) = in_reply_to {
+                    content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": to } });
+                }
+                ("m.room.message", content)
+            }
+            Event::Edit { replaces, text: words } => {
+                let mut content = text(words);
+                content["m.new_content"] = text(words);
+                content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": replaces });
+                ("m.room.message", content)
+            }
+            Event::Reaction { in_reply_to, emoji } => {
+                let relation = json!({ "rel_type": "m.annotation", "event_id": in_reply_to, "key": emoji });
+                ("m.reaction", json!({ "m.relates_to": relation }))
+            }
+            Event::Delete { replaces } | Event::Unlike { replaces } => {
+                return NativeMessageId::new(self.alice.redacts(&room, replaces.as_str()).await);
+            }
+            other => panic!("Alice does not {}", other.kind()),
+        };
+        NativeMessageId::new(self.alice.sends(&room, kind, content).await)
+    }
+
+    async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
+        self.alice.joins(conversation.as_str()).await;
+        NativeMessageId::new(self.alice.says(conversation.as_str(), text).await)
+    }
+
+    async fn sees(&mut self) -> Seen {
+        loop {
+            if let Some(seen) = self.seen.pop_front() {
+                return seen;
+            }
+            self.look().await;
+        }
+    }
+
+    async fn told(&mut self) -> String {
+        loop {
+            if let Some(told) = self.told.pop_front() {
+                return told;
+            }
+            self.look().await;
+        }
+    }
+
+    async fn is_present(&mut self, ghost: &Ghost) -> bool {
+        let (name, domain) = (ghost.user.segment(), ghost.user.domain());
+        let id = format!("@mimi{}_{domain}_{name}:{SERVER}", self.number);
+        self.members().await.get(&id).is_some()
+    }
+
+    async fn goes_away(&mut self) {
+        self.wire.shutdown().await;
+    }
+
+    async fn comes_back(&mut self) {
+        self.wire.spawn(carry(self.place.homeserver_port, house().synapse_port));
+    }
+}
+
+/// The wire between the adapter and the homeserver. To drop this is to cut it.
+async fn carry(from: u16, to: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).await.unwrap();
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut near, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        });
+    }
+}

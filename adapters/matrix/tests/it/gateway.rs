@@ -1,0 +1,110 @@
+//! The adapter, built from a configuration and running, with the suite's recording core behind it.
+
+use std::{sync::Arc, time::Duration};
+
+use mimi_adapter::{
+    Adapter, CancellationToken, Context, ConversationId, Delivered, Delivery, Domain, Event, Ghost, Inbound,
+    NativeMessageId, Refusal, Speaker, UserUri,
+    conformance::{Recorder, delivery},
+};
+use tokio::{task::JoinHandle, time::timeout};
+
+/// Longer than anything here takes, so that a test which waits in vain fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Gateway {
+    pub adapter: Arc<dyn Adapter>,
+    pub core: Arc<Recorder>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Gateway {
+    pub fn start(config: &str) -> Self {
+        let (adapter, core, stop) = (build("matrix", config), Recorder::new([]), CancellationToken::new());
+        let running = spawn(&adapter, &core, &stop);
+        Self { adapter, core, stop, running }
+    }
+
+    /// Stops, and starts anew with nothing remembered but what the core knows.
+    pub async fn restart(&mut self, config: &str) {
+        self.stop().await;
+        self.adapter = build("matrix", config);
+        self.stop = CancellationToken::new();
+        self.running = spawn(&self.adapter, &self.core, &self.stop);
+    }
+
+    pub async fn stop(&mut self) {
+        self.stop.cancel();
+        timeout(PATIENCE, &mut self.running).await.expect("the adapter stops").unwrap();
+    }
+
+    /// The next event that the core has accepted, but for who was there already.
+    pub async fn accepted(&self) -> Inbound {
+        loop {
+            let inbound = self.core.accepted().await;
+            if !is_report(&inbound) {
+                return inbound;
+            }
+        }
+    }
+
+    /// Who was there already.
+    pub async fn reported(&self) -> Inbound {
+        let inbound = self.core.accepted().await;
+        assert!(is_report(&inbound), "{inbound:?}");
+        inbound
+    }
+
+    /// The next accepted event, if there is one by now.
+    pub async fn accepted_so_far(&self) -> Option<Inbound> {
+        tokio::select! {
+            biased;
+            inbound = self.accepted() => Some(inbound),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    pub async fn deliver(
+        &self,
+        key: &str,
+        room: &str,
+        ghost: &Ghost,
+        event: Event<NativeMessageId>,
+    ) -> Result<Delivered, Refusal> {
+        self.adapter.deliver(&delivery(key, &ConversationId::new(room), ghost, event)).await
+    }
+
+    /// The gateway itself tells people something.
+    pub async fn notifies(&self, key: &str, room: &str, text: &str) -> Delivered {
+        let notice = Event::Notice { text: text.into(), about: None, to: None };
+        let by_bob = delivery(key, &ConversationId::new(room), &ghost("mimi://b.example/u/bob"), notice);
+        self.adapter.deliver(&Delivery { speaker: Speaker::Gateway, ..by_bob }).await.unwrap()
+    }
+}
+
+fn is_report(inbound: &Inbound) -> bool {
+    inbound.event == Event::Join && inbound.id.as_str().starts_with("present ")
+}
+
+pub fn context(name: &str) -> Context {
+    Context { name: name.into(), domain: Domain::parse("a.example").unwrap() }
+}
+
+pub fn build(name: &str, config: &str) -> Arc<dyn Adapter> {
+    (mimi_matrix::KIND.build)(config.parse().unwrap(), &context(name)).unwrap()
+}
+
+fn spawn(adapter: &Arc<dyn Adapter>, core: &Arc<Recorder>, stop: &CancellationToken) -> JoinHandle<()> {
+    let (adapter, inbox, stop) = (adapter.clone(), core.inbox(), stop.clone());
+    tokio::spawn(async move { adapter.run(inbox, stop).await.unwrap() })
+}
+
+pub fn ghost(uri: &str) -> Ghost {
+    Ghost::new(UserUri::parse(uri).unwrap())
+}
+
+/// A port of this machine that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,205 @@
+//! The checks every adapter has to pass, in a room of a real Prosody. There Alice is the native person, and
+//! Bob and Cathy are MIMI users.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use mimi_adapter::{
+    Adapter, ConversationId, Event, Ghost, NativeMessageId, NativeUserId, Text, async_trait,
+    conformance::{Harness, Seen},
+};
+use minidom::Element;
+
+use crate::{
+    gateway,
+    person::{Person, body, from_nick, stanza_id},
+    server::{Prosody, SECRET},
+};
+
+const TEA: &str = "tea@muc.b.example";
+const REACTIONS: &str = "urn:xmpp:reactions:0";
+
+mimi_adapter::conformance!(TeaRoom::open().await);
+
+/// Alice in the tea room.
+struct TeaRoom {
+    prosody: Prosody,
+    alice: Person,
+    adapter: Option<Arc<dyn Adapter>>,
+    count: usize,
+    /// Her own ids of her messages, by the ids the room gave them: corrections point at the former.
+    own: HashMap<NativeMessageId, String>,
+    /// What her reactions are to.
+    reacted: HashMap<NativeMessageId, String>,
+    /// Ghosts' messages as the adapter names them, by either of their ids.
+    names: HashMap<String, NativeMessageId>,
+    /// How many reactions a ghost has to a message.
+    liked: HashMap<(String, String), usize>,
+}
+
+impl TeaRoom {
+    async fn open() -> Self {
+        let prosody = Prosody::start();
+        let mut alice = Person::connect(prosody.clients, "alice").await;
+        alice.joins(TEA, "Alice").await;
+        Self {
+            prosody,
+            alice,
+            adapter: None,
+            count: 0,
+            own: HashMap::new(),
+            reacted: HashMap::new(),
+            names: HashMap::new(),
+            liked: HashMap::new(),
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.count += 1;
+        format!("alices-message-number-{}", self.count)
+    }
+
+    /// What a ghost's message means to somebody who knows the XEPs.
+    fn read(&mut self, message: &Element) -> Option<Seen> {
+        let (key, id) = (message.attr("id")?.to_owned(), stanza_id(message));
+        let of = |name: &str, ns: &str| message.get_child(name, ns)?.attr("id").map(str::to_owned);
+        let refer = |id: String| self.names.get(&id).cloned().unwrap_or_else(|| NativeMessageId::new(id));
+        let event = if let Some(to) = of("reactions", REACTIONS) {
+            let emojis: Vec<_> = message.get_child("reactions", REACTIONS)?.children().map(Element::text).collect();
+            let before = self.liked.insert((from_nick(message), to.clone()), emojis.len()).unwrap_or(0);
+            match emojis.last() {
+                Some(emoji) if emojis.len() > before => {
+                    Event::Reaction { in_reply_to: refer(to), emoji: emoji.clone() }
+                }
+                _ => Event::Unlike { replaces: refer(to) },
+            }
+        } else if let Some(retracted) = of("retract", "urn:xmpp:message-retract:1") {
+            Event::Delete { replaces: refer(retracted) }
+        } else {
+            let quoted = message.get_child("fallback", "urn:xmpp:fallback:0").map_or(0, |fallback| {
+                let part = fallback.get_child("body", "urn:xmpp:fallback:0").unwrap();
+                part.attr("end").unwrap().parse().unwrap()
+            });
+            let text = Text::Plain(body(message)?.chars().skip(quoted).collect());
+            match of("replace", "urn:xmpp:message-correct:0") {
+                Some(corrected) => Event::Edit { replaces: refer(corrected), text },
+                None => Event::Message { text, in_reply_to: of("reply", "urn:xmpp:reply:0").map(refer) },
+            }
+        };
+        let name = NativeMessageId::new(format!("ghost:{key}:{id}"));
+        self.names.insert(key, name.clone());
+        self.names.insert(id, name.clone());
+        Some(Seen { id: name, name: from_nick(message), event })
+    }
+}
+
+/// The id the room gave a message, whoever's it is.
+fn rooms_id(id: &NativeMessageId) -> &str {
+    id.as_str().strip_prefix("ghost:").and_then(|id| id.split_once(':')).map_or(id.as_str(), |(_, id)| id)
+}
+
+#[async_trait]
+impl Harness for TeaRoom {
+    async fn adapter(&mut self) -> Arc<dyn Adapter> {
+        let adapter = gateway::adapter(self.prosody.components, SECRET);
+        self.adapter = Some(adapter.clone());
+        adapter
+    }
+
+    async fn connected(&mut self) {
+        while !self.adapter.as_ref().unwrap().connected() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // What is said before the gateway has ever been in the room is the room's own. One check
+        // links the room later only; there it is waited for in vain.
+        let comes = self.alice.notices("the gateway in the room", |stanza| {
+            stanza.name() == "presence" && stanza.attr("type").is_none() && from_nick(stanza) == "mimi-gateway"
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(3), comes).await;
+    }
+
+    fn conversation(&self) -> ConversationId {
+        ConversationId::new(TEA)
+    }
+
+    fn alice(&self) -> NativeUserId {
+        NativeUserId::new("alice@b.example")
+    }
+
+    async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
+        let own_id = self.next_id();
+        let say = |text: &Text| format!("<body>{}</body>", text.as_str());
+        let inside = match &event {
+            Event::Message { text, in_reply_to: None } => say(text),
+            Event::Message { text, in_reply_to: Some(to) } => {
+                format!("{}<reply xmlns='urn:xmpp:reply:0' id='{}'/>", say(text), rooms_id(to))
+            }
+            Event::Edit { replaces, text } => {
+                let own = &self.own[replaces];
+                format!("{}<replace xmlns='urn:xmpp:message-correct:0' id='{own}'/>", say(text))
+            }
+            Event::Delete { replaces } => {
+                format!("<body>gone</body><retract xmlns='urn:xmpp:message-retract:1' id='{}'/>", rooms_id(replaces))
+            }
+            Event::Reaction { in_reply_to, emoji } => {
+                let to = rooms_id(in_reply_to);
+                format!(
+                    "<reactions xmlns='{REACTIONS}' id='{to}'><reaction>{emoji}</reaction></reactions><store xmlns='urn:xmpp:hints'/>"
+                )
+            }
+            Event::Unlike { replaces } => {
+                let to = &self.reacted[replaces];
+                format!("<reactions xmlns='{REACTIONS}' id='{to}'/><store xmlns='urn:xmpp:hints'/>")
+            }
+            other => panic!("Alice does not {}", other.kind()),
+        };
+        let id = NativeMessageId::new(self.alice.says(TEA, &own_id, &inside).await);
+        self.own.insert(id.clone(), own_id);
+        if let Event::Reaction { in_reply_to, emoji } = event {
+            let reaction = NativeMessageId::new(format!("{id} {emoji}"));
+            self.reacted.insert(reaction, rooms_id(&in_reply_to).to_owned());
+        }
+        id
+    }
+
+    async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
+        let id = self.next_id();
+        let ghost = conversation.as_str().split_once(' ').unwrap().1.to_owned();
+        self.alice.writes(&ghost, &id, &format!("<body>{text}</body>"));
+        NativeMessageId::new(id)
+    }
+
+    async fn sees(&mut self) -> Seen {
+        loop {
+            let ghosts = |stanza: &Element| {
+                stanza.name() == "message"
+                    && stanza.attr("type") == Some("groupchat")
+                    && from_nick(stanza).ends_with(".example)")
+            };
+            let message = self.alice.notices("what a ghost says", ghosts).await;
+            if let Some(seen) = self.read(&message) {
+                return seen;
+            }
+        }
+    }
+
+    async fn told(&mut self) -> String {
+        let private = |stanza: &Element| {
+            stanza.name() == "message" && stanza.attr("type") == Some("chat") && from_nick(stanza) == "mimi-gateway"
+        };
+        body(&self.alice.notices("a word from the gateway", private).await).unwrap()
+    }
+
+    async fn is_present(&mut self, ghost: &Ghost) -> bool {
+        self.alice.occupants(TEA).await.contains(&ghost.name)
+    }
+
+    async fn goes_away(&mut self) {
+        self.prosody.down();
+    }
+
+    async fn comes_back(&mut self) {
+        self.prosody.up();
+        self.alice = Person::connect(self.prosody.clients, "alice").await;
+        self.alice.joins(TEA, "Alice").await;
+    }
+}

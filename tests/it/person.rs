@@ -1,0 +1,175 @@
+//! Somebody at one of the messengers, in one conversation.
+
+use mimi_adapter::{ConversationId, NativeMessageId, NativeUserId, UserUri};
+use mimi_loopback::frame::{Act, ClientFrame, Written};
+
+use crate::messenger::{self, Messenger};
+
+#[derive(Clone)]
+pub struct Person {
+    pub messenger: Messenger,
+    name: NativeUserId,
+    uri: UserUri,
+    conversation: ConversationId,
+    direct: Option<UserUri>,
+}
+
+impl Person {
+    /// Somebody who is in the conversation `tea`, or could be.
+    pub fn new(name: &str, provider: &str, messenger: &Messenger) -> Self {
+        Self {
+            messenger: messenger.clone(),
+            name: NativeUserId::new(name),
+            uri: format!("mimi://{provider}/u/{name}").parse().unwrap(),
+            conversation: ConversationId::new("tea"),
+            direct: None,
+        }
+    }
+
+    pub fn uri(&self) -> &UserUri {
+        &self.uri
+    }
+
+    pub fn conversation(&self) -> &ConversationId {
+        &self.conversation
+    }
+
+    /// The same person in another conversation.
+    pub fn at(&self, conversation: &str) -> Self {
+        Self { conversation: ConversationId::new(conversation), ..self.clone() }
+    }
+
+    /// The same person in the one-to-one conversation with somebody's ghost.
+    pub fn with(&self, other: &Person) -> Self {
+        let conversation = messenger::direct(self.name.as_str(), &other.uri);
+        Self { conversation, direct: Some(other.uri.clone()), ..self.clone() }
+    }
+
+    /// Writes, and the gateway takes it.
+    pub async fn says(&self, text: &str) {
+        self.tries_to_say(text).await.unwrap();
+    }
+
+    /// Writes, and the gateway says what it thinks of that.
+    pub async fn tries_to_say(&self, text: &str) -> Result<(), String> {
+        self.messenger.answered(self.posts(text)).await
+    }
+
+    /// Writes, whether or not the gateway is there to take it.
+    pub fn posts(&self, text: &str) -> u64 {
+        let text = written(text);
+        self.act(|act| ClientFrame::Say { act, text, reply_to: None })
+    }
+
+    pub async fn replies_to(&self, words: &str, text: &str) {
+        self.replies_to_id(self.find(words), text).await;
+    }
+
+    pub async fn edits(&self, words: &str, text: &str) {
+        self.tries_to_edit(words, text).await.unwrap();
+    }
+
+    pub async fn tries_to_edit(&self, words: &str, text: &str) -> Result<(), String> {
+        self.tries_to_edit_id(self.find(words), text).await
+    }
+
+    pub async fn deletes(&self, words: &str) {
+        self.tries_to_delete(words).await.unwrap();
+    }
+
+    pub async fn tries_to_delete(&self, words: &str) -> Result<(), String> {
+        self.tries_to_delete_id(self.find(words)).await
+    }
+
+    pub async fn reacts_to(&self, words: &str, emoji: &str) {
+        self.tries_to_react_to_id(self.find(words), emoji).await.unwrap();
+    }
+
+    /// Takes a reaction back.
+    pub async fn unlikes(&self, emoji: &str) {
+        let replaces = self.find(emoji);
+        self.does(|act| ClientFrame::Unlike { act, replaces }).await.unwrap();
+    }
+
+    // By id, for what has no words here.
+
+    pub async fn replies_to_id(&self, id: NativeMessageId, text: &str) {
+        let text = written(text);
+        self.does(|act| ClientFrame::Say { act, text, reply_to: Some(id) }).await.unwrap();
+    }
+
+    pub async fn tries_to_edit_id(&self, replaces: NativeMessageId, text: &str) -> Result<(), String> {
+        let text = written(text);
+        self.does(|act| ClientFrame::Edit { act, replaces, text }).await
+    }
+
+    pub async fn tries_to_delete_id(&self, replaces: NativeMessageId) -> Result<(), String> {
+        self.does(|act| ClientFrame::Delete { act, replaces }).await
+    }
+
+    pub async fn tries_to_react_to_id(&self, reply_to: NativeMessageId, emoji: &str) -> Result<(), String> {
+        let emoji = emoji.to_owned();
+        self.does(|act| ClientFrame::React { act, reply_to, emoji }).await
+    }
+
+    pub async fn joins(&self) {
+        self.tries_to_join().await.unwrap();
+    }
+
+    /// Is in the conversation, whatever the gateway says to that.
+    pub async fn tries_to_join(&self) -> Result<(), String> {
+        self.does(ClientFrame::Join).await
+    }
+
+    /// Is in the conversation, and waits for nobody.
+    pub fn is_here(&self) {
+        self.act(ClientFrame::Join);
+    }
+
+    pub async fn leaves(&self) {
+        self.does(ClientFrame::Leave).await.unwrap();
+    }
+
+    /// Waits until this line stands in the conversation.
+    pub async fn reads(&self, line: &str) {
+        let found = |lines: &[String]| lines.iter().any(|it| it == line).then_some(());
+        self.messenger.shows(&self.conversation, line, found).await;
+    }
+
+    /// Waits until as many lines as these stand in the conversation, and they have to be these.
+    pub async fn sees(&self, lines: &[&str]) {
+        let enough = |there: &[String]| (there.len() >= lines.len()).then(|| there.to_vec());
+        assert_eq!(self.messenger.shows(&self.conversation, &lines.join("\n"), enough).await, lines);
+    }
+
+    /// Waits until these ghosts, and no others, are in the conversation.
+    pub async fn is_with(&self, ghosts: &[&str]) {
+        self.messenger.has_ghosts(&self.conversation, ghosts).await;
+    }
+
+    pub fn transcript(&self) -> Vec<String> {
+        self.messenger.transcript(&self.conversation)
+    }
+
+    pub fn find(&self, words: &str) -> NativeMessageId {
+        self.messenger.find(&self.conversation, words)
+    }
+
+    async fn does(&self, frame: impl FnOnce(Act) -> ClientFrame) -> Result<(), String> {
+        self.messenger.answered(self.act(frame)).await
+    }
+
+    fn act(&self, frame: impl FnOnce(Act) -> ClientFrame) -> u64 {
+        let act = Act {
+            id: NativeMessageId::new(""),
+            conversation: self.conversation.clone(),
+            from: self.name.clone(),
+            direct: self.direct.clone(),
+        };
+        self.messenger.act(act, frame)
+    }
+}
+
+fn written(text: &str) -> Written {
+    Written { text: text.to_owned(), markdown: false }
+}

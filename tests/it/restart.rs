@@ -1,0 +1,137 @@
+//! A gateway stops, or is killed, and comes back: nobody notices more than a pause.
+
+use crate::{person::Person, world::World};
+
+/// What of the other side stands in this conversation, without names.
+fn from_elsewhere(person: &Person) -> Vec<String> {
+    let other = |line: &&String| line.contains(".example): ");
+    person.transcript().iter().filter(other).map(|line| line.split(": ").nth(1).unwrap().to_owned()).collect()
+}
+
+fn numbers(to: usize) -> Vec<String> {
+    (0..to).map(|n| n.to_string()).collect()
+}
+
+async fn have_read_it_all(world: &World, to: usize) {
+    let last = to - 1;
+    world.alice.reads(&format!("bob (b.example): {last}")).await;
+    world.bob.reads(&format!("alice (a.example): {last}")).await;
+    assert_eq!(from_elsewhere(&world.alice), numbers(to));
+    assert_eq!(from_elsewhere(&world.bob), numbers(to));
+}
+
+fn both_post(world: &World, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        world.alice.posts(&n.to_string());
+        world.bob.posts(&n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn either_gateway_is_restarted_at_rest() {
+    let mut world = World::of_two().await;
+    both_post(&world, 0..3);
+    have_read_it_all(&world, 3).await;
+    for (round, name) in ["a.example", "b.example"].into_iter().enumerate() {
+        world.stop(name).await;
+        world.start(name).await;
+        let said = 3 + 3 * round;
+        both_post(&world, said..said + 3);
+        have_read_it_all(&world, said + 3).await;
+    }
+    // References across the restart, to what was said before it.
+    world.alice.replies_to("0", "The first.").await;
+    world.bob.reads("alice (a.example) answers \"0\": The first.").await;
+}
+
+#[tokio::test]
+async fn a_hub_that_stops_while_messages_are_on_their_way_loses_none() {
+    stops_in_mid_conversation("a.example", Stopping::Asked).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_stops_while_messages_are_on_their_way_loses_none() {
+    stops_in_mid_conversation("b.example", Stopping::Asked).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_is_killed_while_messages_are_on_their_way_loses_none() {
+    stops_in_mid_conversation("a.example", Stopping::Killed).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_killed_while_messages_are_on_their_way_loses_none() {
+    stops_in_mid_conversation("b.example", Stopping::Killed).await;
+}
+
+enum Stopping {
+    Asked,
+    Killed,
+}
+
+async fn stops_in_mid_conversation(name: &str, how: Stopping) {
+    let mut world = World::of_two().await;
+    let mut said = 0;
+    for _ in 0..4 {
+        both_post(&world, said..said + 15);
+        // In the middle of it, at a point that is another one each time.
+        world.bob.reads(&format!("alice (a.example): {}", said + 5)).await;
+        match how {
+            Stopping::Asked => world.stop(name).await,
+            Stopping::Killed => world.kill(name).await,
+        }
+        said += 15;
+        both_post(&world, said..said + 5);
+        said += 5;
+        world.start(name).await;
+    }
+    have_read_it_all(&world, said).await;
+}
+
+#[tokio::test]
+async fn both_gateways_are_killed_at_once_and_nothing_is_lost() {
+    let mut world = World::of_two().await;
+    both_post(&world, 0..30);
+    world.alice.reads("bob (b.example): 3").await;
+    world.kill("b.example").await;
+    world.kill("a.example").await;
+    both_post(&world, 30..40);
+    world.start("a.example").await;
+    world.start("b.example").await;
+    have_read_it_all(&world, 40).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_was_away_gets_everything_in_order() {
+    let mut world = World::of_three().await;
+    world.stop("c.example").await;
+    for n in 0..20 {
+        world.alice.says(&n.to_string()).await;
+        world.bob.reads(&format!("alice (a.example): {n}")).await;
+    }
+    // Somebody comes, somebody goes, and what they say is in epochs that Cathy's gateway has not seen.
+    let ben = world.person("ben", "b.example");
+    ben.joins().await;
+    ben.says("20").await;
+    world.alice.reads("ben (b.example): 20").await;
+    world.bob.leaves().await;
+    world.alice.is_with(&["ben (b.example)", "cathy (c.example)"]).await;
+    ben.says("21").await;
+    world.start("c.example").await;
+    world.cathy.reads("ben (b.example): 21").await;
+    assert_eq!(from_elsewhere(&world.cathy), numbers(22));
+    world.cathy.is_with(&["alice (a.example)", "ben (b.example)"]).await;
+    world.cathy.says("What have I missed?").await;
+    ben.reads("cathy (c.example): What have I missed?").await;
+}
+
+#[tokio::test]
+async fn a_person_who_writes_while_the_gateway_is_away_is_heard_later() {
+    let mut world = World::of_two().await;
+    world.stop("a.example").await;
+    world.alice.posts("Anybody?");
+    world.bob.says("Where is everybody?").await;
+    world.start("a.example").await;
+    world.alice.reads("bob (b.example): Where is everybody?").await;
+    world.bob.reads("alice (a.example): Anybody?").await;
+}
