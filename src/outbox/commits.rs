@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// A leaf of ours other than `leaf`, the reader if possible.
-    async fn other_leaf(
+    pub(super) async fn other_leaf(
         &self,
         tx: &mut Tx,
         room: &RoomUri,
