@@ -119,13 +119,11 @@ impl<'g> Conversation<'g> {
             let mut ghosts = 0;
             while ghosts < rooms {
                 let heard = timeout(PATIENCE, side.hear()).await;
-                match heard.map_err(|_| side.gateway.trouble("does not open the rooms"))?? {
-                    AdapterFrame::Deliver(deliver) => {
-                        ghosts += usize::from(deliver.event == Shown::Join);
-                        side.confirm(deliver);
-                    }
-                    // Bob comes before he has been invited. His adapter remembers that he is here.
-                    _ => {}
+                let frame = heard.map_err(|_| side.gateway.trouble("does not open the rooms"))??;
+                // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
+                if let AdapterFrame::Deliver(deliver) = frame {
+                    ghosts += usize::from(deliver.event == Shown::Join);
+                    side.confirm(deliver);
                 }
             }
         }
