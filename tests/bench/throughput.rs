@@ -35,7 +35,7 @@ const RUNS: usize = 5;
 const RAW: Duration = Duration::from_secs(1);
 
 /// Messages under way in each room during a flood.
-const WINDOW: usize = 16;
+const WINDOW: usize = 64;
 
 #[derive(Parser)]
 struct Options {
