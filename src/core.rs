@@ -85,6 +85,9 @@ pub fn at(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(milliseconds)
 }
 
+/// The state of a room, and the confirmed transcript hash at which it was that.
+pub type StateAt = (Vec<u8>, Arc<RoomState>);
+
 pub struct Core {
     pub domain: Domain,
     pub store: Store,
@@ -97,7 +100,7 @@ pub struct Core {
     pub disclosure: Vec<u8>,
     pub hub_keys: HubKeys,
     /// The state of rooms we are the hub of, as of the transcript it was read at.
-    pub hub_states: Mutex<HashMap<RoomUri, (Vec<u8>, Arc<RoomState>)>>,
+    pub hub_states: Mutex<HashMap<RoomUri, StateAt>>,
     pub dispatcher: Dispatcher,
     pub trace: Trace,
 }

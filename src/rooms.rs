@@ -373,8 +373,9 @@ impl Operator for Desk {
         let (room, user) = (room.clone(), user.clone());
         let done = self.0.write(move |core, tx| {
             Box::pin(async move {
-                if tx.room(&room).await?.is_none() {
-                    return Ok(false);
+                let Some(state) = tx.room(&room).await? else { return Ok(false) };
+                if state.direct {
+                    return Err(Fault::never("a conversation of two has no place for anybody else"));
                 }
                 if *room.domain() != core.domain {
                     return Err(Fault::never("only the hub of a room can invite to it yet: ask its provider"));

@@ -68,7 +68,8 @@ fn matrix(file: &std::path::Path, name: Option<&str>, url: Option<&str>) -> Resu
     })
 }
 
-#[cfg(all(test, feature = "matrix"))]
+#[cfg(test)]
+#[cfg(feature = "matrix")]
 mod tests {
     use super::*;
 

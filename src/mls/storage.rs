@@ -113,6 +113,7 @@ fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, RowError> {
 /// The first octet of a key says what the row is.
 #[derive(Clone, Copy)]
 #[repr(u8)]
+#[allow(clippy::enum_variant_names)] // The confirmation tag is called that.
 enum Tag {
     JoinConfig = 1,
     OwnLeafNodes,

@@ -295,6 +295,21 @@ async fn who_has_been_removed_is_told_so_and_sees_nobody_and_can_be_invited_agai
 }
 
 #[tokio::test]
+async fn a_message_that_comes_before_its_epoch_is_asked_for_again() {
+    let mut world = World::of_two().await;
+    let epoch = world.turncoat(&world.bob).epoch().await;
+    world.stop("b.example").await;
+    world.alice.says("One.").await;
+    let mut body = world.waiting_for_b().await;
+    world.start("b.example").await;
+    world.bob.reads("alice (a.example): One.").await;
+    let at = body.windows(8).position(|window| window == epoch.to_be_bytes()).unwrap();
+    body[at..at + 8].copy_from_slice(&(epoch + 1).to_be_bytes());
+    assert_eq!(world.peer("a.example").posts("b.example", "notify", TEA, &body).await.status, 503);
+    world.still_talk().await;
+}
+
+#[tokio::test]
 async fn a_hub_that_tells_nonsense_is_answered_and_the_room_goes_on() {
     let mut world = World::of_two().await;
     world.stop("b.example").await;
@@ -310,7 +325,9 @@ async fn a_hub_that_tells_nonsense_is_answered_and_the_room_goes_on() {
     let changed = MlsMessage::decode(&octets).unwrap();
     let fanout = Fanout::Application { message: changed, frank };
     let changed = FanoutMessage { timestamp: fanned_out.timestamp, fanout }.encode();
-    assert_eq!(hub.posts("b.example", "notify", TEA, &changed).await.status, 201);
+    // What is right behind it in the same body is delivered.
+    let both = [changed, body].concat();
+    assert_eq!(hub.posts("b.example", "notify", TEA, &both).await.status, 201);
     world.bob.sees(&["alice (a.example): One."]).await;
     world.still_talk().await;
 }

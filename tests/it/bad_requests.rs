@@ -5,56 +5,23 @@ use mimi_gateway::{
     admin::Operator,
     mimi::{
         tls::Tls,
-        uri::{ClientUri, RoomUri, UserUri},
-        wire::{
-            AppDataDictionary, ConsentEntry, ConsentOperation, Credential, Fanout, FanoutMessage, HandshakeBundle,
-            KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse, KeyMaterialUserCode, Protocol,
-            RatchetTreeOption, RequiredCapabilities, UpdateRequest,
-        },
+        uri::UserUri,
+        wire::{ConsentOperation, Fanout, FanoutMessage, HandshakeBundle, RatchetTreeOption, UpdateRequest},
     },
-    mls::{Change, Client},
+    mls::Change,
 };
 
 use crate::{
-    peer::Said,
+    bad_asking::{consent, key_material_request},
     turncoat::{bundle, framed, key_package_of, one_more, text},
     world::{World, tea},
 };
 
 const TEA: &str = "mimi://a.example/r/tea";
 const ALICE: &str = "mimi://a.example/u/alice";
-const BOB: &str = "mimi://b.example/u/bob";
 
 fn user(uri: &str) -> UserUri {
     uri.parse().unwrap()
-}
-
-/// Asks for key material of `target` in the name of Cathy, for no room.
-fn key_material_request(target: &str, change: impl FnOnce(&mut KeyMaterialRequestTbs)) -> KeyMaterialRequest {
-    let client = Client::generate(ClientUri::new(&user("mimi://c.example/u/cathy"), 9), Vec::new()).unwrap();
-    let mut tbs = KeyMaterialRequestTbs {
-        protocol: Protocol::Mls10,
-        requesting_user: user("mimi://c.example/u/cathy"),
-        target_user: user(target),
-        room_id: None,
-        acceptable_ciphersuites: vec![1],
-        required_capabilities: RequiredCapabilities::default(),
-        requester_signature_key: client.public_key().to_vec().into(),
-        requester_credential: Credential::basic("mimi://c.example/d/cathy/9"),
-    };
-    change(&mut tbs);
-    let signature = client.sign_with_label("KeyMaterialRequestTBS", &tbs.encode()).unwrap().into();
-    KeyMaterialRequest { tbs, signature }
-}
-
-fn consent(operation: ConsentOperation, requester: &str, target: &str) -> ConsentEntry {
-    ConsentEntry {
-        consent_operation: operation,
-        requester_uri: user(requester),
-        target_uri: user(target),
-        room_id: None,
-        consent_extensions: AppDataDictionary::default(),
-    }
 }
 
 async fn good_submit(world: &World) -> Vec<u8> {
@@ -278,101 +245,5 @@ async fn a_welcome_for_nobody_here_is_not_found() {
     let room = "mimi://c.example/r/coffee";
     assert_eq!(world.peer("c.example").posts("b.example", "notify", room, &body).await.status, 404);
     assert_eq!(world.desk("b.example").rooms().await.unwrap().len(), 1);
-    world.still_talk().await;
-}
-
-#[tokio::test]
-async fn key_material_is_for_who_signs_for_it_and_for_whom_the_path_names() {
-    let world = World::of_three().await;
-    let peer = world.peer("c.example");
-    let ask = async |about: &str, body: &KeyMaterialRequest| {
-        peer.posts("b.example", "keyMaterial", about, &body.encode()).await.status
-    };
-    let good = key_material_request(BOB, |_| {});
-    assert_eq!(ask("mimi://b.example/u/ben", &good).await, 400);
-    assert_eq!(ask("b.example", &good).await, 400);
-
-    let mut forged = good.clone();
-    let mut signature = forged.signature.to_vec();
-    signature[0] ^= 1;
-    forged.signature = signature.into();
-    assert_eq!(ask(BOB, &forged).await, 403);
-    let mut another_room = good.clone();
-    another_room.tbs.room_id = Some(RoomUri::parse("mimi://c.example/r/tea").unwrap());
-    assert_eq!(ask(BOB, &another_room).await, 403);
-    let not_hers =
-        key_material_request(BOB, |tbs| tbs.requester_credential = Credential::basic("mimi://c.example/d/carl/1"));
-    assert_eq!(ask(BOB, &not_hers).await, 403);
-    let not_theirs = key_material_request(BOB, |tbs| {
-        tbs.requesting_user = user(ALICE);
-        tbs.requester_credential = Credential::basic(ALICE);
-    });
-    assert_eq!(ask(BOB, &not_theirs).await, 403);
-    // Nor for a room of another hub.
-    let not_their_room = key_material_request(BOB, |tbs| {
-        tbs.requesting_user = user(ALICE);
-        tbs.requester_credential = Credential::basic(ALICE);
-        tbs.room_id = Some(tea());
-    });
-    assert_eq!(ask(BOB, &not_their_room).await, 403);
-
-    let said = peer.posts("b.example", "keyMaterial", BOB, &good.encode()).await;
-    let response = KeyMaterialResponse::decode(&said.body).unwrap();
-    assert_eq!((said.status, response.user_status, response.clients.len()), (200, KeyMaterialUserCode::Success, 1));
-    let again = peer.posts("b.example", "keyMaterial", BOB, &good.encode()).await;
-    assert_ne!(again.body, said.body, "a KeyPackage is handed out once");
-    // Code 3 and no clients: none of the suites is ours.
-    let strange = key_material_request(BOB, |tbs| tbs.acceptable_ciphersuites = vec![0x0007, 0xf042]);
-    let said = peer.posts("b.example", "keyMaterial", BOB, &strange.encode()).await;
-    assert_eq!(said, Said::ok([&[1, 3, 22], BOB.as_bytes(), &[0]].concat()));
-    world.still_talk().await;
-}
-
-#[tokio::test]
-async fn who_does_not_exist_and_who_does_not_want_to_be_reached_give_the_same_answer() {
-    let world = World::of_strangers().await;
-    let peer = world.peer("c.example");
-    // Code 5, noConsent, and no clients.
-    for target in [BOB, "mimi://b.example/u/b@b", "mimi://b.example/u/b%2Fb"] {
-        let body = key_material_request(target, |_| {}).encode();
-        let said = peer.posts("b.example", "keyMaterial", target, &body).await;
-        assert_eq!(said, Said::ok([&[1, 5, target.len() as u8], target.as_bytes(), &[0]].concat()), "{target}");
-        let body = consent(ConsentOperation::Request, "mimi://c.example/u/cathy", target).encode();
-        let said = peer.posts("b.example", "requestConsent", "b.example", &body).await;
-        assert_eq!(said, Said { status: 201, body: Vec::new() }, "{target}");
-    }
-}
-
-#[tokio::test]
-async fn consent_is_asked_and_given_by_those_whom_it_concerns() {
-    let world = World::of_three().await;
-    let peer = world.peer("c.example");
-    let cathy = "mimi://c.example/u/cathy";
-    let (request, cancel) = (|| ConsentOperation::Request, || ConsentOperation::Cancel);
-    let (grant, revoke) = (|| ConsentOperation::Grant(Vec::new()), || ConsentOperation::Revoke);
-    for (endpoint, operation, requester, target, status) in [
-        ("requestConsent", request(), cathy, ALICE, 201),
-        ("requestConsent", request(), cathy, ALICE, 201),
-        ("requestConsent", cancel(), cathy, ALICE, 201),
-        ("requestConsent", cancel(), cathy, ALICE, 201),
-        ("requestConsent", request(), BOB, ALICE, 403),
-        ("requestConsent", request(), ALICE, cathy, 403),
-        ("requestConsent", request(), cathy, BOB, 403),
-        ("requestConsent", grant(), cathy, ALICE, 400),
-        ("requestConsent", revoke(), cathy, ALICE, 400),
-        ("updateConsent", grant(), ALICE, cathy, 201),
-        ("updateConsent", revoke(), ALICE, cathy, 201),
-        ("updateConsent", grant(), ALICE, BOB, 403),
-        ("updateConsent", grant(), cathy, ALICE, 403),
-        ("updateConsent", grant(), BOB, cathy, 403),
-        ("updateConsent", request(), ALICE, cathy, 400),
-        ("updateConsent", cancel(), ALICE, cathy, 400),
-    ] {
-        let entry = consent(operation.clone(), requester, target);
-        let said = peer.posts("a.example", endpoint, "a.example", &entry.encode()).await;
-        assert_eq!(said, Said { status, body: Vec::new() }, "{endpoint} {operation:?} {requester} {target}");
-    }
-    // A grant that somebody sends us is no word of ours.
-    assert!(world.desk("a.example").consents().await.unwrap().iter().all(|it| it.state != "granted"));
     world.still_talk().await;
 }

@@ -96,6 +96,22 @@ async fn nobody_else_speaks_in_a_conversation_of_two() {
 }
 
 #[tokio::test]
+async fn nobody_is_invited_to_a_conversation_of_two() {
+    let world = World::of_three().await;
+    let (alice, bob) = (world.alice.with(&world.bob), world.bob.with(&world.alice));
+    bob.says("Just us.").await;
+    alice.reads("bob (b.example): Just us.").await;
+    let rooms = world.desk("b.example").rooms().await.unwrap();
+    let direct = rooms.into_iter().find(|room| room.hub.as_str() == "b.example").unwrap().room;
+    let refusal = world.desk("b.example").invite(&direct, world.cathy.uri()).await.unwrap_err();
+    assert_eq!(refusal.message, "a conversation of two has no place for anybody else");
+    alice.says("Just us.").await;
+    bob.reads("alice (a.example): Just us.").await;
+    bob.says("Good.").await;
+    alice.reads("bob (b.example): Good.").await;
+}
+
+#[tokio::test]
 async fn what_is_written_to_somebody_who_has_not_agreed_to_it_waits_for_their_word() {
     let world = World::of_strangers().await;
     let (alice, bob) = (world.alice.with(&world.bob), world.bob.with(&world.alice));

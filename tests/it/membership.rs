@@ -165,3 +165,44 @@ async fn a_room_made_and_linked_by_the_admins_works_like_one_from_the_configurat
     assert_eq!((world.alice.transcript().len(), world.bob.transcript().len()), (0, 0));
     assert_eq!(world.desk("b.example").room(&room).await.unwrap().name.as_deref(), Some("Coffee"));
 }
+
+#[tokio::test]
+async fn a_room_that_was_unlinked_can_be_linked_again() {
+    let world = World::of_two().await;
+    world.alice.says("One.").await;
+    world.bob.reads("alice (a.example): One.").await;
+    world.desk("b.example").unlink(&tea(), false).await.unwrap();
+    world.alice.is_with(&[]).await;
+    world.alice.says("Two.").await;
+    let link = Link { adapter: "loopback".into(), conversation: ConversationId::new("tea") };
+    world.desk("b.example").link(&tea(), link).await.unwrap();
+    world.desk("a.example").invite(&tea(), world.bob.uri()).await.unwrap();
+    world.alice.is_with(&["bob (b.example)"]).await;
+    world.alice.says("Three.").await;
+    world.bob.sees(&["alice (a.example): One.", "alice (a.example): Three."]).await;
+    world.still_talk().await;
+}
+
+#[tokio::test]
+async fn a_hub_without_users_of_its_own_serves_the_others() {
+    let mut world = World::of_three().await;
+    world.desk("a.example").unlink(&tea(), false).await.unwrap();
+    world.bob.is_with(&["cathy (c.example)"]).await;
+    world.cathy.is_with(&["bob (b.example)"]).await;
+    for _ in 0..2 {
+        world.bob.says("Is it only us?").await;
+        world.cathy.reads("bob (b.example): Is it only us?").await;
+        world.cathy.says("Only us.").await;
+        world.bob.reads("cathy (c.example): Only us.").await;
+        let ben = world.person("ben", "b.example");
+        ben.joins().await;
+        world.cathy.is_with(&["ben (b.example)", "bob (b.example)"]).await;
+        ben.leaves().await;
+        world.cathy.is_with(&["bob (b.example)"]).await;
+        world.stop("a.example").await;
+        // Its configuration still has the room; without that it would be linked again.
+        world.forgets_tea("a.example");
+        world.start("a.example").await;
+    }
+    assert_eq!(world.alice.transcript(), [""; 0]);
+}

@@ -4,21 +4,26 @@
 //! answered is said again on the next connection, in order, and a delivery that comes twice is confirmed twice
 //! and shown once. So what a conversation looks like here is what people really got.
 
+mod state;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use mimi_adapter::{ConversationId, DeliveryKey, NativeMessageId, UserUri};
+use mimi_adapter::{ConversationId, NativeMessageId, UserUri};
 use mimi_loopback::{
-    frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown},
+    frame::{Act, ClientFrame},
     network::{Client, Network},
 };
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
+
+pub use self::state::Mood;
+use self::state::State;
 
 /// What has not happened after this long will not happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,45 +35,6 @@ struct Inner {
     state: Mutex<State>,
     /// Something is new for those who wait.
     changed: watch::Sender<()>,
-}
-
-#[derive(Default)]
-struct State {
-    conversations: BTreeMap<ConversationId, Vec<Line>>,
-    /// Ghosts that are in a conversation, by name.
-    ghosts: BTreeSet<(ConversationId, String)>,
-    /// Who of ours is where, said anew on each connection.
-    here: Vec<Act>,
-    acts: u64,
-    unanswered: BTreeMap<u64, ClientFrame>,
-    /// Acts the gateway won't take, and its words.
-    refused: HashMap<u64, String>,
-    shown: HashMap<DeliveryKey, Option<NativeMessageId>>,
-    /// Every attempt to deliver, in order: its words and its key.
-    attempts: Vec<(String, DeliveryKey)>,
-    moods: HashMap<String, Mood>,
-    held: HashMap<String, Deliver>,
-    line: Option<mpsc::UnboundedSender<ClientFrame>>,
-}
-
-/// How the messenger takes a delivery of certain words.
-#[derive(Clone, Debug)]
-pub enum Mood {
-    /// Not this time, nor the next ones.
-    NotNow(usize),
-    Never(&'static str),
-    /// It shows the words, and its confirmation is lost, once.
-    Mute,
-    /// It neither shows nor answers until [`Messenger::lets_pass`].
-    Held,
-}
-
-/// One thing in a conversation.
-#[derive(Clone, Debug)]
-struct Line {
-    id: NativeMessageId,
-    who: String,
-    what: Shown,
 }
 
 impl Messenger {
@@ -87,15 +53,7 @@ impl Messenger {
                 }
             }
         });
-        self.change(|state| {
-            for here in &state.here {
-                let _ = line.send(ClientFrame::Join(here.clone()));
-            }
-            for frame in state.unanswered.values() {
-                let _ = line.send(frame.clone());
-            }
-            state.line = Some(line);
-        });
+        self.change(|state| state.connect(line));
         let messenger = self.clone();
         tokio::spawn(async move {
             while let Some(frame) = from_adapter.recv().await {
@@ -107,29 +65,12 @@ impl Messenger {
 
     /// Somebody does something. Answers the act's number.
     pub fn act(&self, act: Act, frame: impl FnOnce(Act) -> ClientFrame) -> u64 {
-        self.change(|state| {
-            state.acts += 1;
-            let n = state.acts;
-            let act = Act { id: NativeMessageId::new(format!("m{n}")), ..act };
-            let frame = frame(act.clone());
-            match shown(&frame) {
-                Some(what) => {
-                    let line = Line { id: act.id.clone(), who: act.from.to_string(), what };
-                    state.conversations.entry(act.conversation).or_default().push(line);
-                }
-                None => {
-                    state.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
-                    if matches!(frame, ClientFrame::Join(_)) {
-                        state.here.push(act);
-                    }
-                }
-            }
-            if let Some(line) = &state.line {
-                let _ = line.send(frame.clone());
-            }
-            state.unanswered.insert(n, frame);
-            n
-        })
+        self.change(|state| state.act(act, frame))
+    }
+
+    /// The messenger has lost the gateway's answer to an act, and hands it in again.
+    pub fn repeats(&self, act: u64) {
+        self.change(|state| state.repeat(act));
     }
 
     /// Waits until the gateway has taken responsibility for an act, or has refused it in words.
@@ -143,10 +84,7 @@ impl Messenger {
 
     /// What a message, or a reaction, with these words is called.
     pub fn find(&self, conversation: &ConversationId, words: &str) -> NativeMessageId {
-        let found = self.look(|state| {
-            let lines = state.conversations.get(conversation)?;
-            lines.iter().rev().find(|line| said(&line.what) == Some(words)).map(|line| line.id.clone())
-        });
+        let found = self.look(|state| state.find(conversation, words));
         found.unwrap_or_else(|| panic!("nobody has said {words:?} in {conversation}:\n{}", self.page(conversation)))
     }
 
@@ -204,11 +142,7 @@ impl Messenger {
 
     /// What was held is shown and confirmed now.
     pub fn lets_pass(&self, words: &str) {
-        self.change(|state| {
-            state.moods.remove(words);
-            let deliver = state.held.remove(words).expect("it is held");
-            state.show(deliver, true);
-        });
+        self.change(|state| state.let_pass(words));
     }
 
     fn page(&self, conversation: &ConversationId) -> String {
@@ -240,139 +174,6 @@ impl Messenger {
             Ok(found) => found,
             Err(_) => panic!("{}", self.look(otherwise)),
         }
-    }
-}
-
-impl State {
-    fn hear(&mut self, frame: AdapterFrame) {
-        match frame {
-            AdapterFrame::Accepted { id, .. } => drop(self.unanswered.remove(&number(&id))),
-            AdapterFrame::Refused { retry: true, .. } => {}
-            AdapterFrame::Refused { id, reason, .. } => {
-                if self.unanswered.remove(&number(&id)).is_some() {
-                    self.refused.insert(number(&id), reason);
-                }
-            }
-            AdapterFrame::Unreadable { reason } => panic!("{reason}"),
-            AdapterFrame::Deliver(deliver) => {
-                let words = words(&deliver.event).to_owned();
-                self.attempts.push((words.clone(), deliver.key.clone()));
-                match self.moods.get_mut(&words) {
-                    Some(Mood::NotNow(times)) if *times > 0 => {
-                        *times -= 1;
-                        self.answer(ClientFrame::NotNow { key: deliver.key });
-                    }
-                    Some(Mood::Never(reason)) => {
-                        let reason = (*reason).to_owned();
-                        self.answer(ClientFrame::Never { key: deliver.key, reason });
-                    }
-                    Some(Mood::Mute) => {
-                        self.moods.remove(&words);
-                        self.show(deliver, false);
-                    }
-                    Some(Mood::Held) => drop(self.held.insert(words, deliver)),
-                    _ => self.show(deliver, true),
-                }
-            }
-        }
-    }
-
-    fn show(&mut self, Deliver { key, conversation, from, event }: Deliver, confirm: bool) {
-        let id = match self.shown.get(&key) {
-            Some(id) => id.clone(),
-            None => {
-                let id = NativeMessageId::new(format!("n{}", self.shown.len()));
-                let who = from.as_ref().map_or("the gateway", |person| &person.name).to_owned();
-                let id = match event {
-                    Shown::Join => {
-                        self.ghosts.insert((conversation, who));
-                        None
-                    }
-                    Shown::Leave => {
-                        self.ghosts.remove(&(conversation, who));
-                        None
-                    }
-                    what => {
-                        let line = Line { id: id.clone(), who, what };
-                        self.conversations.entry(conversation).or_default().push(line);
-                        Some(id)
-                    }
-                };
-                self.shown.insert(key.clone(), id.clone());
-                id
-            }
-        };
-        if confirm {
-            self.answer(ClientFrame::Delivered { key, id });
-        }
-    }
-
-    fn answer(&self, frame: ClientFrame) {
-        if let Some(line) = &self.line {
-            let _ = line.send(frame);
-        }
-    }
-
-    fn transcript(&self, conversation: &ConversationId) -> Vec<String> {
-        let lines = self.conversations.get(conversation).map_or(&[][..], Vec::as_slice);
-        let of = |id: &NativeMessageId| {
-            let line = lines.iter().find(|line| line.id == *id);
-            line.and_then(|line| said(&line.what)).unwrap_or("something nobody has said here")
-        };
-        lines
-            .iter()
-            .map(|Line { who, what, .. }| match what {
-                Shown::Message { text, reply_to: None } => format!("{who}: {}", text.text),
-                Shown::Message { text, reply_to: Some(id) } => format!("{who} answers {:?}: {}", of(id), text.text),
-                Shown::Edit { replaces, text } => format!("{who} changes {:?}: {}", of(replaces), text.text),
-                Shown::Delete { replaces } => format!("{who} takes back {:?}", of(replaces)),
-                Shown::Reaction { reply_to, emoji } => format!("{who} reacts to {:?}: {emoji}", of(reply_to)),
-                Shown::Unlike { replaces } => format!("{who} takes back {}", of(replaces)),
-                Shown::Notice { text, about, to } => {
-                    let to = to.as_ref().map_or(String::new(), |to| format!(" to {to}"));
-                    let about = about.as_ref().map_or(String::new(), |id| format!(" about {:?}", of(id)));
-                    format!("{who}{to}{about}: {text}")
-                }
-                Shown::Join | Shown::Leave => unreachable!("who comes and goes is not said"),
-            })
-            .collect()
-    }
-}
-
-/// The number in an act's name. What the adapter says by itself has none.
-fn number(id: &NativeMessageId) -> u64 {
-    id.as_str().trim_start_matches('m').parse().unwrap()
-}
-
-/// What an act looks like in the conversation in which it was done.
-fn shown(frame: &ClientFrame) -> Option<Shown> {
-    Some(match frame.clone() {
-        ClientFrame::Say { text, reply_to, .. } => Shown::Message { text, reply_to },
-        ClientFrame::Edit { replaces, text, .. } => Shown::Edit { replaces, text },
-        ClientFrame::Delete { replaces, .. } => Shown::Delete { replaces },
-        ClientFrame::React { reply_to, emoji, .. } => Shown::Reaction { reply_to, emoji },
-        ClientFrame::Unlike { replaces, .. } => Shown::Unlike { replaces },
-        _ => return None,
-    })
-}
-
-/// The words by which people point at it.
-fn said(what: &Shown) -> Option<&str> {
-    match what {
-        Shown::Message { text, .. } => Some(&text.text),
-        Shown::Reaction { emoji, .. } => Some(emoji),
-        _ => None,
-    }
-}
-
-/// The words by which a scene names a delivery.
-fn words(what: &Shown) -> &str {
-    match what {
-        Shown::Edit { text, .. } => &text.text,
-        Shown::Notice { text, .. } => text,
-        Shown::Join => "is here",
-        Shown::Leave => "has left",
-        what => said(what).unwrap_or_default(),
     }
 }
 

@@ -104,6 +104,33 @@ async fn the_same_update_twice_has_the_same_answer_and_begins_one_epoch() {
 }
 
 #[tokio::test]
+async fn what_a_network_hands_in_twice_is_carried_once() {
+    let mut world = World::of_two().await;
+    for (speaker, name, reader) in
+        [(&world.alice, "alice (a.example)", &world.bob), (&world.bob, "bob (b.example)", &world.alice)]
+    {
+        let act = speaker.posts("Once.");
+        speaker.messenger.answered(act).await.unwrap();
+        speaker.messenger.repeats(act);
+        speaker.messenger.answered(act).await.unwrap();
+        speaker.says("Twice.").await;
+        reader.reads(&format!("{name}: Twice.")).await;
+        assert_eq!(reader.messenger.attempts("Once."), 1);
+    }
+    world.stop("b.example").await;
+    world.start("b.example").await;
+    let act = world.bob.posts("Thrice.");
+    world.bob.messenger.answered(act).await.unwrap();
+    world.stop("b.example").await;
+    world.bob.messenger.repeats(act);
+    world.start("b.example").await;
+    world.bob.messenger.answered(act).await.unwrap();
+    world.bob.says("That's it.").await;
+    world.alice.reads("bob (b.example): That's it.").await;
+    assert_eq!((world.alice.transcript().len(), world.bob.transcript().len()), (6, 6));
+}
+
+#[tokio::test]
 async fn a_commit_overtakes_a_waiting_message_and_the_message_is_encrypted_anew() {
     let mut world = World::of_three().await;
     world.stop("a.example").await;

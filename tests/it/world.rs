@@ -196,6 +196,11 @@ impl World {
         Desk(self.core(provider).clone())
     }
 
+    /// The configuration of a provider no longer has the room `tea`.
+    pub fn forgets_tea(&mut self, name: &str) {
+        self.provider_mut(name).portals.clear();
+    }
+
     /// The requests that one provider has sent to another, each with the answer's length.
     pub fn crossed(&self, from: &str, to: &str, endpoint: &str) -> Vec<String> {
         let (way, endpoint) = (format!("{from} → {to} "), format!(" POST {endpoint} "));

@@ -65,7 +65,7 @@ class Talk:
                 self._progress.notify_all()
             await asyncio.sleep(self._pause)
 
-    async def verdicts(self, within: float = 60) -> dict[str, Verdict]:
+    async def verdicts(self, within: float = 120) -> dict[str, Verdict]:
         """What became of what each side said, for each reader on the other side."""
         (here, us), (there, them) = self._sides.items()
         return {

@@ -140,8 +140,8 @@ impl Person {
         self.send(&format!(
             "<presence xmlns='jabber:client' to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='0'/></x></presence>"
         ));
-        self.sees("the room", |stanza| stanza.name() == "presence" && String::from(stanza).contains("code='110'"))
-            .await;
+        let in_it = |stanza: &Element| stanza.attr("type").is_none() && String::from(stanza).contains("code='110'");
+        self.sees("the room", |stanza| stanza.name() == "presence" && in_it(stanza)).await;
     }
 
     /// Says `inside` in a room and sees it there. Answers the id the room gave it, if any.

@@ -1,0 +1,240 @@
+//! What a messenger remembers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use mimi_adapter::{ConversationId, DeliveryKey, NativeMessageId};
+use mimi_loopback::frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown};
+use tokio::sync::mpsc;
+
+#[derive(Default)]
+pub struct State {
+    conversations: BTreeMap<ConversationId, Vec<Line>>,
+    /// Ghosts that are in a conversation, by name.
+    pub ghosts: BTreeSet<(ConversationId, String)>,
+    /// Who of ours is where, said anew on each connection.
+    here: Vec<Act>,
+    acts: u64,
+    pub unanswered: BTreeMap<u64, ClientFrame>,
+    answered: HashMap<u64, ClientFrame>,
+    /// Acts the gateway won't take, and its words.
+    pub refused: HashMap<u64, String>,
+    shown: HashMap<DeliveryKey, Option<NativeMessageId>>,
+    /// Every attempt to deliver, in order: its words and its key.
+    pub attempts: Vec<(String, DeliveryKey)>,
+    pub moods: HashMap<String, Mood>,
+    held: HashMap<String, Deliver>,
+    pub line: Option<mpsc::UnboundedSender<ClientFrame>>,
+}
+
+/// How the messenger takes a delivery of certain words.
+#[derive(Clone, Debug)]
+pub enum Mood {
+    /// Not this time, nor the next ones.
+    NotNow(usize),
+    Never(&'static str),
+    /// It shows the words, and its confirmation is lost, once.
+    Mute,
+    /// It neither shows nor answers until `lets_pass`.
+    Held,
+}
+
+/// One thing in a conversation.
+#[derive(Clone, Debug)]
+struct Line {
+    id: NativeMessageId,
+    who: String,
+    what: Shown,
+}
+
+impl State {
+    /// A gateway is there: who is where, and what nobody has answered, is said to it.
+    pub fn connect(&mut self, line: mpsc::UnboundedSender<ClientFrame>) {
+        for here in &self.here {
+            let _ = line.send(ClientFrame::Join(here.clone()));
+        }
+        for frame in self.unanswered.values() {
+            let _ = line.send(frame.clone());
+        }
+        self.line = Some(line);
+    }
+
+    pub fn act(&mut self, act: Act, frame: impl FnOnce(Act) -> ClientFrame) -> u64 {
+        self.acts += 1;
+        let n = self.acts;
+        let act = Act { id: NativeMessageId::new(format!("m{n}")), ..act };
+        let frame = frame(act.clone());
+        match shown(&frame) {
+            Some(what) => {
+                let line = Line { id: act.id.clone(), who: act.from.to_string(), what };
+                self.conversations.entry(act.conversation).or_default().push(line);
+            }
+            None => {
+                self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
+                if matches!(frame, ClientFrame::Join(_)) {
+                    self.here.push(act);
+                }
+            }
+        }
+        self.say(n, frame);
+        n
+    }
+
+    pub fn repeat(&mut self, act: u64) {
+        let frame = self.answered[&act].clone();
+        self.say(act, frame);
+    }
+
+    fn say(&mut self, n: u64, frame: ClientFrame) {
+        if let Some(line) = &self.line {
+            let _ = line.send(frame.clone());
+        }
+        self.unanswered.insert(n, frame);
+    }
+
+    pub fn hear(&mut self, frame: AdapterFrame) {
+        match frame {
+            AdapterFrame::Accepted { id, .. } => {
+                if let Some(frame) = self.unanswered.remove(&number(&id)) {
+                    self.answered.insert(number(&id), frame);
+                }
+            }
+            AdapterFrame::Refused { retry: true, .. } => {}
+            AdapterFrame::Refused { id, reason, .. } => {
+                if self.unanswered.remove(&number(&id)).is_some() {
+                    self.refused.insert(number(&id), reason);
+                }
+            }
+            AdapterFrame::Unreadable { reason } => panic!("{reason}"),
+            AdapterFrame::Deliver(deliver) => {
+                let words = words(&deliver.event).to_owned();
+                self.attempts.push((words.clone(), deliver.key.clone()));
+                match self.moods.get_mut(&words) {
+                    Some(Mood::NotNow(times)) if *times > 0 => {
+                        *times -= 1;
+                        self.answer(ClientFrame::NotNow { key: deliver.key });
+                    }
+                    Some(Mood::Never(reason)) => {
+                        let reason = (*reason).to_owned();
+                        self.answer(ClientFrame::Never { key: deliver.key, reason });
+                    }
+                    Some(Mood::Mute) => {
+                        self.moods.remove(&words);
+                        self.show(deliver, false);
+                    }
+                    Some(Mood::Held) => drop(self.held.insert(words, deliver)),
+                    _ => self.show(deliver, true),
+                }
+            }
+        }
+    }
+
+    fn show(&mut self, Deliver { key, conversation, from, event }: Deliver, confirm: bool) {
+        let id = match self.shown.get(&key) {
+            Some(id) => id.clone(),
+            None => {
+                let id = NativeMessageId::new(format!("n{}", self.shown.len()));
+                let who = from.as_ref().map_or("the gateway", |person| &person.name).to_owned();
+                let id = match event {
+                    Shown::Join => {
+                        self.ghosts.insert((conversation, who));
+                        None
+                    }
+                    Shown::Leave => {
+                        self.ghosts.remove(&(conversation, who));
+                        None
+                    }
+                    what => {
+                        let line = Line { id: id.clone(), who, what };
+                        self.conversations.entry(conversation).or_default().push(line);
+                        Some(id)
+                    }
+                };
+                self.shown.insert(key.clone(), id.clone());
+                id
+            }
+        };
+        if confirm {
+            self.answer(ClientFrame::Delivered { key, id });
+        }
+    }
+
+    fn answer(&self, frame: ClientFrame) {
+        if let Some(line) = &self.line {
+            let _ = line.send(frame);
+        }
+    }
+
+    pub fn transcript(&self, conversation: &ConversationId) -> Vec<String> {
+        let lines = self.conversations.get(conversation).map_or(&[][..], Vec::as_slice);
+        let of = |id: &NativeMessageId| {
+            let line = lines.iter().find(|line| line.id == *id);
+            line.and_then(|line| said(&line.what)).unwrap_or("something nobody has said here")
+        };
+        lines
+            .iter()
+            .map(|Line { who, what, .. }| match what {
+                Shown::Message { text, reply_to: None } => format!("{who}: {}", text.text),
+                Shown::Message { text, reply_to: Some(id) } => format!("{who} answers {:?}: {}", of(id), text.text),
+                Shown::Edit { replaces, text } => format!("{who} changes {:?}: {}", of(replaces), text.text),
+                Shown::Delete { replaces } => format!("{who} takes back {:?}", of(replaces)),
+                Shown::Reaction { reply_to, emoji } => format!("{who} reacts to {:?}: {emoji}", of(reply_to)),
+                Shown::Unlike { replaces } => format!("{who} takes back {}", of(replaces)),
+                Shown::Notice { text, about, to } => {
+                    let to = to.as_ref().map_or(String::new(), |to| format!(" to {to}"));
+                    let about = about.as_ref().map_or(String::new(), |id| format!(" about {:?}", of(id)));
+                    format!("{who}{to}{about}: {text}")
+                }
+                Shown::Join | Shown::Leave => unreachable!("who comes and goes is not said"),
+            })
+            .collect()
+    }
+
+    pub fn let_pass(&mut self, words: &str) {
+        self.moods.remove(words);
+        let deliver = self.held.remove(words).expect("it is held");
+        self.show(deliver, true);
+    }
+
+    /// The last thing with these words.
+    pub fn find(&self, conversation: &ConversationId, words: &str) -> Option<NativeMessageId> {
+        let lines = self.conversations.get(conversation)?;
+        lines.iter().rev().find(|line| said(&line.what) == Some(words)).map(|line| line.id.clone())
+    }
+}
+
+/// The number in an act's name. What the adapter says by itself has none.
+fn number(id: &NativeMessageId) -> u64 {
+    id.as_str().trim_start_matches('m').parse().unwrap()
+}
+
+/// What an act looks like in the conversation in which it was done.
+fn shown(frame: &ClientFrame) -> Option<Shown> {
+    Some(match frame.clone() {
+        ClientFrame::Say { text, reply_to, .. } => Shown::Message { text, reply_to },
+        ClientFrame::Edit { replaces, text, .. } => Shown::Edit { replaces, text },
+        ClientFrame::Delete { replaces, .. } => Shown::Delete { replaces },
+        ClientFrame::React { reply_to, emoji, .. } => Shown::Reaction { reply_to, emoji },
+        ClientFrame::Unlike { replaces, .. } => Shown::Unlike { replaces },
+        _ => return None,
+    })
+}
+
+/// The words by which people point at it.
+fn said(what: &Shown) -> Option<&str> {
+    match what {
+        Shown::Message { text, .. } => Some(&text.text),
+        Shown::Reaction { emoji, .. } => Some(emoji),
+        _ => None,
+    }
+}
+
+/// The words by which a scene names a delivery.
+fn words(what: &Shown) -> &str {
+    match what {
+        Shown::Edit { text, .. } => &text.text,
+        Shown::Notice { text, .. } => text,
+        Shown::Join => "is here",
+        Shown::Leave => "has left",
+        what => said(what).unwrap_or_default(),
+    }
+}
