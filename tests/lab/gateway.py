@@ -10,7 +10,7 @@ from pathlib import Path
 from .process import Process, run
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("MIMI_GATEWAY", ROOT / "target/debug/mimi-gateway"))
+PROGRAM = Path(os.environ.get("MIMI_GATEWAY", ROOT / "target/debug/mimi-gateway")).resolve()
 
 
 class Gateway(Process):
