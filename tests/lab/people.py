@@ -45,16 +45,16 @@ class Person:
         self.seen.append(Message(room, sender, name, text, time.monotonic()))
         self._something_happened()
 
-    async def until(self, look: Callable[[], T | None], within: float, what: str) -> T:
+    async def until(self, look: Callable[[], T | None], within: float | None, what: str) -> T:
         """Waits until `look` finds something."""
-        deadline = time.monotonic() + within
-        while not (found := look()):
-            news = self._news
-            try:
-                await asyncio.wait_for(news.wait(), deadline - time.monotonic())
-            except TimeoutError:
-                seen = "\n  ".join(map(str, self.seen[-20:])) or "nothing"
-                raise AssertionError(f"{self.name} waited {within} s for {what} and saw\n  {seen}") from None
+        # Not `wait_for`: in Python 3.11 it can swallow a cancellation.
+        try:
+            async with asyncio.timeout(within):
+                while not (found := look()):
+                    await self._news.wait()
+        except TimeoutError:
+            seen = "\n  ".join(map(str, self.seen[-20:])) or "nothing"
+            raise AssertionError(f"{self.name} waited {within} s for {what} and saw\n  {seen}") from None
         return found
 
     async def sees(self, text: str, by: str | None = None, room: str | None = None, within: float = 30) -> Message:

@@ -22,13 +22,16 @@ def main():
     logging.getLogger("nio").setLevel(logging.ERROR)
     if not PROGRAM.exists():
         sys.exit(f"there is no {PROGRAM} (build it with: cargo build --features matrix,xmpp)")
-    sys.exit(asyncio.run(_up(arguments.say)))
+    try:
+        sys.exit(asyncio.run(_up(arguments.say)))
+    except asyncio.CancelledError:
+        sys.exit("stopped before it was done")
 
 
 async def _up(say: bool) -> int:
-    interrupted = asyncio.Event()
+    work = asyncio.current_task()
     for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, interrupted.set)
+        asyncio.get_running_loop().add_signal_handler(each, work.cancel)
     print("Starting Synapse, Prosody and two gateways …", flush=True)
     async with World.as_documented("up") as world:
         await world.sign_everybody_up()
@@ -36,8 +39,11 @@ async def _up(say: bool) -> int:
         if say:
             return await _conversation(world, link)
         print(_how_to_join_in(world, link), flush=True)
-        await interrupted.wait()
-        print("Stopping …")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            work.uncancel()
+            print("Stopping …", flush=True)
     return 0
 
 

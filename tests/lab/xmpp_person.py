@@ -51,7 +51,7 @@ class XmppPerson(Person):
     async def sign_out(self):
         self._staying_online.cancel()
         await asyncio.gather(self._staying_online, return_exceptions=True)
-        await self._client.disconnect()
+        self._client.abort()
 
     async def creates_group_chat(self, room: str):
         """Creates a group chat as the server likes its group chats, and is in it."""
@@ -124,7 +124,7 @@ class XmppPerson(Person):
                 continue
             connection = self._connections
             self._client.connect(*self._address)
-            await self.until(lambda: self._connections != connection, float("inf"), "the connection to break")
+            await self.until(lambda: self._connections != connection, None, "the connection to break")
 
     def _on_disconnected(self, _):
         self._online = False
