@@ -96,6 +96,21 @@ async fn nobody_else_speaks_in_a_conversation_of_two() {
 }
 
 #[tokio::test]
+async fn an_admin_brings_two_people_together() {
+    let world = World::of_two().await;
+    let (alice, bob) = (world.alice.with(&world.bob), world.bob.with(&world.alice));
+    let (user, with) = (world.alice.uri().clone(), world.bob.uri().clone());
+    let room = world.desk("a.example").direct(CreateDirect { user, with }).await.unwrap();
+    alice.is_with(&["bob (b.example)"]).await;
+    bob.is_with(&["alice (a.example)"]).await;
+    bob.says("We're to talk, I hear.").await;
+    alice.reads("bob (b.example): We're to talk, I hear.").await;
+    alice.says("So we are.").await;
+    bob.reads("alice (a.example): So we are.").await;
+    assert_eq!(world.desk("b.example").room(&room).await.unwrap().participants.len(), 2);
+}
+
+#[tokio::test]
 async fn nobody_is_invited_to_a_conversation_of_two() {
     let world = World::of_three().await;
     let (alice, bob) = (world.alice.with(&world.bob), world.bob.with(&world.alice));

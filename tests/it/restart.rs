@@ -135,3 +135,44 @@ async fn a_person_who_writes_while_the_gateway_is_away_is_heard_later() {
     world.alice.reads("bob (b.example): Where is everybody?").await;
     world.bob.reads("alice (a.example): Anybody?").await;
 }
+
+#[tokio::test]
+async fn gateways_are_killed_while_people_come_and_go_and_nothing_is_lost() {
+    let mut world = World::of_three().await;
+    let providers = ["a.example", "b.example", "c.example"];
+    let mut said = 0;
+    for round in 0..9 {
+        for n in said..said + 5 {
+            for person in [&world.alice, &world.bob, &world.cathy] {
+                person.posts(&n.to_string());
+            }
+        }
+        said += 5;
+        // The guest's provider is another one than the one that is killed, and then it is the same.
+        let guest = world.person(&format!("guest{round}"), providers[(round + round / 3) % 3]);
+        guest.is_here();
+        guest.posts("Hello.");
+        if round % 2 == 0 {
+            guest.goes();
+        }
+        world.kill(providers[round % 3]).await;
+        world.start(providers[round % 3]).await;
+    }
+    let (alice, bob, cathy) = ("alice (a.example)", "bob (b.example)", "cathy (c.example)");
+    for (reader, others) in [(&world.alice, [bob, cathy]), (&world.bob, [alice, cathy]), (&world.cathy, [alice, bob])] {
+        for name in others {
+            let last = format!("{name}: {}", said - 1);
+            reader.reads(&last).await;
+            let of = |line: &&String| line.starts_with(&format!("{name}: "));
+            let lines: Vec<_> = reader.transcript().iter().filter(of).cloned().collect();
+            assert_eq!(lines, (0..said).map(|n| format!("{name}: {n}")).collect::<Vec<_>>());
+        }
+        for round in 0..9 {
+            let provider = providers[(round + round / 3) % 3];
+            if !others.iter().any(|name| name.contains(provider)) {
+                continue;
+            }
+            reader.reads(&format!("guest{round} ({provider}): Hello.")).await;
+        }
+    }
+}
