@@ -291,7 +291,8 @@ async fn who_has_been_removed_is_told_so_and_sees_nobody_and_can_be_invited_agai
     world.desk("a.example").invite(&tea(), world.bob.uri()).await.unwrap();
     world.bob.is_with(&["alice (a.example)", "cathy (c.example)"]).await;
     world.still_talk().await;
-    world.cathy.reads("bob (b.example): Still here.").await;
+    world.bob.says("Hello again.").await;
+    world.cathy.reads("bob (b.example): Hello again.").await;
 }
 
 #[tokio::test]

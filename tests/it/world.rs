@@ -95,6 +95,7 @@ impl World {
     pub async fn of_two() -> Self {
         let world = Self::before_tea(2).await;
         world.alice.joins().await;
+        // Refused until the Welcome has come, and then said again by the adapter.
         let _ = world.bob.tries_to_join().await;
         world.alice.is_with(&["bob (b.example)"]).await;
         world.bob.is_with(&["alice (a.example)"]).await;
@@ -208,12 +209,14 @@ impl World {
         wire.iter().filter(|line| line.starts_with(&way) && line.contains(&endpoint)).cloned().collect()
     }
 
-    /// Alice and Bob still understand each other.
+    /// Alice and Bob still understand each other, and everything they have said before has arrived, since this has.
     pub async fn still_talk(&self) {
-        self.alice.says("Still there?").await;
-        self.bob.reads("alice (a.example): Still there?").await;
-        self.bob.says("Still here.").await;
-        self.alice.reads("bob (b.example): Still here.").await;
+        static TIMES: AtomicU64 = AtomicU64::new(0);
+        let time = TIMES.fetch_add(1, Ordering::Relaxed);
+        self.alice.says(&format!("Still there, for the {time}th time?")).await;
+        self.bob.reads(&format!("alice (a.example): Still there, for the {time}th time?")).await;
+        self.bob.says(&format!("Still here, for the {time}th time.")).await;
+        self.alice.reads(&format!("bob (b.example): Still here, for the {time}th time.")).await;
     }
 
     /// Waits until something is so that nobody tells us of.
