@@ -1,0 +1,123 @@
+//! How fast a conversation between two gateways is: loopback → a.example → MIMI → b.example → loopback.
+//!
+//!     cargo bench --bench throughput [-- --seconds N --rooms N --rate N --smoke]
+//!
+//! Both gateways are `mimi-gateway run` as an admin runs it: processes of their own, mutual TLS, SQLite that
+//! syncs before it says yes. The people are this process, on the two loopback sockets. a.example is the hub
+//! of every room, so what its people say goes out in batches, while what b.example's people say takes a
+//! request and an answer each: both directions are measured. What MLS alone would allow is measured in the
+//! same run.
+//!
+//! A figure that was bought with a message is worth nothing: what is lost, doubled, out of order or refused
+//! is counted throughout, and the exit code is 1 unless there is none of it.
+
+mod gateways;
+mod load;
+mod raw;
+mod report;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    gateways::Gateways,
+    load::{Conversation, Pace, Way},
+    report::Figure,
+};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How often everything is measured.
+const RUNS: usize = 5;
+
+/// Long enough for what does nothing but compute.
+const RAW: Duration = Duration::from_secs(1);
+
+/// Messages under way in each room during a flood.
+const WINDOW: usize = 16;
+
+#[derive(Parser)]
+struct Options {
+    /// How long people talk in each run.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// In how many rooms they talk at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    rooms: u16,
+    /// Messages per second, over all rooms, for the latency at ease. Can be given several times.
+    #[arg(long, default_values_t = [200, 500], value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Vec<u32>,
+    /// One short run of each, to see that all of it still works.
+    #[arg(long)]
+    smoke: bool,
+    /// Cargo says this to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut options = Options::parse();
+    if options.smoke {
+        options = Options { seconds: 1, rooms: options.rooms.min(4), rate: vec![100], ..options };
+    }
+    match measure(&options).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers whether every message arrived once and in order.
+async fn measure(options: &Options) -> Result<bool, BoxError> {
+    let runs = if options.smoke { 1 } else { RUNS };
+    let span = Duration::from_secs(options.seconds);
+    let rooms = usize::from(options.rooms);
+    let gateways = Gateways::start(rooms).await?;
+    report::print_conditions(gateways.directory(), runs)?;
+
+    let raw = (0..runs).map(|_| raw::messages_per_second(RAW)).collect::<Result<Vec<_>, _>>()?;
+    let raw = Figure::of(raw);
+    println!("raw openmls, one member encrypts and another decrypts\n    {raw:.0} messages/s\n");
+
+    let mut talk = Conversation::begin(&gateways, rooms).await?;
+    for way in Way::BOTH {
+        // The first messages pay for connections and caches.
+        talk.carry(way, rooms, Duration::from_secs(1), Pace::Flood).await?;
+        let mut possible = 0.0;
+        for rooms in if rooms == 1 { vec![1] } else { vec![1, rooms] } {
+            let carried = repeat(&mut talk, runs, way, rooms, span, Pace::Flood).await?;
+            possible = report::print(&format!("flood, {way}, {rooms} room(s)"), &carried, Some(&raw));
+        }
+        for &rate in &options.rate {
+            if f64::from(rate) > possible {
+                println!("{rate} messages/s, {way}: more than the flood carried\n");
+                continue;
+            }
+            let carried = repeat(&mut talk, runs, way, rooms, span, Pace::Even(rate)).await?;
+            report::print(&format!("{rate} messages/s, {way}, {rooms} room(s)"), &carried, None);
+        }
+    }
+    talk.wait_for_echoes().await?;
+    report::print_memory(&gateways)?;
+    Ok(report::print_verdict(&talk.verdict()))
+}
+
+async fn repeat(
+    talk: &mut Conversation<'_>,
+    runs: usize,
+    way: Way,
+    rooms: usize,
+    span: Duration,
+    pace: Pace,
+) -> Result<Vec<load::Carried>, BoxError> {
+    let mut carried = Vec::with_capacity(runs);
+    for _ in 0..runs {
+        carried.push(talk.carry(way, rooms, span, pace).await?);
+    }
+    Ok(carried)
+}
