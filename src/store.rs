@@ -95,10 +95,6 @@ impl Store {
     }
 
     /// Runs `work` in a transaction. When this answers `Ok`, its effects are on disk.
-    ///
-    /// ```ignore
-    /// store.write(move |tx| async move { tx.remember(…).await }.boxed()).await?;
-    /// ```
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,

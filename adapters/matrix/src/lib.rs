@@ -1,6 +1,6 @@
 //! Matrix: the gateway as an application service of one homeserver.
 //!
-//! Read in this order: [`KIND`] and the adapter below; [`id`] (who is who); [`from_native`] and [`to_native`]
+//! Read in this order: [`KIND`] and the adapter below; `id` (who is who); `from_native` and `to_native`
 //! (the translation, pure); `server`, `transactions` and `catch_up` (the way in), `delivery` (the way out); `homeserver`,
 //! `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
 //!
