@@ -135,6 +135,14 @@ impl Core {
             .await
     }
 
+    /// Forgets what is only a copy of the database. Whoever lets another process write there calls it when that
+    /// process may have, before anything else is done with the rooms that came from it.
+    pub fn forget_all(&self, tx: &mut Tx) {
+        tx.forget();
+        self.groups.forget();
+        self.hub_states.lock().expect("no panic happens while the states are locked").clear();
+    }
+
     pub fn now(&self) -> u64 {
         (self.clock)()
     }

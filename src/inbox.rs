@@ -24,11 +24,7 @@ use crate::{
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
     },
     outbox::{Destination, Payload},
-    store::{
-        Tx,
-        portals::Portal,
-        rooms::{Room, RoomState},
-    },
+    store::{Tx, portals::Portal, rooms::RoomState},
 };
 
 /// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
@@ -111,7 +107,7 @@ impl Core {
             return Err(Fault::later("the portal's room is missing"));
         };
         if let Some(cursor) = &inbound.cursor {
-            tx.set_cursor(portal.id, cursor).await?;
+            tx.set_cursor(portal.id, cursor);
         }
         match inbound.event {
             Event::Join => {
@@ -213,8 +209,8 @@ impl Core {
             return Err(Fault::never(problem));
         }
         let id = message_id(sender, &portal.room, &content, &salt);
-        tx.add_message(&portal.room, &id, sender, self.now()).await?;
-        tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;
+        tx.add_message(&portal.room, id, sender, self.now());
+        tx.name_message(portal.id, id, std::slice::from_ref(native));
         self.enqueue(
             tx,
             &Destination::Hub(portal.room.clone()),
@@ -226,28 +222,28 @@ impl Core {
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
     /// keep the others out.
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
-        for message in messages {
-            match self.accept_one(tx, room, message).await {
-                Ok(()) => {}
-                // C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.
-                Err(Fault::Never(reason)) => warn!(%room, timestamp = message.timestamp, reason, "Discarded."),
-                Err(later) => return Err(later),
+        let hashes: Vec<_> = messages.iter().map(|message| hash(message.message().as_bytes())).collect();
+        let mut seen = tx.seen(room, &hashes).await?;
+        let mut read = Vec::new();
+        for (message, hash) in messages.iter().zip(hashes) {
+            if !seen.insert(hash) {
+                continue;
             }
+            tx.see(room, hash, self.now());
+            let accepted = match &message.fanout {
+                Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
+                _ => {
+                    self.pass_on(tx, room, std::mem::take(&mut read)).await?;
+                    self.accept_handshake(tx, room, message).await
+                }
+            };
+            discard(accepted, room, message.timestamp)?;
         }
-        Ok(())
+        self.pass_on(tx, room, read).await
     }
 
-    async fn accept_one(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
-        let octets_hash = hash(fanout.message().as_bytes());
-        if !tx.see(room, &octets_hash, self.now()).await? {
-            return Ok(());
-        }
-        let state = tx.room(room).await?;
+    async fn accept_handshake(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
         match &fanout.fanout {
-            Fanout::Application { .. } => {
-                let state = state.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
-                self.accept_message(tx, &state, fanout).await
-            }
             Fanout::Commit { message, external_proposals: more }
             | Fanout::Proposal { message, more_proposals: more } => {
                 self.advance(tx, room, message).await?;
@@ -267,43 +263,75 @@ impl Core {
                 }
                 Ok(())
             }
+            Fanout::Application { .. } => Err(Fault::never("not a handshake")),
         }
     }
 
-    async fn accept_message(&self, tx: &mut Tx, room: &Room, fanout: &FanoutMessage) -> Result<(), Fault> {
-        let group = room.group.as_ref().ok_or_else(not_here)?;
-        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(()) };
+    /// Decrypts one message. `None` if one of ours has sent it.
+    async fn read(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<Option<Read>, Fault> {
+        let state = tx.room(room).await?.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
+        let group = state.group.as_ref().ok_or_else(not_here)?;
+        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(None) };
         let sender = client.user().ok_or_else(|| Fault::never("the sender's client does not name its user"))?;
         if self.is_ours(&sender) {
-            return Ok(());
+            return Ok(None);
         }
-        if tx.participant_role(&room.room, &sender).await?.is_none() {
+        if tx.participant_role(room, &sender).await?.is_none() {
             return Err(Fault::never("the sender is not a participant"));
         }
         let framing = ApplicationFraming::decode(&data).map_err(|e| Fault::never(e.to_string()))?;
         if framing.media_type(&MediaTypeList::ours()).media_type != MIMI_CONTENT {
             return Err(Fault::never("application data of another type than MIMI content"));
         }
-        let octets = &framing.inner_application_content;
-        let content = MimiContent::decode(octets).map_err(|e| Fault::never(e.to_string()))?;
-        content.check(&sender, &room.room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
-        let id = message_id(&sender, &room.room, octets, &content.salt);
-        if !tx.add_message(&room.room, &id, &sender, fanout.timestamp).await? {
-            return Ok(());
+        let octets = framing.inner_application_content;
+        let content = MimiContent::decode(&octets).map_err(|e| Fault::never(e.to_string()))?;
+        content.check(&sender, room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
+        let id = message_id(&sender, room, &octets, &content.salt);
+        let accepted = fanout.timestamp;
+        Ok(Some(Read { sender, id, accepted, replaces: content.replaces, content: octets.to_vec() }))
+    }
+
+    /// Puts what has been read into the portal's queue, unless the room has it already.
+    async fn pass_on(&self, tx: &mut Tx, room: &RoomUri, messages: Vec<Read>) -> Result<(), Fault> {
+        let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+        let mut have = tx.have(room, &ids).await?;
+        for Read { sender, id, accepted, replaces, content } in messages {
+            if !have.insert(*id.as_bytes()) {
+                continue;
+            }
+            tx.add_message(room, id, &sender, accepted);
+            // C§9.3 again, on the receiving side.
+            if let Some(replaced) = &replaces
+                && tx.author(room, replaced).await?.is_some_and(|author| author != sender)
+            {
+                discard(Err(Fault::never("only the author of a message can change it")), room, accepted)?;
+                continue;
+            }
+            debug!(%room, message = %id, "Received.");
+            let payload = Payload::Content { sender, message: *id.as_bytes(), accepted, content };
+            self.enqueue(tx, &Destination::Portal(room.clone()), &payload).await?;
         }
-        // C§9.3 again, on the receiving side.
-        if let Some(replaced) = &content.replaces
-            && tx.author(&room.room, replaced).await?.is_some_and(|author| author != sender)
-        {
-            return Err(Fault::never("only the author of a message can change it"));
+        Ok(())
+    }
+}
+
+/// A message from elsewhere, decrypted and understood.
+struct Read {
+    sender: UserUri,
+    id: MessageId,
+    accepted: u64,
+    replaces: Option<MessageId>,
+    content: Vec<u8>,
+}
+
+/// C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.
+fn discard(accepted: Result<(), Fault>, room: &RoomUri, timestamp: u64) -> Result<(), Fault> {
+    match accepted {
+        Err(Fault::Never(reason)) => {
+            warn!(%room, timestamp, reason, "Discarded.");
+            Ok(())
         }
-        debug!(room = %room.room, message = %id, "Received.");
-        self.enqueue(
-            tx,
-            &Destination::Portal(room.room.clone()),
-            &Payload::Content { sender, message: *id.as_bytes(), accepted: fanout.timestamp, content: octets.to_vec() },
-        )
-        .await
+        accepted => accepted,
     }
 }
 

@@ -148,7 +148,7 @@ impl Core {
     pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
         let octets =
             postcard::to_stdvec(payload).map_err(|e| Fault::later(format!("an outbox row can't be written: {e}")))?;
-        tx.add_to_outbox(&to.to_string(), payload.kind(), &octets, self.now()).await?;
+        tx.add_to_outbox(to.to_string(), payload.kind(), octets, self.now());
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
         tx.on_commit(move || dispatcher.wake(to));
         Ok(())
@@ -160,12 +160,13 @@ impl Core {
         tx.on_commit(move || dispatcher.nudge(to));
     }
 
-    /// One turn of a destination's worker: take, send, settle.
-    pub(super) async fn step(self: &Arc<Self>, to: &Destination) -> Step {
+    /// One turn of a destination's worker: take, send, settle, and so on while all goes well. `progress` says whether
+    /// anything was settled before it did not.
+    pub(super) async fn step(self: &Arc<Self>, to: &Destination, progress: &mut bool) -> Step {
         let step = match to {
-            Destination::Portal(room) => self.step_portal(room).await,
-            Destination::Hub(room) => self.step_hub(room).await,
-            Destination::Follower(room, provider) => self.step_follower(room, provider).await,
+            Destination::Portal(room) => self.step_portal(room, progress).await,
+            Destination::Hub(room) => self.step_hub(room, progress).await,
+            Destination::Follower(room, provider) => self.step_follower(room, provider, progress).await,
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };

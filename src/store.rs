@@ -13,6 +13,8 @@
 //! The SQL is plain text with `$1` parameters, 64-bit integers, text and blobs, over sqlx's `Any` driver:
 //! what a second database needs is its own migrations and its own `open`.
 
+mod behind;
+mod known;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -172,7 +174,7 @@ impl Writer {
     }
 
     async fn run_job(&mut self, job: Job) -> Result<Box<dyn FnOnce(Result<(), Arc<sqlx::Error>>) + Send>, sqlx::Error> {
-        self.tx.savepoint().await?;
+        self.tx.savepoint();
         let finished = job(&mut self.tx).await;
         if finished.succeeded {
             self.tx.release().await?;

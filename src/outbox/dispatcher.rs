@@ -87,6 +87,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether the stop has been asked for: no new delivery is begun.
+    pub(super) fn stopping(&self) -> bool {
+        self.0.started.get().is_some_and(|started| started.lifecycle.stop().asked())
+    }
+
     /// Waits, once the stop has been asked for, until no delivery is in the hands of an adapter any more.
     pub async fn has_delivered(&self) {
         self.0.deliveries.close();
@@ -105,7 +110,12 @@ impl Dispatcher {
     async fn serve(self, core: Arc<Core>, to: Destination, nudged: Arc<Notify>, stop: Stop) -> Result<(), Fault> {
         let mut pause = FIRST_PAUSE;
         while !stop.asked() {
-            match core.step(&to).await {
+            let mut progress = false;
+            let step = core.step(&to, &mut progress).await;
+            if progress {
+                pause = FIRST_PAUSE;
+            }
+            match step {
                 Step::Settled => pause = FIRST_PAUSE,
                 Step::Idle => {
                     let mut running = self.lock();

@@ -55,7 +55,7 @@ impl Core {
                 self.write(move |core, tx| {
                     Box::pin(async move {
                         let Some(invite) = tx.invite(&room, &user).await? else {
-                            tx.remove_outbox_row(row).await?;
+                            tx.remove_outbox_row(row);
                             return Ok(Step::Settled);
                         };
                         match response {
@@ -65,7 +65,7 @@ impl Core {
                                     .await?
                             }
                         }
-                        tx.remove_outbox_row(row).await?;
+                        tx.remove_outbox_row(row);
                         Ok(Step::Settled)
                     })
                 })
@@ -78,7 +78,7 @@ impl Core {
                         if let Some(invite) = tx.invite(&room, &user).await? {
                             core.fail_invite(tx, invite, &words).await?;
                         }
-                        tx.remove_outbox_row(row).await?;
+                        tx.remove_outbox_row(row);
                         Ok(Step::Settled)
                     })
                 })
@@ -216,7 +216,15 @@ impl Core {
             Err(CallError::Never { .. }) => warn!(%provider, words, "A word about consent was refused."),
             Ok(_) => {}
         }
-        self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row.id).await?) })).await?;
+        self.write(move |_, tx| {
+            Box::pin(async move {
+                {
+                    tx.remove_outbox_row(row.id);
+                    Ok(())
+                }
+            })
+        })
+        .await?;
         Ok(Step::Settled)
     }
 }

@@ -14,7 +14,10 @@ use crate::{
         content::{MessageId, MimiContent},
         uri::RoomUri,
     },
-    store::{Tx, portals::Portal},
+    store::{
+        Tx,
+        portals::{Portal, PortalId},
+    },
 };
 
 /// What the head of a portal's queue needs from the adapter.
@@ -33,57 +36,98 @@ enum Act {
     Skipped,
 }
 
+/// A delivery that the network has confirmed, or will never take.
+struct Done {
+    portal: PortalId,
+    row: i64,
+    message: Option<MessageId>,
+    ids: Vec<NativeMessageId>,
+}
+
+impl Done {
+    fn settle(&self, tx: &mut Tx) {
+        if let Some(message) = self.message {
+            tx.name_message(self.portal, message, &self.ids);
+        }
+        tx.remove_outbox_row(self.row);
+    }
+}
+
 impl Core {
-    pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri) -> Result<Step, Fault> {
+    pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
         let of = room.clone();
-        let taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of).await })).await?;
-        let Some((portal, act)) = taken else { return Ok(Step::Idle) };
-        let Some(seat) = self.adapters.get(&portal.adapter) else {
-            return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
-        };
-        match act {
-            Act::Skipped => Ok(Step::Settled),
-            Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
-                Ok(conversation) => {
-                    info!(%room, %conversation, "A one-to-one conversation is open.");
-                    self.write(move |core, tx| {
-                        Box::pin(async move {
-                            tx.portal_is_open(portal.id, &conversation).await?;
-                            core.refresh_links(tx).await
+        let mut taken =
+            self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, i64::MIN).await })).await?;
+        loop {
+            let Some((portal, act)) = taken else { return Ok(Step::Idle) };
+            let Some(seat) = self.adapters.get(&portal.adapter) else {
+                return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
+            };
+            let done = match act {
+                Act::Skipped => return Ok(Step::Settled),
+                Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
+                    Ok(conversation) => {
+                        info!(%room, %conversation, "A one-to-one conversation is open.");
+                        self.write(move |core, tx| {
+                            Box::pin(async move {
+                                tx.portal_is_open(portal.id, &conversation).await?;
+                                core.refresh_links(tx).await
+                            })
                         })
-                    })
-                    .await?;
-                    Ok(Step::Settled)
+                        .await?;
+                        return Ok(Step::Settled);
+                    }
+                    Err(refusal) => return Ok(Step::Later { problem: refusal.to_string(), after: None }),
+                },
+                Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
+                    Ok(delivered) => Done { portal: portal.id, row, message, ids: delivered.ids },
+                    Err(Refusal::Retry { after, source }) => {
+                        return self.postpone(row, source.to_string(), after).await;
+                    }
+                    Err(Refusal::Reject { reason }) => {
+                        let (key, kind) = (&delivery.key, delivery.event.kind());
+                        warn!(%room, %key, kind, reason, "Will never be delivered.");
+                        Done { portal: portal.id, row, message: None, ids: Vec::new() }
+                    }
+                },
+            };
+            let done = Arc::new(done);
+            let settle = {
+                let done = done.clone();
+                async || self.write(move |_, tx| Box::pin(async move { Ok(done.settle(tx)) })).await
+            };
+            if self.dispatcher.stopping() {
+                settle().await?;
+                return Ok(Step::Settled);
+            }
+            // What is next is taken in the transaction that settles what was, so each costs one fsync.
+            let of = room.clone();
+            let next = self.write(move |core, tx| {
+                Box::pin(async move {
+                    done.settle(tx);
+                    core.take_portal(tx, &of, done.row).await
+                })
+            });
+            taken = match next.await {
+                Ok(next) => {
+                    *progress = true;
+                    next
                 }
-                Err(refusal) => Ok(Step::Later { problem: refusal.to_string(), after: None }),
-            },
-            Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
-                Ok(delivered) => {
-                    self.write(move |_, tx| {
-                        Box::pin(async move {
-                            if let Some(message) = message {
-                                tx.name_message(portal.id, &message, &delivered.ids).await?;
-                            }
-                            Ok(tx.remove_outbox_row(row).await?)
-                        })
-                    })
-                    .await?;
-                    Ok(Step::Settled)
+                // What is next must not hold up the settling of what has been delivered.
+                Err(_) => {
+                    settle().await?;
+                    return Ok(Step::Settled);
                 }
-                Err(Refusal::Retry { after, source }) => self.postpone(row, source.to_string(), after).await,
-                Err(Refusal::Reject { reason }) => {
-                    warn!(%room, key = %delivery.key, kind = delivery.event.kind(), reason, "Will never be delivered.");
-                    self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row).await?) })).await?;
-                    Ok(Step::Settled)
-                }
-            },
+            };
         }
     }
 
-    /// The head of the queue as the conversation can show it. `None` if there is nothing, or no portal yet.
-    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri) -> Result<Option<(Portal, Act)>, Fault> {
+    /// The head of the queue behind row `after`, as the conversation can show it. `None` if there is nothing, or no
+    /// portal yet.
+    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Option<(Portal, Act)>, Fault> {
         let Some(portal) = tx.portal_of_room(room).await? else { return Ok(None) };
-        let Some(row) = tx.outbox_head(&Destination::Portal(room.clone()).to_string(), 1).await?.pop() else {
+        let to = Destination::Portal(room.clone()).to_string();
+        let Some(row) = tx.outbox_after(&to, after, 1).await?.pop() else {
             return Ok(None);
         };
         let Some(conversation) = portal.conversation.clone() else {
@@ -128,7 +172,7 @@ impl Core {
             }
             Err(reason) => {
                 info!(%room, %key, reason, "Not shown.");
-                tx.remove_outbox_row(row.id).await?;
+                tx.remove_outbox_row(row.id);
                 Ok(Some((portal, Act::Skipped)))
             }
         }

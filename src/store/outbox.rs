@@ -1,6 +1,11 @@
 //! The outbox's rows. What they mean is the business of `crate::outbox`.
 
-use super::{StoreError, Tx};
+use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::QueryAs};
+
+use super::{
+    StoreError, Tx,
+    behind::{self, NewRow},
+};
 
 /// One accepted and undelivered thing.
 #[derive(Clone, Debug)]
@@ -15,34 +20,22 @@ pub struct Row {
 }
 
 impl Tx {
-    pub async fn add_to_outbox(
-        &mut self,
-        destination: &str,
-        kind: &'static str,
-        payload: &[u8],
-        now: u64,
-    ) -> Result<i64, StoreError> {
-        let (id,) = sqlx::query_as::<_, (i64,)>(
-            "INSERT INTO outbox (destination, kind, payload, created) VALUES ($1, $2, $3, $4) RETURNING id",
-        )
-        .bind(destination)
-        .bind(kind)
-        .bind(payload)
-        .bind(now as i64)
-        .fetch_one(self.connection())
-        .await?;
-        Ok(id)
+    pub fn add_to_outbox(&mut self, destination: String, kind: &'static str, payload: Vec<u8>, created: u64) {
+        self.behind.outbox.push(NewRow { destination, kind, payload, created });
     }
 
-    /// The first rows of a destination's queue, in order.
+    /// The first rows of a destination's queue, in order. What waits behind them in the commit under way is not
+    /// among them: whoever put it there wakes the worker.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query_as::<_, (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64)>(
-            "SELECT id, payload, prepared, batch, attempts FROM outbox WHERE destination = $1 ORDER BY id LIMIT $2",
-        )
-        .bind(destination)
-        .bind(limit)
-        .fetch_all(self.connection())
-        .await?;
+        self.outbox_after(destination, i64::MIN, limit).await
+    }
+
+    /// The first rows behind `last`, which has been settled and may still wait to be removed.
+    pub async fn outbox_after(&mut self, destination: &str, last: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+        let mut rows = head(destination, last, limit).fetch_all(self.reading()).await?;
+        if rows.iter().any(|(id, ..)| self.behind.settled.get(id).is_some()) {
+            rows = head(destination, last, limit).fetch_all(self.connection()).await?;
+        }
         Ok(rows
             .into_iter()
             .map(|(id, payload, prepared, batch, attempts)| Row { id, payload, prepared, batch, attempts })
@@ -53,6 +46,32 @@ impl Tx {
         sqlx::query("UPDATE outbox SET prepared = $2 WHERE id = $1")
             .bind(id)
             .bind(prepared)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps what was made of several rows.
+    pub async fn prepare_outbox_rows(&mut self, rows: Vec<(i64, Vec<u8>)>) -> Result<(), StoreError> {
+        for rows in behind::chunks(rows) {
+            let sql = behind::many(
+                "UPDATE outbox SET prepared = made.column2 FROM (VALUES ",
+                2,
+                rows.len(),
+                ") AS made WHERE outbox.id = made.column1",
+            );
+            let query = sqlx::query(AssertSqlSafe(sql));
+            let query = rows.into_iter().fold(query, |query, (id, prepared)| query.bind(id).bind(prepared));
+            query.execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops what was made of the rows of a destination from `first` on.
+    pub async fn unprepare_outbox_from(&mut self, destination: &str, first: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET prepared = NULL WHERE destination = $1 AND id >= $2 AND prepared IS NOT NULL")
+            .bind(destination)
+            .bind(first)
             .execute(self.connection())
             .await?;
         Ok(())
@@ -78,9 +97,8 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn remove_outbox_row(&mut self, id: i64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.connection()).await?;
-        Ok(())
+    pub fn remove_outbox_row(&mut self, id: i64) {
+        self.behind.settled.put(id, ());
     }
 
     pub async fn remove_outbox_of(&mut self, destination: &str) -> Result<(), StoreError> {
@@ -110,4 +128,16 @@ impl Tx {
             .fetch_one(self.connection())
             .await?)
     }
+}
+
+type Head = (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64);
+
+fn head(destination: &str, last: i64, limit: i64) -> QueryAs<'static, Any, Head, AnyArguments> {
+    sqlx::query_as(
+        "SELECT id, payload, prepared, batch, attempts FROM outbox WHERE destination = $1 AND id > $2
+         ORDER BY id LIMIT $3",
+    )
+    .bind(destination.to_owned())
+    .bind(last)
+    .bind(limit)
 }

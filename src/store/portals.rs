@@ -44,6 +44,10 @@ impl Tx {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<Option<Portal>, StoreError> {
+        let name = (adapter.to_owned(), conversation.clone());
+        if let Some(known) = self.known.portals_by_conversation.get(&name) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
              WHERE adapter = $1 AND conversation = $2 ORDER BY id LIMIT 1",
@@ -52,17 +56,26 @@ impl Tx {
         .bind(conversation.as_str())
         .fetch_optional(self.connection())
         .await?;
-        row.map(|row| parse(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let portal = parse(&row)?;
+        self.known.portals_by_conversation.keep(name, portal.clone());
+        Ok(Some(portal))
     }
 
     pub async fn portal_of_room(&mut self, room: &RoomUri) -> Result<Option<Portal>, StoreError> {
+        if let Some(known) = self.known.portals.get(room) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal WHERE room = $1",
         )
         .bind(room.as_str())
         .fetch_optional(self.connection())
         .await?;
-        row.map(|row| parse(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let portal = parse(&row)?;
+        self.known.portals.keep(room.clone(), portal.clone());
+        Ok(Some(portal))
     }
 
     /// The direct portal of these two, whichever of them began it.
@@ -108,6 +121,7 @@ impl Tx {
     }
 
     pub async fn portal_is_open(&mut self, id: PortalId, conversation: &ConversationId) -> Result<(), StoreError> {
+        self.portal_has_changed(id);
         sqlx::query("UPDATE portal SET conversation = $2 WHERE id = $1")
             .bind(id)
             .bind(conversation.as_str())
@@ -117,6 +131,7 @@ impl Tx {
     }
 
     pub async fn remove_portal(&mut self, id: PortalId) -> Result<(), StoreError> {
+        self.portal_has_changed(id);
         sqlx::query("DELETE FROM portal WHERE id = $1").bind(id).execute(self.connection()).await?;
         sqlx::query("DELETE FROM native_message WHERE portal = $1").bind(id).execute(self.connection()).await?;
         Ok(())
@@ -130,13 +145,14 @@ impl Tx {
         Ok(row.and_then(|(cursor,)| cursor).map(Cursor::new))
     }
 
-    pub async fn set_cursor(&mut self, id: PortalId, cursor: &Cursor) -> Result<(), StoreError> {
-        sqlx::query("UPDATE portal SET cursor = $2 WHERE id = $1")
-            .bind(id)
-            .bind(cursor.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub fn set_cursor(&mut self, id: PortalId, cursor: &Cursor) {
+        self.behind.cursors.put(id, cursor.clone());
+    }
+
+    fn portal_has_changed(&mut self, id: PortalId) {
+        self.known.portals.forget_where(|portal| portal.id == id);
+        // Which portal a conversation belongs to may depend on several.
+        self.known.portals_by_conversation.forget_where(|_| true);
     }
 }
 

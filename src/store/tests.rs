@@ -24,7 +24,7 @@ async fn what_fails_takes_nothing_with_it_that_shares_its_commit() {
             store
                 .write(move |tx| {
                     Box::pin(async move {
-                        tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", b"x", n).await?;
+                        tx.add_to_outbox("hub mimi://a.example/r/tea".into(), "submit", b"x".to_vec(), n);
                         if n % 2 == 0 { Ok(()) } else { Err(StoreError::Unavailable) }
                     })
                 })
@@ -60,7 +60,7 @@ async fn work_that_panics_is_rolled_back_and_the_next_goes_on() {
     let outcome: Result<(), StoreError> = store
         .write(|tx| {
             Box::pin(async move {
-                tx.add_to_outbox("peer b.example", "invite", b"x", 1).await?;
+                tx.add_to_outbox("peer b.example".into(), "invite", b"x".to_vec(), 1);
                 panic!("on purpose")
             })
         })
@@ -72,7 +72,12 @@ async fn work_that_panics_is_rolled_back_and_the_next_goes_on() {
 #[tokio::test]
 async fn work_goes_on_when_its_caller_has_hung_up() {
     let (_directory, store) = store().await;
-    let caller = store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
+    let caller = store.write(|tx| {
+        Box::pin(async move {
+            tx.add_to_outbox("peer b.example".into(), "invite", b"x".to_vec(), 1);
+            Ok::<_, StoreError>(())
+        })
+    });
     // Polled once, so that the work is queued, and dropped.
     assert!(futures::FutureExt::now_or_never(caller).is_none());
     assert_eq!(queued(&store).await, 1);
