@@ -117,7 +117,7 @@ impl Core {
         }
         match inbound.event {
             Event::Join => {
-                self.ensure_member(tx, &mut room, &sender).await?;
+                self.come_back(tx, &mut room, &sender).await?;
                 Ok(Accepted::New)
             }
             Event::Leave => {

@@ -321,7 +321,10 @@ impl Core {
         let (came, went) = tx.set_participants(room, list).await?;
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {
-                tx.remove_invite(room, &user).await?;
+                // Who of ours went may be on the way back already (`come_back`).
+                if joined || !self.is_ours(&user) {
+                    tx.remove_invite(room, &user).await?;
+                }
                 if !self.is_ours(&user) {
                     self.enqueue(tx, &Destination::Portal(room.clone()), &Payload::Presence { user, joined }).await?;
                 }

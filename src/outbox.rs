@@ -119,7 +119,7 @@ impl Payload {
         }
     }
 
-    fn decode(octets: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn decode(octets: &[u8]) -> Result<Self, Fault> {
         postcard::from_bytes(octets).map_err(|e| Fault::later(format!("an outbox row can't be read: {e}")))
     }
 }

@@ -44,6 +44,29 @@ impl Core {
         if room.direct && tx.participant_role(&room.room, user).await?.is_none() {
             return Err(Fault::never("this is a conversation between two others"));
         }
+        self.add(tx, room, user).await
+    }
+
+    /// A native person says that they are here. Whoever left a moment ago may still be in the room, on the way out:
+    /// then the way back in follows.
+    pub async fn come_back(&self, tx: &mut Tx, room: &mut Room, user: &UserUri) -> Result<(), Fault> {
+        let to = Destination::Hub(room.room.clone()).to_string();
+        let mut leaving = None;
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "remove").await? {
+            if matches!(Payload::decode(&payload)?, Payload::Remove { user: who } if who == *user) {
+                leaving = Some(row);
+            }
+        }
+        let Some(leaving) = leaving else { return self.ensure_member(tx, room, user).await };
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "add").await? {
+            if row > leaving && matches!(Payload::decode(&payload)?, Payload::Add { user: who, .. } if who == *user) {
+                return Ok(());
+            }
+        }
+        self.add(tx, room, user).await
+    }
+
+    async fn add(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
         let role = policy::role::ORDINARY_USER;
         let invite =
             Invite { room: room.room.clone(), user: user.clone(), role, state: InviteState::Adding, problem: None };

@@ -95,7 +95,11 @@ impl Dispatcher {
 
     /// What a waiting destination needed may be there: no more pause.
     pub fn nudge(&self, to: Destination) {
-        let nudged = self.lock().get(&to).map(|worker| worker.nudged.clone());
+        let nudged = self.lock().get_mut(&to).map(|worker| {
+            // It may be past the look that would have found it, and about to go.
+            worker.again = true;
+            worker.nudged.clone()
+        });
         match nudged {
             Some(nudged) => nudged.notify_one(),
             None => self.wake(to),

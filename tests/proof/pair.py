@@ -8,7 +8,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import AsyncIterator
+from typing import AsyncIterator, Callable
 
 import tomli_w
 
@@ -33,6 +33,8 @@ class Watched:
         """Exit codes that nobody asked for."""
         self.env: dict[str, str] = {}
         """Of every start from now on."""
+        self.between: Callable[[], None] = lambda: None
+        """Done to what is left of it, before it is started again."""
         self._watch: asyncio.Task | None = None
 
     async def start(self, env: dict[str, str] | None = None):
@@ -40,6 +42,7 @@ class Watched:
             await self.gateway.start(env={**self.env, **(env or {})})
         except Ended as ended:
             self._note(ended.code)
+            self.between()
             await self.gateway.start(env=self.env)
         self._watch = asyncio.create_task(self._stay_up())
 
@@ -60,6 +63,7 @@ class Watched:
     async def _stay_up(self):
         while True:
             self._note(await self.gateway.has_ended())
+            self.between()
             await self.gateway.start(env=self.env)
 
     async def _look_away(self):
@@ -69,7 +73,7 @@ class Watched:
             self._watch = None
 
     def _note(self, code: int):
-        if code == ABORTED and "fail-point" in self.gateway.last_words(3):
+        if code == ABORTED and self.gateway.log.read_text(errors="replace").count("fail-point ") > self.hits:
             self.hits += 1
         else:
             self.deaths.append(code)
