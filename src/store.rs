@@ -17,6 +17,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod wal;
 
 pub mod clients;
 pub mod consents;
