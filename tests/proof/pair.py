@@ -99,6 +99,8 @@ class Watched:
         writer.write(head.encode() + octets)
         head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
+        if not head.startswith(b"HTTP/1.1 "):
+            raise OSError("the gateway hung up")
         status = int(head.split(b" ", 2)[1])
         return status, json.loads(answer) if answer.startswith((b"{", b"[", b'"')) else None
 
@@ -112,19 +114,24 @@ class Pair:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, name: str, not_now: float = 0.0, changes=None) -> AsyncIterator["Pair"]:
-        """`changes` may alter the configurations, given by name, before they are written."""
+    async def running(
+        cls, name: str, not_now: float = 0.0, changes: Callable = None, env: Callable = None
+    ) -> AsyncIterator["Pair"]:
+        """`changes` may alter the configurations, given by name and with the directory, before they are written;
+        `env` gives every start of a gateway more environment, by name."""
         self = cls()
         self.directory = fresh_directory(name)
         ports = dict(zip(DOMAINS, free_ports(2)))
         await run(PROGRAM, "ca", "issue", *(f"--domain={domain}" for domain in DOMAINS.values()), "--out", self.directory)
+        self.ports = ports
         configs = {me: _config(self.directory, me, ports) for me in DOMAINS}
         if changes:
-            changes(configs)
+            changes(configs, self)
         for me, config in configs.items():
             (self.directory / f"{me}.toml").write_text(tomli_w.dumps(config))
         self.a, self.b = (Watched(Gateway(f"gateway {me}", self.directory / f"{me}.toml")) for me in DOMAINS)
-        self.ports = ports
+        for me, watched in self.gateways.items():
+            watched.env = env(me, self.directory) if env else {}
         try:
             await asyncio.gather(self.a.start(), self.b.start())
             self.at = {
