@@ -169,6 +169,7 @@ impl Core {
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };
+        mimi_adapter::failpoint!("outbox.stepped");
         step.unwrap_or_else(Step::from)
     }
 
@@ -181,6 +182,7 @@ impl Core {
     ) -> Result<Step, Fault> {
         let words = problem.clone();
         self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_attempt_failed(row, &words).await?) })).await?;
+        mimi_adapter::failpoint!("outbox.postponed");
         Ok(Step::Later { problem, after })
     }
 }

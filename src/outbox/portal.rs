@@ -41,10 +41,12 @@ impl Core {
         let Some(seat) = self.adapters.get(&portal.adapter) else {
             return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
         };
+        mimi_adapter::failpoint!("outbox.portal.taken");
         match act {
             Act::Skipped => Ok(Step::Settled),
             Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
                 Ok(conversation) => {
+                    mimi_adapter::failpoint!("outbox.portal.opened");
                     info!(%room, %conversation, "A one-to-one conversation is open.");
                     self.write(move |core, tx| {
                         Box::pin(async move {
@@ -59,6 +61,7 @@ impl Core {
             },
             Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
                 Ok(delivered) => {
+                    mimi_adapter::failpoint!("outbox.portal.delivered");
                     self.write(move |_, tx| {
                         Box::pin(async move {
                             if let Some(message) = message {
@@ -68,6 +71,7 @@ impl Core {
                         })
                     })
                     .await?;
+                    mimi_adapter::failpoint!("outbox.portal.settled");
                     Ok(Step::Settled)
                 }
                 Err(Refusal::Retry { after, source }) => self.postpone(row, source.to_string(), after).await,

@@ -231,6 +231,8 @@ mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod event;
+#[doc(hidden)]
+pub mod failpoint;
 mod id;
 mod session;
 pub mod uri;

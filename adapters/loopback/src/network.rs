@@ -129,6 +129,7 @@ impl Network {
                 self.gone(id);
             }
         }
+        mimi_adapter::failpoint!("loopback.shown");
         answered.await.ok()
     }
 
