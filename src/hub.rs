@@ -139,6 +139,7 @@ impl Core {
         let answer = response.encode();
         if let SubmitMessageResponse::Accepted { accepted_timestamp, .. } = response {
             tx.hub_accepted(room, name, accepted_timestamp, &answer);
+            mimi_adapter::failpoint!("hub.submit.ordered");
         }
         Ok(answer)
     }
@@ -247,6 +248,7 @@ impl Core {
                 }
                 let response = success(timestamp).encode();
                 tx.hub_accepted(room, name, timestamp, &response);
+                mimi_adapter::failpoint!("hub.update.ordered");
                 return Ok(response);
             }
             Err(Judgement::Epoch(current_epoch)) => UpdateRoomResponse {

@@ -73,6 +73,7 @@ impl Core {
         room.group = Some(RoomGroup { group_id: group_id.as_str().as_bytes().to_vec(), reader, epoch: 0 });
         tx.save_room(room).await?;
         tx.set_participants(&room.room, &list).await?;
+        mimi_adapter::failpoint!("members.founded");
         info!(room = %room.room, creator = %creator, "A room has been founded.");
         for invite in tx.invites_of_room(&room.room).await? {
             self.nudge(tx, Destination::Invite(room.room.clone(), invite.user.clone()));
@@ -110,6 +111,7 @@ impl Core {
                 tx.place_leaf(leaf.owner, room, Some(id), position).await?;
             }
         }
+        mimi_adapter::failpoint!("members.welcomed");
         self.nudge(tx, Destination::Hub(room.clone()));
         Ok(true)
     }
@@ -152,6 +154,7 @@ impl Core {
             group: Some(RoomGroup { group_id, reader: leaf.owner, epoch }),
         })
         .await?;
+        mimi_adapter::failpoint!("members.entered");
         info!(%room, user = %us, epoch, "We are in the room.");
         if direct && tx.portal_of_room(room).await?.is_none() {
             self.adopt_direct(tx, room, &us, &state).await?;
@@ -213,6 +216,7 @@ impl Core {
             }
         };
         tx.leaf_has_read(group.reader, position).await?;
+        mimi_adapter::failpoint!("members.advanced");
         if let Some((after, removed, removes_us, epoch)) = step {
             debug!(%room, epoch, "The room's group is in a new epoch.");
             for identity in &removed {
@@ -287,6 +291,7 @@ impl Core {
             })
             .await?;
         tx.leaf_has_read(leaf.owner, last).await?;
+        mimi_adapter::failpoint!("members.caught_up");
         Ok(())
     }
 
@@ -316,7 +321,10 @@ impl Core {
         let (came, went) = tx.set_participants(room, list).await?;
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {
-                tx.remove_invite(room, &user).await?;
+                // Who of ours went may be on the way back already (`come_back`).
+                if joined || !self.is_ours(&user) {
+                    tx.remove_invite(room, &user).await?;
+                }
                 if !self.is_ours(&user) {
                     self.enqueue(tx, &Destination::Portal(room.clone()), &Payload::Presence { user, joined }).await?;
                 }

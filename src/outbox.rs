@@ -119,7 +119,7 @@ impl Payload {
         }
     }
 
-    fn decode(octets: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn decode(octets: &[u8]) -> Result<Self, Fault> {
         postcard::from_bytes(octets).map_err(|e| Fault::later(format!("an outbox row can't be read: {e}")))
     }
 }
@@ -170,6 +170,7 @@ impl Core {
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };
+        mimi_adapter::failpoint!("outbox.stepped");
         step.unwrap_or_else(Step::from)
     }
 
@@ -182,6 +183,7 @@ impl Core {
     ) -> Result<Step, Fault> {
         let words = problem.clone();
         self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_attempt_failed(row, &words).await?) })).await?;
+        mimi_adapter::failpoint!("outbox.postponed");
         Ok(Step::Later { problem, after })
     }
 }

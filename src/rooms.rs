@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use mimi_adapter::{ConversationId, UserUri, async_trait};
+use mimi_adapter::{ConversationId, Session, UserUri, async_trait};
 use tracing::info;
 
 use crate::{
     admin::{
-        AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Invite as AdminInvite, Link,
-        Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary, Status, ask_before_unlink,
+        AdapterState, AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind,
+        Invite as AdminInvite, Link, Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary,
+        Status, ask_before_unlink,
     },
     core::{Core, Fault},
     mimi::{
@@ -44,6 +45,29 @@ impl Core {
         if room.direct && tx.participant_role(&room.room, user).await?.is_none() {
             return Err(Fault::never("this is a conversation between two others"));
         }
+        self.add(tx, room, user).await
+    }
+
+    /// A native person says that they are here. Whoever left a moment ago may still be in the room, on the way out:
+    /// then the way back in follows.
+    pub async fn come_back(&self, tx: &mut Tx, room: &mut Room, user: &UserUri) -> Result<(), Fault> {
+        let to = Destination::Hub(room.room.clone()).to_string();
+        let mut leaving = None;
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "remove").await? {
+            if matches!(Payload::decode(&payload)?, Payload::Remove { user: who } if who == *user) {
+                leaving = Some(row);
+            }
+        }
+        let Some(leaving) = leaving else { return self.ensure_member(tx, room, user).await };
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "add").await? {
+            if row > leaving && matches!(Payload::decode(&payload)?, Payload::Add { user: who, .. } if who == *user) {
+                return Ok(());
+            }
+        }
+        self.add(tx, room, user).await
+    }
+
+    async fn add(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
         let role = policy::role::ORDINARY_USER;
         let invite =
             Invite { room: room.room.clone(), user: user.clone(), role, state: InviteState::Adding, problem: None };
@@ -144,6 +168,18 @@ impl Core {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<(), Fault> {
+        self.put_together(tx, room, adapter, conversation).await?;
+        self.refresh_links(tx).await
+    }
+
+    /// [`link`](Self::link), and the adapters are not told yet.
+    async fn put_together(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        adapter: &str,
+        conversation: &ConversationId,
+    ) -> Result<(), Fault> {
         if !self.adapters.contains_key(adapter) {
             let names = self.adapters.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(Fault::never(format!("no adapter is called {adapter}; there are: {names}")));
@@ -164,7 +200,7 @@ impl Core {
         tx.add_portal(NewPortal { room, adapter, conversation: Some(conversation), direct: None }).await?;
         info!(%room, adapter, %conversation, "Linked.");
         self.nudge(tx, Destination::Portal(room.clone()));
-        self.refresh_links(tx).await
+        Ok(())
     }
 
     /// Tells the adapters, once this is committed, which conversations to listen to: those whose rooms are
@@ -172,12 +208,8 @@ impl Core {
     pub async fn refresh_links(&self, tx: &mut Tx) -> Result<(), Fault> {
         let mut links: std::collections::BTreeMap<String, std::collections::BTreeSet<ConversationId>> =
             self.adapters.keys().map(|name| (name.clone(), Default::default())).collect();
-        for portal in tx.portals().await? {
-            let ready =
-                tx.room(&portal.room).await?.is_some_and(|room| matches!(room.state, RoomState::Open | RoomState::New));
-            if let (true, Some(conversation), Some(links)) =
-                (ready, portal.conversation, links.get_mut(&portal.adapter))
-            {
+        for (adapter, conversation) in tx.linked_conversations().await? {
+            if let Some(links) = links.get_mut(&adapter) {
                 links.insert(conversation);
             }
         }
@@ -196,9 +228,16 @@ impl Core {
         Ok(())
     }
 
-    /// A `[[portals]]` entry of the configuration. Said again at every start; what is there already stays.
-    pub async fn configure_portal(&self, tx: &mut Tx, portal: &crate::config::Portal) -> Result<(), Fault> {
-        self.link(tx, &portal.room, &portal.adapter, &portal.conversation).await?;
+    /// The `[[portals]]` entries of the configuration. Said again at every start; what is there already stays.
+    pub async fn configure_portals(&self, tx: &mut Tx, portals: &[crate::config::Portal]) -> Result<(), Fault> {
+        for portal in portals {
+            self.configure_portal(tx, portal).await?;
+        }
+        self.refresh_links(tx).await
+    }
+
+    async fn configure_portal(&self, tx: &mut Tx, portal: &crate::config::Portal) -> Result<(), Fault> {
+        self.put_together(tx, &portal.room, &portal.adapter, &portal.conversation).await?;
         if let Some(name) = &portal.name
             && let Some(mut room) = tx.room(&portal.room).await?
             && room.state == RoomState::New
@@ -225,6 +264,10 @@ impl Core {
         Ok(RoomSummary {
             room: room.room.clone(),
             hub: room.room.domain().clone(),
+            session: portal.as_ref().and_then(|portal| self.adapters.get(&portal.adapter)).map(|seat| {
+                let session = seat.adapter.session();
+                AdapterState::of(&session.borrow())
+            }),
             adapter: portal.as_ref().map(|portal| portal.adapter.clone()),
             conversation: portal.and_then(|portal| portal.conversation),
             state: room.state.as_str().to_owned(),
@@ -247,11 +290,7 @@ impl Operator for Desk {
                 let adapters = core
                     .adapters
                     .iter()
-                    .map(|(name, seat)| AdapterStatus {
-                        name: name.clone(),
-                        kind: seat.kind.clone(),
-                        state: if seat.adapter.connected() { "connected" } else { "not connected" }.into(),
-                    })
+                    .map(|(name, seat)| AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow()))
                     .collect();
                 Ok(Status {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -274,8 +313,13 @@ impl Operator for Desk {
             reasons.push(format!("the database: {fault}"));
         }
         for (name, seat) in &self.0.adapters {
-            if !seat.adapter.connected() {
-                reasons.push(format!("adapters.{name} is not connected to its network"));
+            match &*seat.adapter.session().borrow() {
+                Session::Up => {}
+                Session::Starting => reasons.push(format!("adapters.{name} has not heard from its network yet")),
+                Session::Deaf { reason, .. } => {
+                    reasons.push(format!("adapters.{name} is deaf: its network is there, but {reason}"));
+                }
+                Session::Down { reason, .. } => reasons.push(format!("adapters.{name} has no network: {reason}")),
             }
         }
         reasons

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rand::Rng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -15,11 +15,15 @@ use super::{Destination, Step};
 use crate::{
     core::{Core, Fault},
     lifecycle::{Lifecycle, Stop},
+    mimi::uri::RoomUri,
 };
 
 /// The pause after a failure doubles from the first to the second of these.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+
+/// How long what answers a message may wait for that message to be settled.
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Default)]
 pub struct Dispatcher(Arc<Inner>);
@@ -29,6 +33,8 @@ struct Inner {
     running: Mutex<HashMap<Destination, Worker>>,
     /// The workers that deliver through an adapter.
     deliveries: TaskTracker,
+    /// Changes whenever one of them has settled something.
+    settled: watch::Sender<()>,
     /// Set by `start`; until then what is woken is found by the first look at the database.
     started: OnceLock<Started>,
 }
@@ -100,11 +106,38 @@ impl Dispatcher {
 
     /// What a waiting destination needed may be there: no more pause.
     pub fn nudge(&self, to: Destination) {
-        let nudged = self.lock().get(&to).map(|worker| worker.nudged.clone());
+        let nudged = self.lock().get_mut(&to).map(|worker| {
+            // It may be past the look that would have found it, and about to go.
+            worker.again = true;
+            worker.nudged.clone()
+        });
         match nudged {
             Some(nudged) => nudged.notify_one(),
             None => self.wake(to),
         }
+    }
+
+    /// A row of this destination is done.
+    pub(super) fn has_settled(&self, to: &Destination) {
+        if matches!(to, Destination::Portal(_)) {
+            self.0.settled.send_replace(());
+        }
+    }
+
+    /// Waits until a row is no longer the head of a portal's queue, but not for a network that takes nothing.
+    pub async fn until_settled(&self, core: &Arc<Core>, room: &RoomUri, row: i64) {
+        let to = Destination::Portal(room.clone()).to_string();
+        let mut settled = self.0.settled.subscribe();
+        let waiting = async {
+            loop {
+                let to = to.clone();
+                let head = core.write(|_, tx| Box::pin(async move { Ok(tx.outbox_head(&to, 1).await?.pop()) })).await;
+                if head.is_ok_and(|head| head.is_none_or(|head| head.id != row)) || settled.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(NAMED_WITHIN, waiting).await;
     }
 
     async fn serve(self, core: Arc<Core>, to: Destination, nudged: Arc<Notify>, stop: Stop) -> Result<(), Fault> {
@@ -116,7 +149,10 @@ impl Dispatcher {
                 pause = FIRST_PAUSE;
             }
             match step {
-                Step::Settled => pause = FIRST_PAUSE,
+                Step::Settled => {
+                    pause = FIRST_PAUSE;
+                    self.has_settled(&to);
+                }
                 Step::Idle => {
                     let mut running = self.lock();
                     match running.get_mut(&to) {

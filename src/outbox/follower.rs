@@ -37,6 +37,7 @@ impl Core {
                         };
                         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
                         core.accept_fanout(tx, &room, &messages).await?;
+                        mimi_adapter::failpoint!("outbox.follower.own.accepted");
                         settle(tx, &rows);
                         Ok(Step::Settled)
                     })
@@ -46,6 +47,7 @@ impl Core {
         let queue = to.clone();
         let mut taken = self.write(move |_, tx| Box::pin(async move { take_again(tx, &queue).await })).await?;
         while let Some((rows, body)) = taken {
+            mimi_adapter::failpoint!("outbox.follower.taken");
             if let Some(step) = self.notify(room, provider, &rows, body).await? {
                 return Ok(step);
             }
@@ -61,6 +63,7 @@ impl Core {
                     })
                 })
                 .await?;
+            mimi_adapter::failpoint!("outbox.follower.settled");
             *progress = true;
         }
         Ok(Step::Idle)
@@ -76,6 +79,7 @@ impl Core {
     ) -> Result<Option<Step>, Fault> {
         let size = body.len();
         let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::from(body)).await;
+        mimi_adapter::failpoint!("outbox.follower.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, "notify", size, &words, &format!("{} message(s)", rows.len()));
         match answer {

@@ -166,6 +166,7 @@ impl Core {
                 Take::Done => return Ok(Step::Settled),
                 Take::Ready(batch) => batch,
             };
+            mimi_adapter::failpoint!("outbox.hub.taken");
             let sent = Arc::new(self.submit_all(room, *batch).await);
             if self.dispatcher.stopping() {
                 return self.settle_alone(sent).await;
@@ -206,6 +207,7 @@ impl Core {
                 }
                 _ => self.hub_update(tx, &self.domain, &room.room, item.request()).await?.into(),
             };
+            mimi_adapter::failpoint!("outbox.hub.own.ordered");
             match self.settle_hub(tx, &room, &group, item, &answer).await? {
                 Step::Settled => {}
                 step => return Ok(step),
@@ -222,6 +224,7 @@ impl Core {
             let request = Bytes::copy_from_slice(item.request());
             let (endpoint, size) = (item.endpoint(), request.len());
             let answer = self.peers.call(hub, endpoint, room.as_str(), request).await;
+            mimi_adapter::failpoint!("outbox.hub.answered");
             let words = answer.as_ref().map_or_else(ToString::to_string, |body| format!("200, {} octets", body.len()));
             self.trace.request(&self.domain, hub, endpoint.name(), size, &words, &self.about(item, taken.group.epoch));
             match (&item.prepared, answer.as_ref().map(|body| SubmitMessageResponse::decode(body))) {
@@ -355,6 +358,7 @@ impl Core {
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
         tx.prepare_outbox_row(row.id, Some(&octets)).await?;
+        mimi_adapter::failpoint!("outbox.hub.prepared");
         Ok(Take::Ready(Box::new(Taken { room: state, group, items: vec![Item { row, prepared }] })))
     }
 
@@ -403,6 +407,7 @@ impl Core {
             }
         }
         tx.prepare_outbox_rows(fresh).await?;
+        mimi_adapter::failpoint!("outbox.hub.prepared");
         Ok(Encrypted::Messages(items))
     }
 

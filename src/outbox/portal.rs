@@ -55,7 +55,7 @@ impl Done {
 
 impl Core {
     pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
-        let of = room.clone();
+        let (of, to) = (room.clone(), Destination::Portal(room.clone()));
         let mut taken =
             self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, i64::MIN).await })).await?;
         loop {
@@ -63,10 +63,12 @@ impl Core {
             let Some(seat) = self.adapters.get(&portal.adapter) else {
                 return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
             };
+            mimi_adapter::failpoint!("outbox.portal.taken");
             let done = match act {
                 Act::Skipped => return Ok(Step::Settled),
                 Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
                     Ok(conversation) => {
+                        mimi_adapter::failpoint!("outbox.portal.opened");
                         info!(%room, %conversation, "A one-to-one conversation is open.");
                         self.write(move |core, tx| {
                             Box::pin(async move {
@@ -80,7 +82,10 @@ impl Core {
                     Err(refusal) => return Ok(Step::Later { problem: refusal.to_string(), after: None }),
                 },
                 Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
-                    Ok(delivered) => Done { portal: portal.id, row, message, ids: delivered.ids },
+                    Ok(delivered) => {
+                        mimi_adapter::failpoint!("outbox.portal.delivered");
+                        Done { portal: portal.id, row, message, ids: delivered.ids }
+                    }
                     Err(Refusal::Retry { after, source }) => {
                         return self.postpone(row, source.to_string(), after).await;
                     }
@@ -94,7 +99,15 @@ impl Core {
             let done = Arc::new(done);
             let settle = {
                 let done = done.clone();
-                async || self.write(move |_, tx| Box::pin(async move { Ok(done.settle(tx)) })).await
+                async || {
+                    let settled = self.write(move |_, tx| {
+                        Box::pin(async move {
+                            done.settle(tx);
+                            Ok(())
+                        })
+                    });
+                    settled.await
+                }
             };
             if self.dispatcher.stopping() {
                 settle().await?;
@@ -110,7 +123,9 @@ impl Core {
             });
             taken = match next.await {
                 Ok(next) => {
+                    mimi_adapter::failpoint!("outbox.portal.settled");
                     *progress = true;
+                    self.dispatcher.has_settled(&to);
                     next
                 }
                 // What is next must not hold up the settling of what has been delivered.

@@ -166,6 +166,7 @@ impl Peers {
             request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
         }
         let response = request.send().await.map_err(|problem| unreachable(peer, &problem.without_url()))?;
+        mimi_adapter::failpoint!("provider.answered");
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -23,6 +23,8 @@ pub(super) struct Known {
     pub clients: Copies<UserUri, ClientRow>,
     pub roles: Copies<(RoomUri, UserUri), u32>,
     pub hubs: Copies<RoomUri, HubRoom>,
+    /// No handshake of the room is behind this position.
+    pub handshakes: Copies<RoomUri, i64>,
 }
 
 impl Known {

@@ -105,6 +105,17 @@ impl Tx {
         rows.iter().map(parse).collect()
     }
 
+    /// By adapter, the conversations whose rooms are open, or ours to open.
+    pub async fn linked_conversations(&mut self) -> Result<Vec<(String, ConversationId)>, StoreError> {
+        let rows = sqlx::query_as::<_, (String, String)>(
+            "SELECT portal.adapter, portal.conversation FROM portal JOIN room ON room.room = portal.room
+             WHERE portal.conversation IS NOT NULL AND room.state IN ('open', 'new')",
+        )
+        .fetch_all(self.connection())
+        .await?;
+        Ok(rows.into_iter().map(|(adapter, conversation)| (adapter, ConversationId::new(conversation))).collect())
+    }
+
     pub async fn add_portal(&mut self, new: NewPortal<'_>) -> Result<PortalId, StoreError> {
         let (id,) = sqlx::query_as::<_, (i64,)>(
             "INSERT INTO portal (room, adapter, conversation, direct_user, direct_ghost) VALUES ($1, $2, $3, $4, $5)

@@ -123,6 +123,8 @@ impl Tx {
             return Err(sqlx::Error::Protocol("a row could not be written".into()));
         }
         self.behind.write(&mut self.connection, true).await?;
+        mimi_adapter::failpoint!("store.commit");
+        mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
         self.statement("COMMIT").await?;
         self.on_rollback.clear();
         for then in self.on_commit.drain(..) {

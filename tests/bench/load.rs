@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -130,12 +131,46 @@ impl<'g> Conversation<'g> {
         Ok(talk)
     }
 
-    /// One side talks for `span` in the first `rooms` rooms, until the other has been shown everything.
-    pub async fn carry(&mut self, way: Way, rooms: usize, span: Duration, pace: Pace) -> Result<Carried, BoxError> {
+    /// So many more people of a.example come into a room, and Bob sees them all there.
+    pub async fn crowd(&mut self, room: usize, people: usize) -> Result<(), BoxError> {
+        let [alice, bob] = &mut self.sides;
+        for n in 0..people {
+            let act = Act { from: NativeUserId::new(format!("guest{n}")), ..alice.act(room, format!("guest {n}")) };
+            alice.write(ClientFrame::Join(act));
+        }
+        let mut ghosts = 0;
+        while ghosts < people {
+            let (gateway, frame) = tokio::select! {
+                frame = alice.hear() => (alice.gateway, frame?),
+                frame = timeout(PATIENCE, bob.hear()) => {
+                    (bob.gateway, frame.map_err(|_| bob.gateway.trouble("does not show who has come"))??)
+                }
+            };
+            match frame {
+                AdapterFrame::Deliver(deliver) => {
+                    ghosts += usize::from(deliver.event == Shown::Join);
+                    bob.confirm(deliver);
+                }
+                AdapterFrame::Refused { reason, .. } => return Err(gateway.trouble(&reason)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One side talks for `span` in some rooms, until the other has been shown everything.
+    pub async fn carry(
+        &mut self,
+        way: Way,
+        rooms: Range<usize>,
+        span: Duration,
+        pace: Pace,
+    ) -> Result<Carried, BoxError> {
+        let (first, rooms) = (rooms.start, rooms.len());
         let cpu = self.gateways.cpu_seconds()?;
         let mut latencies = Vec::new();
         let mut said = 0;
-        let mut free: VecDeque<usize> = (0..rooms * WINDOW).map(|n| n % rooms).collect();
+        let mut free: VecDeque<usize> = (0..rooms * WINDOW).map(|n| first + n % rooms).collect();
         let begun = Instant::now();
         let took = loop {
             let mut wait = PATIENCE;
@@ -144,7 +179,7 @@ impl<'g> Conversation<'g> {
                 let now = Instant::now();
                 let (room, due) = match pace {
                     Pace::Flood => (free.pop_front(), now),
-                    Pace::Even(rate) => (Some(said % rooms), begun + Duration::from_secs(said as u64) / rate),
+                    Pace::Even(rate) => (Some(first + said % rooms), begun + Duration::from_secs(said as u64) / rate),
                 };
                 match room {
                     Some(room) if due <= now => self.say(way, room, due),
@@ -201,6 +236,10 @@ impl<'g> Conversation<'g> {
                 return Ok(None);
             }
             AdapterFrame::Unreadable { reason } => return Err(reason.into()),
+            AdapterFrame::Ping {} => {
+                side.write(ClientFrame::Pong {});
+                return Ok(None);
+            }
             AdapterFrame::Deliver(deliver) => deliver,
         };
         let room = deliver.conversation.as_str().parse::<usize>()?;
