@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use mimi_adapter::{ConversationId, UserUri, async_trait};
+use mimi_adapter::{ConversationId, Session, UserUri, async_trait};
 use tracing::info;
 
 use crate::{
     admin::{
-        AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Invite as AdminInvite, Link,
-        Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary, Status, ask_before_unlink,
+        AdapterState, AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind,
+        Invite as AdminInvite, Link, Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary,
+        Status, ask_before_unlink,
     },
     core::{Core, Fault},
     mimi::{
@@ -248,6 +249,10 @@ impl Core {
         Ok(RoomSummary {
             room: room.room.clone(),
             hub: room.room.domain().clone(),
+            session: portal.as_ref().and_then(|portal| self.adapters.get(&portal.adapter)).map(|seat| {
+                let session = seat.adapter.session();
+                AdapterState::of(&session.borrow())
+            }),
             adapter: portal.as_ref().map(|portal| portal.adapter.clone()),
             conversation: portal.and_then(|portal| portal.conversation),
             state: room.state.as_str().to_owned(),
@@ -270,11 +275,7 @@ impl Operator for Desk {
                 let adapters = core
                     .adapters
                     .iter()
-                    .map(|(name, seat)| AdapterStatus {
-                        name: name.clone(),
-                        kind: seat.kind.clone(),
-                        state: if seat.adapter.connected() { "connected" } else { "not connected" }.into(),
-                    })
+                    .map(|(name, seat)| AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow()))
                     .collect();
                 Ok(Status {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -297,8 +298,13 @@ impl Operator for Desk {
             reasons.push(format!("the database: {fault}"));
         }
         for (name, seat) in &self.0.adapters {
-            if !seat.adapter.connected() {
-                reasons.push(format!("adapters.{name} is not connected to its network"));
+            match &*seat.adapter.session().borrow() {
+                Session::Up => {}
+                Session::Starting => reasons.push(format!("adapters.{name} has not heard from its network yet")),
+                Session::Deaf { reason, .. } => {
+                    reasons.push(format!("adapters.{name} is deaf: its network is there, but {reason}"));
+                }
+                Session::Down { reason, .. } => reasons.push(format!("adapters.{name} has no network: {reason}")),
             }
         }
         reasons

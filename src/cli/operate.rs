@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Connection, Failure, table};
 use crate::{
-    admin::{ConsentScope, CreateDirect, CreateRoom, Link, Operator},
+    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Link, Operator},
     mimi::uri::RoomUri,
 };
 
@@ -175,6 +175,12 @@ impl<W: Write> Answer<'_, W> {
         if self.json {
             return self.json(&rooms);
         }
+        // Where nothing comes from the network, that is what somebody who looks for a message wants to read.
+        let adapter = |room: &crate::admin::RoomSummary| match (&room.adapter, room.session) {
+            (Some(adapter), Some(AdapterState::Up) | None) => adapter.clone(),
+            (Some(adapter), Some(state)) => format!("{adapter} ({})", state.word()),
+            (None, _) => "-".into(),
+        };
         let row = |room: &crate::admin::RoomSummary| {
             let conversation = room.conversation.as_ref().map_or("-", ConversationId::as_str).to_owned();
             [
@@ -183,7 +189,7 @@ impl<W: Write> Answer<'_, W> {
                 room.participants.to_string(),
                 room.epoch.to_string(),
                 room.queued.to_string(),
-                room.adapter.clone().unwrap_or("-".into()),
+                adapter(room),
                 conversation,
             ]
         };
@@ -260,8 +266,14 @@ impl<W: Write> Answer<'_, W> {
         let oldest = status.outbox.oldest_age_s.map(table::duration);
         let oldest = oldest.map(|age| format!(", the oldest for {age}")).unwrap_or_default();
         writeln!(self.out, "{} deliveries waiting{oldest}\n", status.outbox.queued)?;
-        let row = |it: &crate::admin::AdapterStatus| [it.name.clone(), it.kind.clone(), it.state.clone()];
-        Ok(table::print(self.out, ["ADAPTER", "KIND", "STATE"], status.adapters.iter().map(row).collect())?)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let row = |it: &crate::admin::AdapterStatus| {
+            let lasts = it.since.map(|since| table::duration(now.saturating_sub(since))).unwrap_or_default();
+            [it.name.clone(), it.kind.clone(), it.state.word().to_owned(), lasts]
+        };
+        // Why, the reasons above have said.
+        let head = ["ADAPTER", "KIND", "STATE", "FOR"];
+        Ok(table::print(self.out, head, status.adapters.iter().map(row).collect())?)
     }
 
     fn done(&mut self, json: &impl Serialize, words: std::fmt::Arguments<'_>) -> Result<(), Failure> {
@@ -341,8 +353,8 @@ mimi://b.example/u/bob  mimi://a.example/u/@alice:matrix.a.example  mimi://a.exa
 a.example, mimi-gateway 0.1.0: ready
 3 deliveries waiting, the oldest for 12 s
 
-ADAPTER  KIND    STATE
-work     matrix  running
+ADAPTER  KIND    STATE  FOR
+work     matrix  up
 ";
         assert_eq!(printed(&gateway, "room list").await.unwrap(), rooms);
         assert_eq!(printed(&gateway, "room show mimi://a.example/r/clubhouse").await.unwrap(), show);
