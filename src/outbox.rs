@@ -150,7 +150,10 @@ impl Core {
             postcard::to_stdvec(payload).map_err(|e| Fault::later(format!("an outbox row can't be written: {e}")))?;
         tx.add_to_outbox(&to.to_string(), payload.kind(), &octets, self.now()).await?;
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
-        tx.on_commit(move || dispatcher.wake(to));
+        tx.on_commit(move || {
+            mimi_adapter::failpoint!("outbox.enqueued");
+            dispatcher.wake(to);
+        });
         Ok(())
     }
 
