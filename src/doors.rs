@@ -68,6 +68,7 @@ impl ProviderDoors {
                     return Err(Fault::never("a room's events come from its hub").into());
                 }
                 let messages = FanoutMessage::decode_all(&body).map_err(|e| HubError::Malformed(e.to_string()))?;
+                mimi_adapter::failpoint!("accept.fanout");
                 let known = core
                     .write(move |core, tx| {
                         Box::pin(async move {
@@ -79,6 +80,7 @@ impl ProviderDoors {
                         })
                     })
                     .await?;
+                mimi_adapter::failpoint!("accept.fanout.committed");
                 Ok(if known { StatusCode::CREATED } else { StatusCode::NOT_FOUND }.into())
             }
             Endpoint::RequestConsent | Endpoint::UpdateConsent => {
@@ -91,6 +93,7 @@ impl ProviderDoors {
                     })
                 })
                 .await?;
+                mimi_adapter::failpoint!("consent.heard");
                 Ok(StatusCode::CREATED.into())
             }
             Endpoint::Update | Endpoint::SubmitMessage => {
@@ -104,6 +107,7 @@ impl ProviderDoors {
                     })
                 })
                 .await?;
+                mimi_adapter::failpoint!("hub.committed");
                 Ok(Answer::ok(answer))
             }
             Endpoint::KeyMaterial => {
@@ -111,6 +115,7 @@ impl ProviderDoors {
                     Box::pin(async move { core.key_material(tx, &from, &about, &body).await })
                 })
                 .await?;
+                mimi_adapter::failpoint!("consent.key_material.committed");
                 Ok(Answer::ok(answer))
             }
             _ => Ok(StatusCode::NOT_FOUND.into()),

@@ -47,11 +47,13 @@ pub struct AdapterDoor {
 impl AdapterCore for AdapterDoor {
     async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
         let adapter = self.adapter.clone();
+        mimi_adapter::failpoint!("accept.native");
         let (kind, conversation, id) = (inbound.event.kind(), inbound.conversation.clone(), inbound.id.clone());
         let accepted = self
             .core
             .write(move |core, tx| Box::pin(async move { core.accept_native(tx, &adapter, inbound).await }))
             .await;
+        mimi_adapter::failpoint!("accept.native.committed");
         match &accepted {
             Ok(accepted) => debug!(adapter = %self.adapter, %conversation, %id, kind, ?accepted, "Accepted."),
             Err(fault) => info!(adapter = %self.adapter, %conversation, %id, kind, %fault, "Not accepted."),

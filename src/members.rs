@@ -74,6 +74,7 @@ impl Core {
         room.group = Some(RoomGroup { group_id: group_id.as_str().as_bytes().to_vec(), reader, epoch: 0 });
         tx.save_room(room).await?;
         tx.set_participants(&room.room, &list).await?;
+        mimi_adapter::failpoint!("members.founded");
         info!(room = %room.room, creator = %creator, "A room has been founded.");
         for invite in tx.invites_of_room(&room.room).await? {
             self.nudge(tx, Destination::Invite(room.room.clone(), invite.user.clone()));
@@ -111,6 +112,7 @@ impl Core {
                 tx.place_leaf(leaf.owner, room, Some(id), position).await?;
             }
         }
+        mimi_adapter::failpoint!("members.welcomed");
         self.nudge(tx, Destination::Hub(room.clone()));
         Ok(true)
     }
@@ -153,6 +155,7 @@ impl Core {
             group: Some(RoomGroup { group_id, reader: leaf.owner, epoch }),
         })
         .await?;
+        mimi_adapter::failpoint!("members.entered");
         info!(%room, user = %us, epoch, "We are in the room.");
         if direct && tx.portal_of_room(room).await?.is_none() && tx.unlinked_portal(room).await?.is_none() {
             self.adopt_direct(tx, room, &us, &state).await?;
@@ -214,6 +217,7 @@ impl Core {
             }
         };
         tx.leaf_has_read(group.reader, position).await?;
+        mimi_adapter::failpoint!("members.advanced");
         if let Some((after, removed, removes_us, epoch)) = step {
             debug!(%room, epoch, "The room's group is in a new epoch.");
             for identity in &removed {
@@ -291,6 +295,7 @@ impl Core {
             })
             .await?;
         tx.leaf_has_read(leaf.owner, last).await?;
+        mimi_adapter::failpoint!("members.caught_up");
         Ok(())
     }
 

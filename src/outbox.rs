@@ -186,6 +186,7 @@ impl Core {
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };
+        mimi_adapter::failpoint!("outbox.stepped");
         step.unwrap_or_else(Step::from)
     }
 }

@@ -17,6 +17,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod wal;
 
 pub mod breaker;
 pub mod clients;
@@ -147,6 +148,7 @@ impl Writer {
     /// One transaction for a whole group of jobs.
     async fn commit(&mut self, group: &mut Vec<Job>) {
         let mut answers = Vec::with_capacity(group.len());
+        mimi_adapter::failpoint!("store.begin");
         let mut committed = self.tx.begin().await.map_err(Arc::new);
         for job in group.drain(..) {
             match &committed {
@@ -169,6 +171,7 @@ impl Writer {
             error!(error = %e, jobs = answers.len(), "A commit failed; nothing of it happened.");
             self.tx.abandon().await;
         }
+        mimi_adapter::failpoint!("store.committed");
         for answer in answers {
             answer(committed.clone());
         }

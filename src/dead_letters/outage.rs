@@ -43,7 +43,11 @@ impl Core {
     ) -> Result<(), Fault> {
         let to = to.clone();
         self.dispatcher.is_in_trouble(&to);
-        self.write(move |core, tx| Box::pin(async move { core.note_failure(tx, &to, &problem, unsure).await })).await
+        let noted =
+            self.write(move |core, tx| Box::pin(async move { core.note_failure(tx, &to, &problem, unsure).await }));
+        let noted = noted.await;
+        mimi_adapter::failpoint!("outbox.postponed");
+        noted
     }
 
     async fn note_failure(&self, tx: &mut Tx, to: &Destination, problem: &str, unsure: bool) -> Result<(), Fault> {

@@ -30,6 +30,7 @@ impl Core {
                         let Some((rows, body)) = take(tx, &to).await? else { return Ok(Step::Idle) };
                         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
                         core.accept_fanout(tx, &room, &messages).await?;
+                        mimi_adapter::failpoint!("outbox.follower.own.accepted");
                         settle(tx, &rows).await?;
                         Ok(Step::Settled)
                     })
@@ -38,8 +39,10 @@ impl Core {
         }
         let taken = self.write(move |_, tx| Box::pin(async move { take(tx, &to).await })).await?;
         let Some((rows, body)) = taken else { return Ok(Step::Idle) };
+        mimi_adapter::failpoint!("outbox.follower.taken");
         let size = body.len();
         let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::from(body)).await;
+        mimi_adapter::failpoint!("outbox.follower.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, "notify", size, &words, &format!("{} message(s)", rows.len()));
         match answer {
@@ -53,6 +56,7 @@ impl Core {
             Err(_) => return Ok(Step::later(words)),
         }
         self.write(move |_, tx| Box::pin(async move { settle(tx, &rows).await })).await?;
+        mimi_adapter::failpoint!("outbox.follower.settled");
         Ok(Step::Settled)
     }
 }

@@ -114,6 +114,7 @@ impl Core {
                             Endpoint::Update => core.hub_update(tx, &core.domain, &of, &request).await?,
                             _ => core.hub_submit(tx, &core.domain, &of, &request).await?,
                         };
+                        mimi_adapter::failpoint!("outbox.hub.own.ordered");
                         core.settle_hub(tx, *taken, &answer).await
                     })
                 })
@@ -124,10 +125,12 @@ impl Core {
             Take::Done => return Ok(Step::Settled),
             Take::Ready(taken) => taken,
         };
+        mimi_adapter::failpoint!("outbox.hub.taken");
         let hub: Domain = room.domain().clone();
         let request = Bytes::copy_from_slice(taken.request());
         let (endpoint, size, epoch) = (taken.endpoint(), request.len(), taken.group.epoch);
         let answer = self.peers.call(&hub, endpoint, room.as_str(), request).await;
+        mimi_adapter::failpoint!("outbox.hub.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |body| format!("200, {} octets", body.len()));
         self.trace.request(&self.domain, &hub, endpoint.name(), size, &words, &self.about(&taken, epoch));
         match answer {
@@ -252,6 +255,7 @@ impl Core {
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
         tx.prepare_outbox_row(row.id, Some(&octets)).await?;
+        mimi_adapter::failpoint!("outbox.hub.prepared");
         Ok(Take::Ready(Box::new(Taken { room: state, group, row, prepared })))
     }
 

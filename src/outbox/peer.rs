@@ -44,9 +44,11 @@ impl Core {
         let (of, whom) = (room.clone(), user.clone());
         let taken = self.write(move |core, tx| Box::pin(async move { core.take_invite(tx, &of, &whom).await })).await?;
         let Some((row, request)) = taken else { return Ok(Step::Idle) };
+        mimi_adapter::failpoint!("outbox.invite.taken");
         let provider = user.domain();
         let size = request.len();
         let answer = self.peers.call(provider, Endpoint::KeyMaterial, user.as_str(), Bytes::from(request)).await;
+        mimi_adapter::failpoint!("outbox.invite.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |body| format!("200, {} octets", body.len()));
         self.trace.request(&self.domain, provider, "keyMaterial", size, &words, &format!("for {user}"));
         let (room, user) = (room.clone(), user.clone());
@@ -208,8 +210,10 @@ impl Core {
             Endpoint::RequestConsent => decoded.target_uri,
             _ => decoded.requester_uri,
         };
+        mimi_adapter::failpoint!("outbox.peer.taken");
         let size = entry.len();
         let answer = self.peers.call(provider, endpoint, about.as_str(), Bytes::from(entry)).await;
+        mimi_adapter::failpoint!("outbox.peer.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, endpoint.name(), size, &words, "");
         match answer {
@@ -225,6 +229,7 @@ impl Core {
             Ok(_) => {}
         }
         self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row.id).await?) })).await?;
+        mimi_adapter::failpoint!("outbox.peer.settled");
         Ok(Step::Settled)
     }
 }

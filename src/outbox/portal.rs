@@ -45,10 +45,12 @@ impl Core {
         let Some(seat) = self.adapters.get(&portal.adapter) else {
             return Ok(Step::later(format!("no adapter is called {}", portal.adapter)));
         };
+        mimi_adapter::failpoint!("outbox.portal.taken");
         match act {
             Act::Skipped => Ok(Step::Settled),
             Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
                 Ok(conversation) => {
+                    mimi_adapter::failpoint!("outbox.portal.opened");
                     info!(%room, %conversation, "A one-to-one conversation is open.");
                     self.write(move |core, tx| {
                         Box::pin(async move {
@@ -63,6 +65,7 @@ impl Core {
             },
             Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
                 Ok(delivered) => {
+                    mimi_adapter::failpoint!("outbox.portal.delivered");
                     self.write(move |_, tx| {
                         Box::pin(async move {
                             if let Some(message) = message {
@@ -72,6 +75,7 @@ impl Core {
                         })
                     })
                     .await?;
+                    mimi_adapter::failpoint!("outbox.portal.settled");
                     Ok(Step::Settled)
                 }
                 Err(Refusal::Retry { after, source }) => {

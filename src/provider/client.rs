@@ -173,6 +173,7 @@ impl Peers {
             let sent = changes && !problem.is_connect();
             unreachable(peer, &problem.without_url(), sent)
         })?;
+        mimi_adapter::failpoint!("provider.answered");
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -7,7 +7,7 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
-use super::StoreError;
+use super::{StoreError, wal};
 
 /// In order, never changed once released. Each file's head says what it is for.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -21,6 +21,12 @@ pub(super) async fn open(path: &Path, domain: &str) -> Result<AnyConnection, Sto
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|e| failed(format!("its folder can't be made: {e} (create it, or change [store] path)")))?;
+    }
+    if let Some(damage) = wal::damage(path).map_err(|e| failed(format!("its write-ahead log can't be read: {e}")))? {
+        return Err(failed(format!(
+            "{damage}: commits that were promised can't be read any more, and going on without them would use keys twice \
+             (look at the disk, then restore the latest backup)"
+        )));
     }
     let url = format!("sqlite://{}?mode=rwc", path.display());
     let mut connection = AnyConnection::connect(&url)

@@ -58,7 +58,7 @@ class World:
         cls, name: str, put_configuration: Callable[[Path], None], c2s_port: int
     ) -> AsyncIterator["World"]:
         self = cls()
-        self.directory = _fresh_directory(name)
+        self.directory = fresh_directory(name)
         put_configuration(self.directory)
         self.gateway_a = Gateway("gateway a", self.directory / "a.example.toml")
         self.gateway_b = Gateway("gateway b", self.directory / "b.example.toml")
@@ -163,7 +163,7 @@ def _move_examples(directory: Path, ports: list[int]):
     (directory / "b.example.toml").write_text(tomli_w.dumps(b))
 
 
-def _fresh_directory(name: str) -> Path:
+def fresh_directory(name: str) -> Path:
     """A new one for each world; of the old ones the latest few are kept, for their logs."""
     runs = CACHE / "runs"
     runs.mkdir(parents=True, exist_ok=True)

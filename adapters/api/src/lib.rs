@@ -226,6 +226,8 @@ mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod event;
+#[doc(hidden)]
+pub mod failpoint;
 mod id;
 pub mod uri;
 

@@ -93,6 +93,7 @@ async fn offer_in_order(
 ) {
     while let Some(Queued { act, event, asked }) = queue.recv().await {
         let answer = offer(act, event, &inbox, &stop).await;
+        mimi_adapter::failpoint!("loopback.accepted");
         if asked.is_some() {
             // An error means that the client has gone. It will ask again, and hear that this is a duplicate.
             let _ = answers.send(answer).await;

@@ -113,6 +113,7 @@ impl Network {
                 self.gone(id);
             }
         }
+        mimi_adapter::failpoint!("loopback.shown");
         answered.await.ok()
     }
 

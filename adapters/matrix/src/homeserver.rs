@@ -174,6 +174,7 @@ impl Homeserver {
     pub async fn introduce(&self, ghost: &Ghost, id: &UserId, room: &RoomId) -> Result<(), Refusal> {
         let failed = |failure: Failure| failure.refusal(&format!("{} can't join the room", ghost.user));
         self.register_ghost(id, &ghost.name).await.map_err(failed)?;
+        mimi_adapter::failpoint!("matrix.ghost.registered");
         match self.join(id, room).await {
             Err(failure) if failure.is_forbidden() => {}
             other => return other.map_err(failed),
@@ -191,6 +192,7 @@ impl Homeserver {
             ghost.user
         );
         invited.map_err(|failure| failure.refusal(&hint))?;
+        mimi_adapter::failpoint!("matrix.ghost.invited");
         self.join(id, room).await.map_err(failed)
     }
 
@@ -264,7 +266,9 @@ impl Homeserver {
             return Ok(sent);
         }
         self.room(room, |room| room.settled = false);
+        mimi_adapter::failpoint!("matrix.put");
         let sent = self.put(user, room, key, request).await;
+        mimi_adapter::failpoint!("matrix.put.answered");
         self.room(room, |room| room.settled = sent.as_ref().map_or_else(Failure::is_certain, |_| true));
         sent
     }

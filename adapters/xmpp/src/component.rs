@@ -270,6 +270,7 @@ async fn write(
 ) -> std::io::Result<()> {
     while let Some(Some(stanza)) = closing.run_until_cancelled(to_write.recv()).await {
         writer.write(&stanza).await?;
+        mimi_adapter::failpoint!("xmpp.written");
     }
     while let Ok(stanza) = to_write.try_recv() {
         writer.write(&stanza).await?;
