@@ -151,7 +151,8 @@ impl Core {
         let before = self.now().saturating_sub(IDLE.as_millis() as u64);
         for queue in queues.into_iter().filter(|queue| queue.oldest <= before) {
             let Some(to) = Destination::parse(&queue.destination) else { continue };
-            if self.dispatcher.is_serving(&to) {
+            // An invitation to a room that nobody of ours has entered yet is in nobody's way.
+            if self.dispatcher.is_serving(&to) || matches!(to, Destination::Invite(..)) {
                 continue;
             }
             let problem = match to {

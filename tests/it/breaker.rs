@@ -1,6 +1,6 @@
 //! What takes too much from too many at once is held, and an admin decides.
 
-use mimi_gateway::admin::Operator;
+use mimi_gateway::{admin::Operator, breaker::Deed};
 
 use crate::{person::Person, world::World};
 
@@ -75,4 +75,42 @@ async fn somebody_who_deletes_everything_is_stopped_and_the_rest_stands_if_the_a
     assert!(desk.decide_trip(trips[0].id, true).await.is_err());
     world.still_talk().await;
     assert_eq!(deleted(), 30);
+}
+
+#[tokio::test]
+async fn leaves_over_all_rooms_of_an_adapter_add_up() {
+    let world = World::of_two().await;
+    let alan = world.person("alan", "a.example");
+    alan.joins().await;
+    world.bob.is_with(&["alan (a.example)", "alice (a.example)"]).await;
+    let elsewhere = world.core("a.example").write(|core, tx| {
+        Box::pin(async move {
+            for n in 0..50 {
+                let room = format!("mimi://a.example/r/{}", n / 9);
+                let who = format!("mimi://a.example/u/{n}");
+                tx.note_destructive(Deed::Leave.as_str(), &room, "loopback", &who, core.now()).await?;
+            }
+            Ok(())
+        })
+    });
+    elsewhere.await.unwrap();
+    alan.leaves().await;
+    let trips = world.desk("a.example").trips().await.unwrap();
+    assert_eq!((trips[0].scope.as_str(), trips[0].held), ("adapter loopback", 1));
+    world.still_talk().await;
+    world.bob.is_with(&["alan (a.example)", "alice (a.example)"]).await;
+}
+
+#[tokio::test]
+async fn what_is_long_ago_does_not_count() {
+    let world = World::of_two().await;
+    let friends = a_party(&world).await;
+    for (n, friend) in friends.iter().enumerate() {
+        if n == 10 {
+            world.clock.moves(std::time::Duration::from_secs(601));
+        }
+        friend.leaves().await;
+    }
+    world.bob.is_with(&["alice (a.example)"]).await;
+    assert_eq!(world.desk("a.example").trips().await.unwrap(), []);
 }
