@@ -16,10 +16,13 @@ pub(crate) mod stub;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
-use mimi_adapter::{ConversationId, Domain, UserUri};
+use mimi_adapter::{ConversationId, Domain, Session, UserUri};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -97,8 +100,50 @@ pub struct Status {
 pub struct AdapterStatus {
     pub name: String,
     pub kind: String,
-    /// A word: `running`, `starting`, `stopped`.
-    pub state: String,
+    pub state: AdapterState,
+    /// Since when it is deaf or down, in seconds since 1970, and why.
+    pub since: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// How it stands between an adapter and its network: [`mimi_adapter::Session`], as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterState {
+    Starting,
+    Up,
+    Deaf,
+    Down,
+}
+
+impl AdapterState {
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Up, Self::Deaf, Self::Down];
+
+    pub fn of(session: &Session) -> Self {
+        match session {
+            Session::Starting => Self::Starting,
+            Session::Up => Self::Up,
+            Session::Deaf { .. } => Self::Deaf,
+            Session::Down { .. } => Self::Down,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Deaf => "deaf",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl AdapterStatus {
+    pub fn of(name: &str, kind: &str, session: &Session) -> Self {
+        let seconds = |since: SystemTime| since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (since, reason) = session.trouble().map(|(since, why)| (seconds(since), why.to_owned())).unzip();
+        Self { name: name.to_owned(), kind: kind.to_owned(), state: AdapterState::of(session), since, reason }
+    }
 }
 
 /// What has been accepted and not yet delivered.
@@ -204,6 +249,8 @@ pub struct RoomSummary {
     pub room: RoomUri,
     pub hub: Domain,
     pub adapter: Option<String>,
+    /// How the adapter's session is, if there is such an adapter.
+    pub session: Option<AdapterState>,
     pub conversation: Option<ConversationId>,
     /// A word, as the core has it: `active`, `joining`, `left`.
     pub state: String,

@@ -25,6 +25,7 @@ use crate::{
         tls::{Identity, Trust},
     },
     rooms::Desk,
+    sessions,
     store::Store,
     trace::Trace,
 };
@@ -144,6 +145,11 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
     for (name, seat) in &core.adapters {
         let inbox = Inbox::new(Arc::new(AdapterDoor { core: core.clone(), adapter: name.clone() }));
         let (adapter, token) = (seat.adapter.clone(), adapters_stop.clone());
+        let telling = sessions::tell(name.clone(), adapter.session(), token.clone());
+        lifecycle.spawn(format!("session of {name}"), async move {
+            telling.await;
+            Ok::<_, Fault>(())
+        });
         lifecycle.spawn(format!("adapter {name}"), async move { adapter.run(inbox, token).await });
     }
     core.dispatcher.start(&core, lifecycle).await?;

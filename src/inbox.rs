@@ -46,13 +46,18 @@ pub struct AdapterDoor {
 #[async_trait]
 impl AdapterCore for AdapterDoor {
     async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
-        let adapter = self.adapter.clone();
         mimi_adapter::failpoint!("accept.native");
         let (kind, conversation, id) = (inbound.event.kind(), inbound.conversation.clone(), inbound.id.clone());
-        let accepted = self
-            .core
-            .write(move |core, tx| Box::pin(async move { core.accept_native(tx, &adapter, inbound).await }))
-            .await;
+        let mut accepted = self.offer(inbound.clone(), Patience::First).await;
+        if let Ok(Offer::Unnamed { room, row }) = &accepted {
+            self.core.dispatcher.until_settled(&self.core, room, *row).await;
+            accepted = self.offer(inbound, Patience::Last).await;
+        }
+        let accepted = match accepted {
+            Ok(Offer::Taken(accepted)) => Ok(accepted),
+            Ok(Offer::Unnamed { .. }) => Err(Fault::later("a message it may be about is being delivered")),
+            Err(fault) => Err(fault),
+        };
         mimi_adapter::failpoint!("accept.native.committed");
         match &accepted {
             Ok(accepted) => debug!(adapter = %self.adapter, %conversation, %id, kind, ?accepted, "Accepted."),
@@ -98,7 +103,50 @@ impl AdapterCore for AdapterDoor {
     }
 }
 
+impl AdapterDoor {
+    async fn offer(&self, inbound: Inbound, patience: Patience) -> Result<Offer, Fault> {
+        let adapter = self.adapter.clone();
+        let offer = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                if let (Patience::First, Some(waits)) = (patience, core.unnamed(tx, &adapter, &inbound).await?) {
+                    return Ok(waits);
+                }
+                core.accept_native(tx, &adapter, inbound).await.map(Offer::Taken)
+            })
+        });
+        offer.await
+    }
+}
+
+/// Whether what an event is about may still be waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    First,
+    Last,
+}
+
+enum Offer {
+    Taken(Accepted),
+    /// It is about a message we don't know by that name, and a delivery into the conversation is under way: people
+    /// see a message before we have heard what it is called there, and some answer at once.
+    Unnamed {
+        room: RoomUri,
+        row: i64,
+    },
+}
+
 impl Core {
+    /// The delivery that may give a name to what `inbound` is about.
+    async fn unnamed(&self, tx: &mut Tx, adapter: &str, inbound: &Inbound) -> Result<Option<Offer>, Fault> {
+        let Some(native) = inbound.event.refers_to() else { return Ok(None) };
+        let Some(portal) = tx.portal_of_conversation(adapter, &inbound.conversation).await? else { return Ok(None) };
+        if tx.message_of_native(portal.id, native).await?.is_some() {
+            return Ok(None);
+        }
+        let head = tx.outbox_head(&Destination::Portal(portal.room.clone()).to_string(), 1).await?.pop();
+        Ok(head.map(|head| Offer::Unnamed { room: portal.room, row: head.id }))
+    }
+
     /// The first door.
     pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
@@ -120,7 +168,7 @@ impl Core {
         match inbound.event {
             Event::Join => {
                 self.is_back(tx, Deed::Leave, &sender, &Destination::Hub(portal.room.clone())).await?;
-                self.ensure_member(tx, &mut room, &sender).await?;
+                self.come_back(tx, &mut room, &sender).await?;
                 Ok(Accepted::New)
             }
             Event::Leave => {

@@ -29,7 +29,8 @@
 //! clients in a room · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
 //! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
-//! [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
+//! [`sessions`] what is said when a
+//! network falls silent · [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
 
 pub mod adapters;
 pub mod admin;
@@ -54,5 +55,6 @@ pub mod outbox;
 pub mod provider;
 pub mod room_state;
 pub mod rooms;
+pub mod sessions;
 pub mod store;
 pub mod trace;

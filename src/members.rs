@@ -326,7 +326,10 @@ impl Core {
         let to = Destination::Portal(room.clone());
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {
-                tx.remove_invite(room, &user).await?;
+                // Who of ours went may be on the way back already (`come_back`).
+                if joined || !self.is_ours(&user) {
+                    tx.remove_invite(room, &user).await?;
+                }
                 if self.is_ours(&user) {
                     continue;
                 }
@@ -346,8 +349,8 @@ impl Core {
     async fn nobody_is_seen(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
         let (_, went) = tx.set_participants(room, &ParticipantListData::default()).await?;
         for user in went {
-            tx.remove_invite(room, &user).await?;
             if !self.is_ours(&user) {
+                tx.remove_invite(room, &user).await?;
                 let payload = Payload::Presence { user, joined: false };
                 self.enqueue(tx, &Destination::Portal(room.clone()), &payload).await?;
             }

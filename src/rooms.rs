@@ -4,14 +4,14 @@ mod unlink;
 
 use std::sync::Arc;
 
-use mimi_adapter::{ConversationId, UserUri, async_trait};
+use mimi_adapter::{ConversationId, Session, UserUri, async_trait};
 use tracing::info;
 
 use crate::{
     admin::{
-        AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind,
-        Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus, Participant, RoomDetail,
-        RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
+        AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
+        ErrorKind, Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus, Participant,
+        RoomDetail, RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
     },
     breaker::Deed,
     core::{Core, Fault},
@@ -49,6 +49,29 @@ impl Core {
         if room.direct && tx.participant_role(&room.room, user).await?.is_none() {
             return Err(Fault::never("this is a conversation between two others"));
         }
+        self.add(tx, room, user).await
+    }
+
+    /// A native person says that they are here. Whoever left a moment ago may still be in the room, on the way out:
+    /// then the way back in follows.
+    pub async fn come_back(&self, tx: &mut Tx, room: &mut Room, user: &UserUri) -> Result<(), Fault> {
+        let to = Destination::Hub(room.room.clone()).to_string();
+        let mut leaving = None;
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "remove").await? {
+            if matches!(Payload::decode(&payload)?, Payload::Remove { user: who } if who == *user) {
+                leaving = Some(row);
+            }
+        }
+        let Some(leaving) = leaving else { return self.ensure_member(tx, room, user).await };
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "add").await? {
+            if row > leaving && matches!(Payload::decode(&payload)?, Payload::Add { user: who, .. } if who == *user) {
+                return Ok(());
+            }
+        }
+        self.add(tx, room, user).await
+    }
+
+    async fn add(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
         let role = policy::role::ORDINARY_USER;
         let invite =
             Invite { room: room.room.clone(), user: user.clone(), role, state: InviteState::Adding, problem: None };
@@ -247,6 +270,10 @@ impl Core {
         Ok(RoomSummary {
             room: room.room.clone(),
             hub: room.room.domain().clone(),
+            session: portal.as_ref().and_then(|portal| self.adapters.get(&portal.adapter)).map(|seat| {
+                let session = seat.adapter.session();
+                AdapterState::of(&session.borrow())
+            }),
             adapter: portal.as_ref().map(|portal| portal.adapter.clone()),
             conversation: portal.and_then(|portal| portal.conversation),
             state: state.to_owned(),
@@ -270,11 +297,7 @@ impl Operator for Desk {
                 let adapters = core
                     .adapters
                     .iter()
-                    .map(|(name, seat)| AdapterStatus {
-                        name: name.clone(),
-                        kind: seat.kind.clone(),
-                        state: if seat.adapter.connected() { "connected" } else { "not connected" }.into(),
-                    })
+                    .map(|(name, seat)| AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow()))
                     .collect();
                 Ok(Status {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -303,8 +326,13 @@ impl Operator for Desk {
             reasons.push(format!("the database: {fault}"));
         }
         for (name, seat) in &self.0.adapters {
-            if !seat.adapter.connected() {
-                reasons.push(format!("adapters.{name} is not connected to its network"));
+            match &*seat.adapter.session().borrow() {
+                Session::Up => {}
+                Session::Starting => reasons.push(format!("adapters.{name} has not heard from its network yet")),
+                Session::Deaf { reason, .. } => {
+                    reasons.push(format!("adapters.{name} is deaf: its network is there, but {reason}"));
+                }
+                Session::Down { reason, .. } => reasons.push(format!("adapters.{name} has no network: {reason}")),
             }
         }
         reasons

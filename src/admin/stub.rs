@@ -17,6 +17,7 @@ pub(crate) fn summary(participants: u64) -> RoomSummary {
         room: clubhouse(),
         hub: Domain::parse("a.example").unwrap(),
         adapter: Some("matrix".into()),
+        session: Some(AdapterState::Up),
         conversation: Some(ConversationId::new("!abc:matrix.a.example")),
         state: "active".into(),
         participants,
@@ -68,7 +69,7 @@ impl Operator for Stub {
         Ok(Status {
             version: "0.1.0".into(),
             domain: Domain::parse("a.example").unwrap(),
-            adapters: vec![AdapterStatus { name: "work".into(), kind: "matrix".into(), state: "running".into() }],
+            adapters: vec![AdapterStatus::of("work", "matrix", &Session::Up)],
             outbox: OutboxStatus {
                 queued: 3,
                 oldest_age_s: Some(12),

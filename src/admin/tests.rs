@@ -126,9 +126,12 @@ mimi_gateway_info{version="0.1.0",domain="a.example"} 1
 # HELP mimi_gateway_ready 1 if the gateway can do its work.
 # TYPE mimi_gateway_ready gauge
 mimi_gateway_ready 1
-# HELP mimi_gateway_adapter The adapters and the state they are in.
+# HELP mimi_gateway_adapter 1 for the state in which the adapter's session with its network is.
 # TYPE mimi_gateway_adapter gauge
-mimi_gateway_adapter{adapter="work",kind="matrix",state="running"} 1
+mimi_gateway_adapter{adapter="work",kind="matrix",state="starting"} 0
+mimi_gateway_adapter{adapter="work",kind="matrix",state="up"} 1
+mimi_gateway_adapter{adapter="work",kind="matrix",state="deaf"} 0
+mimi_gateway_adapter{adapter="work",kind="matrix",state="down"} 0
 # HELP mimi_gateway_outbox_queued Deliveries accepted and not yet settled.
 # TYPE mimi_gateway_outbox_queued gauge
 mimi_gateway_outbox_queued 3
@@ -209,4 +212,16 @@ async fn stopping_ends_the_service() {
     while it.client.status().await.is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn an_adapter_in_trouble_says_since_when_and_why() {
+    let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_760_000_000);
+    let deaf = Session::Deaf { since, reason: "its pings do not come back".into() };
+    let status = AdapterStatus::of("work", "matrix", &deaf);
+    assert_eq!(
+        serde_json::to_string(&status).unwrap(),
+        r#"{"name":"work","kind":"matrix","state":"deaf","since":1760000000,"reason":"its pings do not come back"}"#
+    );
+    assert_eq!(AdapterStatus::of("work", "matrix", &Session::Starting).since, None);
 }

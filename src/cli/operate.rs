@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Connection, Failure, table};
 use crate::{
-    admin::{ConsentScope, CreateDirect, CreateRoom, Link, Operator, Unlink},
+    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Link, Operator, Unlink},
     mimi::uri::RoomUri,
 };
 
@@ -187,6 +187,12 @@ impl<W: Write> Answer<'_, W> {
         if self.json {
             return self.json(&rooms);
         }
+        // Where nothing comes from the network, that is what somebody who looks for a message wants to read.
+        let adapter = |room: &crate::admin::RoomSummary| match (&room.adapter, room.session) {
+            (Some(adapter), Some(AdapterState::Up) | None) => adapter.clone(),
+            (Some(adapter), Some(state)) => format!("{adapter} ({})", state.word()),
+            (None, _) => "-".into(),
+        };
         let row = |room: &crate::admin::RoomSummary| {
             let conversation = room.conversation.as_ref().map_or("-", ConversationId::as_str).to_owned();
             [
@@ -195,7 +201,7 @@ impl<W: Write> Answer<'_, W> {
                 room.participants.to_string(),
                 room.epoch.to_string(),
                 room.queued.to_string(),
-                room.adapter.clone().unwrap_or("-".into()),
+                adapter(room),
                 conversation,
             ]
         };
@@ -284,8 +290,14 @@ impl<W: Write> Answer<'_, W> {
             writeln!(self.out, "THE BREAKER HOLDS {} thing(s): `breaker list`", status.breaker.held)?;
         }
         writeln!(self.out)?;
-        let row = |it: &crate::admin::AdapterStatus| [it.name.clone(), it.kind.clone(), it.state.clone()];
-        Ok(table::print(self.out, ["ADAPTER", "KIND", "STATE"], status.adapters.iter().map(row).collect())?)
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let row = |it: &crate::admin::AdapterStatus| {
+            let lasts = it.since.map(|since| table::duration(now.saturating_sub(since))).unwrap_or_default();
+            [it.name.clone(), it.kind.clone(), it.state.word().to_owned(), lasts]
+        };
+        // Why, the reasons above have said.
+        let head = ["ADAPTER", "KIND", "STATE", "FOR"];
+        Ok(table::print(self.out, head, status.adapters.iter().map(row).collect())?)
     }
 
     pub(super) fn done(&mut self, json: &impl Serialize, words: std::fmt::Arguments<'_>) -> Result<(), Failure> {
@@ -374,8 +386,8 @@ a.example, mimi-gateway 0.1.0: ready
 could not be delivered: 2 refused: `outbox list --dead`
 THE BREAKER HOLDS 40 thing(s): `breaker list`
 
-ADAPTER  KIND    STATE
-work     matrix  running
+ADAPTER  KIND    STATE  FOR
+work     matrix  up
 ";
         let queues = "\
 DESTINATION                 HEAD  WAITING  OLDEST  ATTEMPTS  NEXT TRY  PROBLEM

@@ -9,7 +9,7 @@ use std::{
 
 use futures::FutureExt;
 use rand::Rng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
@@ -17,6 +17,7 @@ use super::{Destination, Step};
 use crate::{
     core::{Core, Fault},
     lifecycle::{Lifecycle, Stop},
+    mimi::uri::RoomUri,
 };
 
 /// The pause after a failure doubles from the first to the second of these.
@@ -25,6 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// So often the same head may bring us down before it leaves the queue without having been delivered.
 const POISON: u32 = 5;
+
+/// How long what answers a message may wait for that message to be settled.
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Default)]
 pub struct Dispatcher(Arc<Inner>);
@@ -36,6 +40,8 @@ struct Inner {
     troubled: Mutex<HashSet<Destination>>,
     /// The workers that deliver through an adapter.
     deliveries: TaskTracker,
+    /// Changes whenever one of them has settled something.
+    settled: watch::Sender<()>,
     /// Set by `start`; until then what is woken is found by the first look at the database.
     started: OnceLock<Started>,
 }
@@ -126,11 +132,31 @@ impl Dispatcher {
 
     /// What a waiting destination needed may be there: no more pause.
     pub fn nudge(&self, to: Destination) {
-        let nudged = self.lock().get(&to).map(|worker| worker.nudged.clone());
+        let nudged = self.lock().get_mut(&to).map(|worker| {
+            // It may be past the look that would have found it, and about to go.
+            worker.again = true;
+            worker.nudged.clone()
+        });
         match nudged {
             Some(nudged) => nudged.notify_one(),
             None => self.wake(to),
         }
+    }
+
+    /// Waits until a row is no longer the head of a portal's queue, but not for a network that takes nothing.
+    pub async fn until_settled(&self, core: &Arc<Core>, room: &RoomUri, row: i64) {
+        let to = Destination::Portal(room.clone()).to_string();
+        let mut settled = self.0.settled.subscribe();
+        let waiting = async {
+            loop {
+                let to = to.clone();
+                let head = core.write(|_, tx| Box::pin(async move { Ok(tx.outbox_head(&to, 1).await?.pop()) })).await;
+                if head.is_ok_and(|head| head.is_none_or(|head| head.id != row)) || settled.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(NAMED_WITHIN, waiting).await;
     }
 
     async fn serve(self, core: Arc<Core>, to: Destination, nudged: Arc<Notify>, stop: Stop) -> Result<(), Fault> {
@@ -143,6 +169,9 @@ impl Dispatcher {
             let (problem, after, unsure) = match step {
                 Step::Settled => {
                     (pause, broken) = (FIRST_PAUSE, 0);
+                    if matches!(to, Destination::Portal(_)) {
+                        self.0.settled.send_replace(());
+                    }
                     if self.troubled().contains(&to) && core.works_again(&to).await.is_ok() {
                         self.troubled().remove(&to);
                     }

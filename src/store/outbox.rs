@@ -94,6 +94,21 @@ impl Tx {
         Ok(rows.into_iter().map(row).collect())
     }
 
+    /// The rows of one kind in a destination's queue, in order: id and payload.
+    pub async fn outbox_rows_of_kind(
+        &mut self,
+        destination: &str,
+        kind: &'static str,
+    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        Ok(sqlx::query_as::<_, (i64, Vec<u8>)>(
+            "SELECT id, payload FROM outbox WHERE destination = $1 AND kind = $2 ORDER BY id",
+        )
+        .bind(destination)
+        .bind(kind)
+        .fetch_all(self.connection())
+        .await?)
+    }
+
     pub async fn prepare_outbox_row(&mut self, id: i64, prepared: Option<&[u8]>) -> Result<(), StoreError> {
         sqlx::query("UPDATE outbox SET prepared = $2 WHERE id = $1")
             .bind(id)

@@ -5,6 +5,7 @@ a transaction says so (https://www.sqlite.org/fileformat2.html#the_write_ahead_l
 fsync, so what a power cut can tear is the transaction whose fsync had not returned: the last one.
 """
 
+import os
 import random
 import struct
 from pathlib import Path
@@ -25,17 +26,28 @@ def transactions(wal: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def cut_last_transaction(wal: Path, luck: random.Random) -> str:
+def has_been_moved(wal: Path) -> bool:
+    """The commit was followed by a checkpoint: its fsync had returned, and no power cut can tear it any more."""
+    database = wal.with_name(wal.name.removesuffix("-wal"))
+    return database.stat().st_mtime_ns >= wal.stat().st_mtime_ns
+
+
+def cut_last_transaction(wal: Path, luck: random.Random) -> str | None:
     """The file ends in the middle of it: it did not grow in time."""
+    if has_been_moved(wal):
+        return None
     octets = wal.read_bytes()
     begin, end = transactions(octets)[-1]
     at = luck.randrange(begin, end)
     wal.write_bytes(octets[:at])
+    _before_the_power_came_back(wal)
     return f"cut at {at} of {begin}..{end}"
 
 
-def scramble_last_transaction(wal: Path, luck: random.Random) -> str:
+def scramble_last_transaction(wal: Path, luck: random.Random) -> str | None:
     """It is there in length, but some of its sectors were not written."""
+    if has_been_moved(wal):
+        return None
     octets = bytearray(wal.read_bytes())
     begin, end = transactions(bytes(octets))[-1]
     sectors = range(begin // 512 + 1, max(begin // 512 + 2, end // 512))
@@ -44,6 +56,7 @@ def scramble_last_transaction(wal: Path, luck: random.Random) -> str:
         from_, to = max(begin, sector * 512), min(end, sector * 512 + 512)
         octets[from_:to] = luck.choice([bytes(to - from_), luck.randbytes(to - from_)])
     wal.write_bytes(octets)
+    _before_the_power_came_back(wal)
     return f"{len(lost)} of {len(sectors)} sectors of {begin}..{end}"
 
 
@@ -54,6 +67,11 @@ def append_garbage(wal: Path, luck: random.Random) -> str:
     rubbish = luck.randbytes(luck.randrange(1, 20_000))
     wal.write_bytes(octets[:end] + rubbish)
     return f"{len(rubbish)} octets of garbage"
+
+
+def _before_the_power_came_back(file: Path):
+    """A power cut restarts the machine, so whatever it tore was written before that."""
+    os.utime(file, (1_000_000_000, 1_000_000_000))
 
 
 def flip_a_bit(file: Path, luck: random.Random) -> str:
