@@ -14,11 +14,13 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
+    breaker::Deed,
     core::{Core, Fault, at, hash},
     event,
     mimi::{
         content::{MessageId, MimiContent, message_id},
         framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
+        message_status,
         tls::Tls,
         uri::{RoomUri, UserUri},
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
@@ -165,6 +167,7 @@ impl Core {
         }
         match inbound.event {
             Event::Join => {
+                self.is_back(tx, Deed::Leave, &sender, &Destination::Hub(portal.room.clone())).await?;
                 self.come_back(tx, &mut room, &sender).await?;
                 Ok(Accepted::New)
             }
@@ -265,12 +268,14 @@ impl Core {
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, &id, sender, self.now()).await?;
         tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;
-        self.enqueue(
-            tx,
-            &Destination::Hub(portal.room.clone()),
-            &Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content },
-        )
-        .await
+        let to = Destination::Hub(portal.room.clone());
+        let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
+        match event {
+            Event::Delete { .. } => {
+                self.enqueue_destructive(tx, Deed::Deletion, &portal.room, sender, &to, &payload).await
+            }
+            _ => self.enqueue(tx, &to, &payload).await,
+        }
     }
 
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
@@ -348,12 +353,17 @@ impl Core {
             return Err(Fault::never("only the author of a message can change it"));
         }
         debug!(room = %room.room, message = %id, "Received.");
-        self.enqueue(
-            tx,
-            &Destination::Portal(room.room.clone()),
-            &Payload::Content { sender, message: *id.as_bytes(), accepted: fanout.timestamp, content: octets.to_vec() },
-        )
-        .await
+        if let Some(statuses) = message_status::reported(&content) {
+            return self.reported(tx, &room.room, &sender, statuses).await;
+        }
+        let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
+        let to = Destination::Portal(room.room.clone());
+        let (message, accepted) = (*id.as_bytes(), fanout.timestamp);
+        let payload = Payload::Content { sender: sender.clone(), message, accepted, content: octets.to_vec() };
+        match deletes {
+            true => self.enqueue_destructive(tx, Deed::Deletion, &room.room, &sender, &to, &payload).await,
+            false => self.enqueue(tx, &to, &payload).await,
+        }
     }
 }
 
