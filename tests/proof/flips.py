@@ -31,7 +31,7 @@ from .talk import Talk
 SILENT = "SILENTLY WRONG"
 OUTCOMES = ["harmless", "found, nothing came of it", "refused at the start", "found at use and told", SILENT]
 # What the log says on a good day too.
-_USUAL = re.compile(r"No such|can't be reached|Postponed|answered 503|not reach")
+_USUAL = re.compile(r"can't be reached|nobody is connected|waits for|has not confirmed|no such room here")
 
 
 class Experiment:
@@ -64,19 +64,27 @@ class Experiment:
         self._before = {me: copy.deepcopy(dict(at.conversations)) for me, at in pair.at.items()}
         for at in pair.at.values():
             await at.close()
-        for me, domain in DOMAINS.items():
-            shutil.copy(self._database(me), self._database(me).with_suffix(".before"))
+        self._kept = self._pair.directory / "before"
+        self._kept.mkdir()
+        for me in DOMAINS:
+            for file in self._files(me):
+                shutil.copy(file, self._kept)
 
-    def _database(self, me: str) -> Path:
-        return self._pair.directory / f"{DOMAINS[me]}.sqlite"
+    def _files(self, me: str) -> list[Path]:
+        """The database, and its log where the last process has left one."""
+        return sorted(self._pair.directory.glob(f"{DOMAINS[me]}.sqlite*"))
 
     async def trial(self, number: int, flip=flip_a_bit) -> str:
         pair = self._pair
         for me in DOMAINS:
-            for rest in ("-wal", "-shm"):
-                self._database(me).with_name(self._database(me).name + rest).unlink(missing_ok=True)
-            shutil.copy(self._database(me).with_suffix(".before"), self._database(me))
-        what = flip(self._database("a"), random.Random(f"{self._seed}-{number}")) if flip else "nothing flipped"
+            for file in self._files(me):
+                file.unlink()
+        for file in self._kept.iterdir():
+            shutil.copy(file, self._pair.directory)
+        luck = random.Random(f"{self._seed}-{number}")
+        files = self._files("a")
+        [file] = luck.choices(files, [file.stat().st_size for file in files])
+        what = f"{file.name}, {flip(file, luck)}" if flip else "nothing flipped"
         begun = {me: len(each.gateway.log.read_text(errors="replace")) for me, each in pair.gateways.items()}
         messengers = {me: self._messenger(me, number) for me in DOMAINS}
         try:
@@ -89,11 +97,12 @@ class Experiment:
             signs = []
             for me, each in pair.gateways.items():
                 log = each.gateway.log.read_text(errors="replace")[begun[me] :]
-                lines = [line for line in log.splitlines() if "WARN" in line or "ERROR" in line or "panic" in line]
+                lines = [line for line in log.splitlines() if any(word in line for word in ("WARN", "ERROR", "panicked", "Postponed"))]
                 signs += [line for line in lines if not _USUAL.search(line)]
                 if not each.gateway.runs:
                     signs.append(f"gateway {me} has ended")
-            signs += [text for at in messengers.values() for place in at.conversations.values() for text in place.notices]
+            places = [place for at in messengers.values() for place in at.conversations.values()]
+            signs += [text for place in places for text in place.notices + place.told]
             if harm.is_none:
                 return self._outcome("found, nothing came of it" if signs else "harmless", what, "; ".join(signs[:1]))
             if signs:
@@ -152,7 +161,8 @@ class _Never(set):
 
 
 async def flips(count: int, seed: int, report=print) -> Case:
-    async with Pair.running("flips") as pair:
+    # What is put off is told at `debug` only.
+    async with Pair.running("flips", env=lambda *_: {"RUST_LOG": "info,mimi_gateway::outbox=debug"}) as pair:
         experiment = Experiment(pair, seed)
         await experiment.prepare()
         control = await experiment.trial(-1, flip=None)

@@ -35,6 +35,7 @@ class Case:
     known: str = ""
     """A failure that is known, with its reason."""
     seconds: float = 0.0
+    table: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
