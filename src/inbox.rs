@@ -14,11 +14,13 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
+    breaker::Deed,
     core::{Core, Fault, at, hash},
     event,
     mimi::{
         content::{MessageId, MimiContent, message_id},
         framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
+        message_status,
         tls::Tls,
         uri::{RoomUri, UserUri},
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
@@ -161,6 +163,7 @@ impl Core {
         }
         match inbound.event {
             Event::Join => {
+                self.is_back(tx, Deed::Leave, &sender, &Destination::Hub(portal.room.clone())).await?;
                 self.come_back(tx, &mut room, &sender).await?;
                 Ok(Accepted::New)
             }
@@ -261,12 +264,14 @@ impl Core {
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, id, sender, self.now());
         tx.name_message(portal.id, id, std::slice::from_ref(native));
-        self.enqueue(
-            tx,
-            &Destination::Hub(portal.room.clone()),
-            &Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content },
-        )
-        .await
+        let to = Destination::Hub(portal.room.clone());
+        let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
+        match event {
+            Event::Delete { .. } => {
+                self.enqueue_destructive(tx, Deed::Deletion, &portal.room, sender, &to, &payload).await
+            }
+            _ => self.enqueue(tx, &to, &payload).await,
+        }
     }
 
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
@@ -338,28 +343,39 @@ impl Core {
         content.check(&sender, room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
         let id = message_id(&sender, room, &octets, &content.salt);
         let accepted = fanout.timestamp;
-        Ok(Some(Read { sender, id, accepted, replaces: content.replaces, content: octets.to_vec() }))
+        Ok(Some(Read { sender, id, accepted, content, octets: octets.to_vec() }))
     }
 
     /// Puts what has been read into the portal's queue, unless the room has it already.
     async fn pass_on(&self, tx: &mut Tx, room: &RoomUri, messages: Vec<Read>) -> Result<(), Fault> {
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
         let mut have = tx.have(room, &ids).await?;
-        for Read { sender, id, accepted, replaces, content } in messages {
+        for Read { sender, id, accepted, content, octets } in messages {
             if !have.insert(*id.as_bytes()) {
                 continue;
             }
             tx.add_message(room, id, &sender, accepted);
             // C§9.3 again, on the receiving side.
-            if let Some(replaced) = &replaces
+            if let Some(replaced) = &content.replaces
                 && tx.author(room, replaced).await?.is_some_and(|author| author != sender)
             {
                 discard(Err(Fault::never("only the author of a message can change it")), room, accepted)?;
                 continue;
             }
             debug!(%room, message = %id, "Received.");
-            let payload = Payload::Content { sender, message: *id.as_bytes(), accepted, content };
-            self.enqueue(tx, &Destination::Portal(room.clone()), &payload).await?;
+            if let Some(statuses) = message_status::reported(&content) {
+                discard(self.reported(tx, room, &sender, statuses).await, room, accepted)?;
+                continue;
+            }
+            let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
+            let to = Destination::Portal(room.clone());
+            let payload =
+                Payload::Content { sender: sender.clone(), message: *id.as_bytes(), accepted, content: octets };
+            let passed = match deletes {
+                true => self.enqueue_destructive(tx, Deed::Deletion, room, &sender, &to, &payload).await,
+                false => self.enqueue(tx, &to, &payload).await,
+            };
+            discard(passed, room, accepted)?;
         }
         Ok(())
     }
@@ -370,8 +386,8 @@ struct Read {
     sender: UserUri,
     id: MessageId,
     accepted: u64,
-    replaces: Option<MessageId>,
-    content: Vec<u8>,
+    content: MimiContent,
+    octets: Vec<u8>,
 }
 
 /// C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.

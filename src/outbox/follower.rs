@@ -88,9 +88,11 @@ impl Core {
             Err(CallError::Never { status: Some(status), .. }) if status.as_u16() == 404 => {
                 warn!(%room, %provider, messages = rows.len(), "The provider has nobody in the room.");
             }
-            Err(CallError::Later { after, .. }) => return self.postpone(rows[0], words, after).await.map(Some),
+            Err(CallError::Later { after, unsure, .. }) => {
+                return Ok(Some(Step::Later { problem: words, after, unsure }));
+            }
             // A peer that refuses what it must take has a fault of its own; the room waits for it.
-            Err(_) => return self.postpone(rows[0], words, None).await.map(Some),
+            Err(_) => return Ok(Some(Step::later(words))),
         }
         Ok(None)
     }
@@ -101,7 +103,7 @@ type Batch = (Vec<i64>, Vec<u8>);
 /// The first batch after a start or a failure, which the follower may have already: the one that was tied together,
 /// or the first row, which then was sent alone if it was sent at all.
 async fn take_again(tx: &mut Tx, to: &str) -> Result<Option<Batch>, Fault> {
-    match tx.outbox_head(to, 1).await?.first() {
+    match tx.outbox_after(to, i64::MIN, 1).await?.first() {
         Some(row) if row.batch.is_none() => pick(tx, to, i64::MIN, 1).await,
         _ => pick(tx, to, i64::MIN, BATCH_ROWS).await,
     }
@@ -125,8 +127,12 @@ async fn pick(tx: &mut Tx, to: &str, last: i64, most: i64) -> Result<Option<Batc
     let mut body = Vec::new();
     let mut ids = Vec::new();
     for row in rows {
-        let Payload::Fanout { message } = Payload::decode(&row.payload)? else {
-            return Err(Fault::later("a row that is no fan-out in a follower's queue"));
+        let message = match Payload::decode(&row.payload) {
+            Ok(Payload::Fanout { message }) => message,
+            // It is not the fault of those before it.
+            _ if !ids.is_empty() => break,
+            Ok(other) => return Err(Fault::broken(format!("a {} row in a follower's queue", other.kind()))),
+            Err(fault) => return Err(fault),
         };
         let full = !ids.is_empty() && body.len() + message.len() > BATCH_OCTETS;
         // A batch that was sent before is sent again as it was: the follower may have it already.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Destination, Payload, Step, commits::user_of};
 use crate::{
     core::{Core, Fault, hash},
+    dead_letters::Reason,
     mimi::{
         content::{MessageId, MimiContent},
         directory::Endpoint,
@@ -37,7 +38,7 @@ const ADDS: i64 = 256;
 
 /// What a row was made into, kept on it until the hub has answered.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) enum Prepared {
+pub(crate) enum Prepared {
     Message {
         request: Vec<u8>,
     },
@@ -139,7 +140,7 @@ fn accepted(tx: &mut Tx, room: &RoomUri, item: &Item, at: u64) -> Result<(), Fau
 }
 
 fn stored(prepared: &[u8]) -> Result<Prepared, Fault> {
-    postcard::from_bytes(prepared).map_err(|e| Fault::later(format!("a prepared row: {e}")))
+    postcard::from_bytes(prepared).map_err(|e| Fault::broken(format!("a prepared row: {e}")))
 }
 
 impl Core {
@@ -208,7 +209,7 @@ impl Core {
                 _ => self.hub_update(tx, &self.domain, &room.room, item.request()).await?.into(),
             };
             mimi_adapter::failpoint!("outbox.hub.own.ordered");
-            match self.settle_hub(tx, &room, &group, item, &answer).await? {
+            match self.settle_hub(tx, &room, &group, item, &[], &answer).await? {
                 Step::Settled => {}
                 step => return Ok(step),
             }
@@ -246,16 +247,15 @@ impl Core {
         for (item, &at) in items.iter().zip(&sent.accepted) {
             accepted(tx, &room.room, item, at)?;
         }
-        let (Some(item), Some(answer)) = (items.get(sent.accepted.len()), &sent.answer) else {
+        let (Some((item, rest)), Some(answer)) = (items[sent.accepted.len()..].split_first(), &sent.answer) else {
             return Ok(Step::Settled);
         };
         match answer {
-            Ok(body) => self.settle_hub(tx, room, group, item, body).await,
-            Err(CallError::Later { after, reason }) => {
-                tx.outbox_attempt_failed(item.row.id, reason).await?;
-                Ok(Step::Later { problem: reason.clone(), after: *after })
+            Ok(body) => self.settle_hub(tx, room, group, item, rest, body).await,
+            Err(CallError::Later { after, unsure, reason }) => {
+                Ok(Step::Later { problem: reason.clone(), after: *after, unsure: *unsure })
             }
-            Err(CallError::Never { reason, .. }) => self.refused(tx, room, group, item, reason).await,
+            Err(CallError::Never { reason, .. }) => self.refused(tx, &room.room, item, reason).await,
         }
     }
 
@@ -272,10 +272,9 @@ impl Core {
     async fn take_hub(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Take, Fault> {
         match self.prepare(tx, room, after).await {
             Err(Fault::Never(reason)) => {
-                let to = Destination::Hub(room.clone()).to_string();
-                if let Some(row) = tx.outbox_after(&to, after, 1).await?.pop() {
-                    self.give_up(tx, &row, room, &reason).await?;
-                }
+                let to = Destination::Hub(room.clone());
+                let head = tx.outbox_after(&to.to_string(), after, 1).await?;
+                self.bury(tx, &to, &head, &Reason::refused(&reason)).await?;
                 Ok(Take::Done)
             }
             taken => taken,
@@ -294,7 +293,7 @@ impl Core {
                 OtherEnd::Coming => rows.retain(|row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }))),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
-                    self.give_up(tx, row, room, &reason).await?;
+                    self.bury(tx, &Destination::Hub(room.clone()), &[row.clone()], &Reason::refused(&reason)).await?;
                     return Ok(Take::Done);
                 }
             }
@@ -303,7 +302,8 @@ impl Core {
         let group = match (&state.group, state.state) {
             (Some(group), RoomState::Open) => group.clone(),
             (_, RoomState::Left) => {
-                self.give_up(tx, &row, room, "we are no longer in the room").await?;
+                let reason = Reason::refused("we are no longer in the room");
+                self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
                 return Ok(Take::Done);
             }
             _ => return Ok(Take::Nothing),
@@ -321,7 +321,8 @@ impl Core {
                 }
                 Encrypted::CommitFirst(prepared) => prepared,
                 Encrypted::NoMember => {
-                    self.give_up(tx, &row, room, "you are not a member of the room").await?;
+                    let reason = Reason::refused("you are not a member of the room");
+                    self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
                     return Ok(Take::Done);
                 }
             },
@@ -354,7 +355,7 @@ impl Core {
                 let material = self.make_commit(tx, &group, &leaf, &user, Change::default()).await?;
                 self.prepared_commit(material, leaf.owner, vec![row.id], Vec::new())
             }
-            other => return Err(Fault::later(format!("a {} row in a hub's queue", other.kind()))),
+            other => return Err(Fault::broken(format!("a {} row in a hub's queue", other.kind()))),
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
         tx.prepare_outbox_row(row.id, Some(&octets)).await?;
@@ -461,7 +462,7 @@ impl Core {
         client: &crate::mls::Client,
         content: &[u8],
     ) -> Result<MlsMessage, Fault> {
-        let salt = MimiContent::decode(content).map_err(|e| Fault::later(format!("a stored content: {e}")))?.salt;
+        let salt = MimiContent::decode(content).map_err(|e| Fault::broken(format!("a stored content: {e}")))?.salt;
         let data = ApplicationFraming::mimi_content(content.to_vec()).encode();
         let tag = franking::franking_tag(&salt, &data);
         self.groups
@@ -476,6 +477,7 @@ impl Core {
         state: &Room,
         group: &RoomGroup,
         item: &Item,
+        rest: &[Item],
         answer: &[u8],
     ) -> Result<Step, Fault> {
         let room = state.room.clone();
@@ -487,16 +489,16 @@ impl Core {
                 }
                 // The commit that began the new epoch is on its way to us; then it is encrypted again.
                 Ok(SubmitMessageResponse::EpochTooOld { current_epoch }) => {
-                    self.take_again(tx, &room, group, item, current_epoch).await
+                    self.take_again(tx, group, item, rest, current_epoch).await
                 }
                 Ok(SubmitMessageResponse::NotAllowed | SubmitMessageResponse::Unknown(_)) => {
-                    self.refused(tx, state, group, item, "the room does not allow it").await
+                    self.refused(tx, &room, item, "the room does not allow it").await
                 }
-                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
             },
             Prepared::Leave { .. } => match UpdateRoomResponse::decode(answer).map(|it| it.outcome) {
                 Ok(UpdateOutcome::WrongEpoch { current_epoch }) => {
-                    self.take_again(tx, &room, group, item, current_epoch).await
+                    self.take_again(tx, group, item, rest, current_epoch).await
                 }
                 // Accepted, or refused for good: nothing is left to be done from here.
                 Ok(outcome) => {
@@ -504,7 +506,7 @@ impl Core {
                     tx.remove_outbox_row(item.row.id);
                     Ok(Step::Settled)
                 }
-                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
             },
             Prepared::Commit { commit, welcome, rows, added, .. } => {
                 match UpdateRoomResponse::decode(answer).map(|it| (it.outcome, it.error_description)) {
@@ -530,38 +532,39 @@ impl Core {
                         Ok(Step::Settled)
                     }
                     Ok((UpdateOutcome::WrongEpoch { current_epoch }, _)) => {
-                        self.take_again(tx, &room, group, item, current_epoch).await
+                        self.take_again(tx, group, item, rest, current_epoch).await
                     }
                     // D59: an outcome we don't know is a failure too.
                     Ok((_, description)) => {
                         let reason = format!("the room does not allow it ({description})");
-                        self.refused(tx, state, group, item, &reason).await
+                        self.refused(tx, &room, item, &reason).await
                     }
-                    Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                    Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
                 }
             }
         }
     }
 
-    /// What was prepared is for an epoch that is over: it is made anew once we are in the next one. So is what was
-    /// encrypted after it. The hub does not know any of that: it would have said so, and each is sent only when the
-    /// one before is in the room's order.
+    /// What was prepared is for an epoch that is over: it is made anew once we are in the next one. So is what this
+    /// turn has encrypted after it, for nobody has seen that: each is sent only when the one before is in the room's
+    /// order. What was encrypted before this turn may have left, and is sent once more as it is.
     async fn take_again(
         &self,
         tx: &mut Tx,
-        room: &RoomUri,
         group: &RoomGroup,
         item: &Item,
+        rest: &[Item],
         current_epoch: u64,
     ) -> Result<Step, Fault> {
         self.abandon(tx, group, item).await?;
-        tx.unprepare_outbox_from(&Destination::Hub(room.clone()).to_string(), item.row.id).await?;
+        let fresh = rest.iter().filter(|item| item.row.prepared.is_none());
+        for item in std::iter::once(item).chain(fresh) {
+            tx.prepare_outbox_row(item.row.id, None).await?;
+        }
         if group.epoch >= current_epoch {
             return Ok(Step::Settled);
         }
-        let problem = format!("the room is in epoch {current_epoch} and we are in {}", group.epoch);
-        tx.outbox_attempt_failed(item.row.id, &problem).await?;
-        Ok(Step::Later { problem, after: None })
+        Ok(Step::later(format!("the room is in epoch {current_epoch} and we are in {}", group.epoch)))
     }
 
     /// A commit of ours that won't be: its committer waits for it no longer.
@@ -576,48 +579,17 @@ impl Core {
     }
 
     /// The hub will never take it.
-    async fn refused(
-        &self,
-        tx: &mut Tx,
-        state: &Room,
-        group: &RoomGroup,
-        item: &Item,
-        reason: &str,
-    ) -> Result<Step, Fault> {
-        let room = &state.room;
-        self.abandon(tx, group, item).await?;
-        if let Prepared::Commit { rows, .. } = &item.prepared {
-            let head = tx.outbox_head(&Destination::Hub(room.clone()).to_string(), ADDS).await?;
-            let refused = head.into_iter().filter(|row| rows.contains(&row.id) || row.id == item.row.id);
-            for row in refused {
-                self.give_up(tx, &row, room, reason).await?;
+    async fn refused(&self, tx: &mut Tx, room: &RoomUri, item: &Item, reason: &str) -> Result<Step, Fault> {
+        let to = Destination::Hub(room.clone());
+        let refused = match &item.prepared {
+            Prepared::Commit { rows, .. } => {
+                let head = tx.outbox_head(&to.to_string(), ADDS).await?;
+                head.into_iter().filter(|row| rows.contains(&row.id) || row.id == item.row.id).collect()
             }
-        } else {
-            self.give_up(tx, &item.row, room, reason).await?;
-        }
+            // The row as it stood when it was taken had nothing prepared.
+            _ => tx.outbox_row(item.row.id).await?.into_iter().collect::<Vec<_>>(),
+        };
+        self.bury(tx, &to, &refused, &Reason::refused(reason)).await?;
         Ok(Step::Settled)
-    }
-
-    /// The row is given up, and whoever waits for it is told why.
-    async fn give_up(&self, tx: &mut Tx, row: &Row, room: &RoomUri, reason: &str) -> Result<(), Fault> {
-        tx.remove_outbox_row(row.id);
-        match Payload::decode(&row.payload)? {
-            Payload::Submit { sender, message, .. } => {
-                warn!(%room, %sender, message = hex::encode(message), reason, "A message was refused.");
-                let text = format!("Your message was not delivered: {reason}.");
-                let notice = Payload::Notice { text, about: Some(message), to: Some(sender.native()) };
-                self.enqueue(tx, &Destination::Portal(room.clone()), &notice).await?;
-            }
-            Payload::Add { user, .. } => {
-                warn!(%room, %user, reason, "Somebody could not be added to the room.");
-                if let Some(mut invite) = tx.invite(room, &user).await? {
-                    invite.state = InviteState::Failed;
-                    invite.problem = Some(reason.to_owned());
-                    tx.save_invite(&invite, self.now()).await?;
-                }
-            }
-            other => info!(%room, kind = other.kind(), reason, "Given up."),
-        }
-        Ok(())
     }
 }

@@ -67,7 +67,8 @@ struct Options {
 async fn main() -> ExitCode {
     let mut options = Options::parse();
     if options.smoke {
-        options = Options { seconds: 1, rooms: options.rooms.min(4), rate: vec![100], crowd: 20, idle_rooms: 50, ..options };
+        options =
+            Options { seconds: 1, rooms: options.rooms.min(4), rate: vec![100], crowd: 20, idle_rooms: 50, ..options };
     }
     match measure(&options).await {
         Ok(true) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ from lab.process import free_ports
 
 from proof import damage
 from proof.checker import Harm
-from proof.flips import flips
+from proof.flips import KINDS, flips
 from proof.pair import DOMAINS, Pair, other
 from proof.proxy import Proxy
 from proof.results import Case
@@ -69,7 +69,8 @@ async def test_a_torn_write_takes_back_nothing_that_was_promised(how, keep):
 
         async def weather(number: int):
             victim = "ab"[number % 2]
-            await pair.gateways[victim].arm("store.committed", luck.randrange(5, 150))
+            # A place where something has been committed for sure: many transactions only read.
+            await pair.gateways[victim].arm("outbox.enqueued", luck.randrange(1, 40))
 
         talks, found = await talk_through(pair, weather, 4 * MORE)
         case = storm(f"torn write: {how.__name__.replace('_', ' ')}", talks, found, pair, f"{len(torn)} times", begun)
@@ -96,7 +97,7 @@ async def test_both_are_killed_again_and_again(keep):
 
 
 async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
-    """A file system of 3 MiB that something else fills: no write succeeds until there is space again."""
+    """A file system of 24 MiB that something else fills: no write succeeds until there is space again."""
     begun, disk = time.monotonic(), None
     with contextlib.ExitStack() as stack:
 
@@ -104,7 +105,7 @@ async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
             nonlocal disk
             disk = pair.directory / "disk"
             disk.mkdir()
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=True)
             stack.callback(subprocess.run, ["umount", "--lazy", disk], check=True)
             configs["a"]["store"]["path"] = str(disk / "a.sqlite")
 
@@ -119,7 +120,6 @@ async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
                 with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
                     while True:
                         file.write(bytes(4096))
-                asked_before = pair.b.gateway.log.read_text().count("503")
                 for _ in range(20):
                     await asyncio.sleep(0.2)
                     status, _ = await pair.a._ask("GET", "/ready", None)
@@ -127,11 +127,11 @@ async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
                 assert pair.at["a"].unanswered, "something was accepted that could not be kept"
                 ballast.unlink()
                 full = log.read_text().count("full")
-                said_503 = pair.b.gateway.log.read_text().count("503") - asked_before
+                said_503 = log.read_text().count("Not now.")
                 assert pair.a.gateway._child.pid == child, "it had to be started again"
 
             talks, found = await talk_through(pair, weather, 1, lines=40)
-            note = f"for 4 s; {full} lines of the log say so, /ready said 503 {not_ready} of 20 times, the peer read 503 {said_503} times"
+            note = f"for 4 s; {full} lines of the log say so, /ready said 503 {not_ready} of 20 times, the peer was told 503 {said_503} times"
             case = storm("full disk", talks, found, pair, note, begun)
             case.reached = full > 0
             keep(case)
@@ -270,6 +270,7 @@ async def test_a_name_that_is_not_found_is_asked_for_again(keep):
         keep(case)
 
 
-async def test_a_flipped_bit_is_never_silently_wrong(keep):
-    case = await flips(8 if MORE == 1 else 100, seed=1)
+@pytest.mark.parametrize("kind", list(KINDS))
+async def test_a_flipped_bit_is_never_silently_wrong(kind):
+    case = await flips(kind, 6 if MORE == 1 else 60, seed=1)
     assert case.is_good, case.line()
