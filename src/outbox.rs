@@ -167,7 +167,10 @@ impl Core {
     pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
         tx.add_to_outbox(&to.to_string(), payload.kind(), &payload.encode()?, self.now()).await?;
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
-        tx.on_commit(move || dispatcher.wake(to));
+        tx.on_commit(move || {
+            mimi_adapter::failpoint!("outbox.enqueued");
+            dispatcher.wake(to);
+        });
         Ok(())
     }
 
