@@ -293,7 +293,13 @@ impl Core {
                 OtherEnd::Coming => rows.retain(|row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }))),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
-                    self.bury(tx, &Destination::Hub(room.clone()), &[row.clone()], &Reason::refused(&reason)).await?;
+                    self.bury(
+                        tx,
+                        &Destination::Hub(room.clone()),
+                        std::slice::from_ref(row),
+                        &Reason::refused(&reason),
+                    )
+                    .await?;
                     return Ok(Take::Done);
                 }
             }

@@ -211,6 +211,27 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
 }
 
 #[tokio::test]
+async fn a_message_that_brings_an_adapter_down_does_not_stop_its_queue() {
+    let world = World::of_two().await;
+    world.alice.says("Boom!").await;
+    world.alice.says("After it.").await;
+    let desk = world.desk("b.example");
+    let is_dead = async || {
+        world.core("b.example").dispatcher.nudge(Destination::Portal(tea()));
+        !desk.outbox(None).await.unwrap().dead.is_empty()
+    };
+    world.eventually("the message is out of the way", is_dead).await;
+    world.bob.sees(&["alice (a.example): After it."]).await;
+    let dead = desk.outbox(None).await.unwrap().dead;
+    // What an adapter has done before it fell is not known.
+    assert_eq!((dead[0].cause.as_deref(), dead[0].certain, dead[0].attempts), (Some("broken"), false, 4));
+    world
+        .alice
+        .reads("the gateway to alice about \"Boom!\": b.example could not show your message to its people.")
+        .await;
+}
+
+#[tokio::test]
 async fn whoever_waits_for_consent_does_not_wait_for_ever() {
     let world = World::of_strangers().await;
     let psst = world.alice.with(&world.bob);
