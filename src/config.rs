@@ -24,6 +24,7 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{self, Path, PathBuf},
+    time::Duration,
 };
 
 use mimi_adapter::{ConfigError, ConversationId, Domain, UserUri};
@@ -44,6 +45,7 @@ use crate::{
 pub struct Config {
     pub provider: Provider,
     pub store: Store,
+    pub delivery: Delivery,
     pub admin: Admin,
     /// Where to connect (`host:port`) for a provider instead of asking the DNS.
     pub peers: BTreeMap<Domain, String>,
@@ -72,6 +74,18 @@ pub struct Provider {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub path: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// How long a destination may take nothing before what waits for it is given up.
+    pub give_up_after: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { give_up_after: Duration::from_secs(7 * 24 * 3600) }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::StatusCode;
 use mimi_adapter::{Domain, async_trait};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     core::{Core, Fault},
@@ -44,6 +44,10 @@ impl Doors for ProviderDoors {
             Err(HubError::Fault(Fault::Never(reason))) => {
                 info!(%from, endpoint = endpoint.name(), about, reason, "Forbidden.");
                 StatusCode::FORBIDDEN.into()
+            }
+            Err(HubError::Fault(Fault::Broken(problem))) => {
+                error!(%from, endpoint = endpoint.name(), about, problem, "A fault of our own.");
+                Answer { retry_after: Some(RETRY_AFTER), ..StatusCode::SERVICE_UNAVAILABLE.into() }
             }
             Err(HubError::Fault(Fault::Later { problem, after })) => {
                 warn!(%from, endpoint = endpoint.name(), about, problem, "Not now.");

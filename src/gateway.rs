@@ -1,6 +1,6 @@
 //! Builds the parts, runs them, and stops them.
 
-use std::{collections::BTreeMap, error::Error, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use mimi_adapter::{Adapter, Domain, Inbox};
 use tokio::net::TcpListener;
@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::{
     adapters::Adapters,
     admin,
+    breaker::WINDOW,
     config::{Allow, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
     doors::{ENDPOINTS, ProviderDoors},
@@ -36,7 +37,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 const REMEMBER: u64 = 30 * 24 * 3600 * 1000;
 
 /// How often what is no longer needed is cleared away.
-const JANITOR: std::time::Duration = std::time::Duration::from_secs(3600);
+const JANITOR: Duration = Duration::from_secs(3600);
 
 /// Everything a gateway is made of, from a configuration or for a test.
 pub struct Parts {
@@ -52,6 +53,8 @@ pub struct Parts {
     pub disclosure: Vec<u8>,
     pub portals: Vec<Portal>,
     pub clock: Clock,
+    /// How long a destination may take nothing before what waits for it is given up.
+    pub give_up_after: Duration,
     pub trace: Trace,
 }
 
@@ -81,6 +84,7 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
         disclosure: config.disclosure.encode(),
         portals: config.portals.clone(),
         clock: system_clock(),
+        give_up_after: config.delivery.give_up_after,
         trace: Trace::default(),
     };
     let lifecycle = Lifecycle::default();
@@ -118,6 +122,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         hub_keys,
         hub_states: Default::default(),
         dispatcher: Dispatcher::default(),
+        give_up_after: parts.give_up_after.as_millis() as u64,
         trace: parts.trace,
     });
     for portal in parts.portals {
@@ -173,20 +178,29 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BoxError> {
 
 async fn janitor(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
     loop {
-        let now = core.now();
-        let cleared = core.write(move |_, tx| {
-            Box::pin(async move {
-                tx.forget_seen_before(now.saturating_sub(REMEMBER)).await?;
-                Ok(tx.forget_key_packages(now / 1000).await?)
-            })
-        });
         // A full disk is no reason to stop: what is left lying is cleared next time.
-        if let Err(fault) = cleared.await {
-            warn!(%fault, "Nothing was cleared away.");
+        if let Err(fault) = clear_away(&core).await {
+            warn!(%fault, "Not everything was cleared away.");
         }
         tokio::select! {
             () = tokio::time::sleep(JANITOR) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
+}
+
+/// One round of the janitor.
+pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
+    let now = core.now();
+    core.write(move |_, tx| {
+        Box::pin(async move {
+            tx.forget_seen_before(now.saturating_sub(REMEMBER)).await?;
+            tx.forget_destructive(now.saturating_sub(WINDOW)).await?;
+            Ok(tx.forget_key_packages(now / 1000).await?)
+        })
+    })
+    .await?;
+    core.look_after_the_waiting().await?;
+    core.forget_unlinked().await?;
+    core.forget_dead_letters().await
 }

@@ -7,6 +7,7 @@
 use tracing::{debug, info, warn};
 
 use crate::{
+    breaker::Deed,
     core::{Core, Fault, hash},
     mimi::{
         component,
@@ -156,7 +157,7 @@ impl Core {
         .await?;
         mimi_adapter::failpoint!("members.entered");
         info!(%room, user = %us, epoch, "We are in the room.");
-        if direct && tx.portal_of_room(room).await?.is_none() {
+        if direct && tx.portal_of_room(room).await?.is_none() && tx.unlinked_portal(room).await?.is_none() {
             self.adopt_direct(tx, room, &us, &state).await?;
         }
         self.participants_are(tx, room, &state.participants).await?;
@@ -234,8 +235,11 @@ impl Core {
             }
             tx.save_room(&state).await?;
             // Who is out sees nobody any more, so the ghosts go.
-            let participants = if state.state == RoomState::Left { Default::default() } else { after.participants };
-            self.participants_are(tx, room, &participants).await?;
+            if state.state == RoomState::Left {
+                self.nobody_is_seen(tx, room).await?;
+            } else {
+                self.participants_are(tx, room, &after.participants).await?;
+            }
             tx.trim_handshakes(room).await?;
         } else {
             // D57: what others propose is committed at once, by whoever of us and them is first.
@@ -319,12 +323,36 @@ impl Core {
     /// Makes the room's participants known to the native side.
     async fn participants_are(&self, tx: &mut Tx, room: &RoomUri, list: &ParticipantListData) -> Result<(), Fault> {
         let (came, went) = tx.set_participants(room, list).await?;
+        let to = Destination::Portal(room.clone());
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {
-                tx.remove_invite(room, &user).await?;
-                if !self.is_ours(&user) {
-                    self.enqueue(tx, &Destination::Portal(room.clone()), &Payload::Presence { user, joined }).await?;
+                // Who of ours went may be on the way back already (`come_back`).
+                if joined || !self.is_ours(&user) {
+                    tx.remove_invite(room, &user).await?;
                 }
+                if self.is_ours(&user) {
+                    continue;
+                }
+                let payload = Payload::Presence { user: user.clone(), joined };
+                if joined {
+                    self.is_back(tx, Deed::Removal, &user, &to).await?;
+                    self.enqueue(tx, &to, &payload).await?;
+                } else {
+                    self.enqueue_destructive(tx, Deed::Removal, room, &user, &to, &payload).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// We are out of the room. That is one event, and no mass removal.
+    async fn nobody_is_seen(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
+        let (_, went) = tx.set_participants(room, &ParticipantListData::default()).await?;
+        for user in went {
+            if !self.is_ours(&user) {
+                tx.remove_invite(room, &user).await?;
+                let payload = Payload::Presence { user, joined: false };
+                self.enqueue(tx, &Destination::Portal(room.clone()), &payload).await?;
             }
         }
         Ok(())

@@ -19,13 +19,16 @@ mod tests;
 mod tx;
 mod wal;
 
+pub mod breaker;
 pub mod clients;
 pub mod consents;
+pub mod dead_letters;
 pub mod handshakes;
 pub mod hub;
 pub mod invites;
 pub mod leaves;
 pub mod messages;
+pub mod outages;
 pub mod outbox;
 pub mod portals;
 pub mod rooms;

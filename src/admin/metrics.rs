@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{AdapterState, AdapterStatus, Status};
+use super::{AdapterState, AdapterStatus, DeadStatus, Status};
 
 pub(super) fn render(status: &Status, ready: bool) -> String {
     let mut text = String::new();
@@ -24,6 +24,16 @@ pub(super) fn render(status: &Status, ready: bool) -> String {
     gauge("outbox_queued", "Deliveries accepted and not yet settled.", &[(String::new(), status.outbox.queued)]);
     let oldest = status.outbox.oldest_age_s.unwrap_or(0);
     gauge("outbox_oldest_age_seconds", "How long the oldest of them has waited.", &[(String::new(), oldest)]);
+    let failing = status.outbox.failing;
+    gauge("outbox_failing", "Destinations that take nothing at the moment.", &[(String::new(), failing)]);
+    let dead = |value: fn(&DeadStatus) -> u64| -> Vec<_> {
+        status.outbox.dead.iter().map(|it| (labels(&[("cause", &it.cause)]), value(it))).collect()
+    };
+    gauge("dead_letters", "What could not be delivered and is kept, by cause.", &dead(|it| it.count));
+    let help = "How long ago the oldest of them was given up.";
+    gauge("dead_letters_oldest_age_seconds", help, &dead(|it| it.oldest_age_s));
+    let held = status.breaker.held;
+    gauge("breaker_held", "Leaves, removals and deletions that wait for an admin.", &[(String::new(), held)]);
     text
 }
 

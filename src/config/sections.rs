@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mimi_adapter::{ConversationId, Domain, UserUri};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AdapterTable, Admin, Allow, Config, Portal, Provider, Store,
+    AdapterTable, Admin, Allow, Config, Delivery, Portal, Provider, Store,
     problem::{Lines, Problem, did_you_mean, join},
     reader::{Notes, Reader, kind, port, text},
 };
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     pub adapters: BTreeMap<String, AdapterTable>,
     pub lines: Lines,
     store: Store,
+    delivery: Delivery,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
@@ -43,6 +45,7 @@ impl Draft {
         Some(Config {
             provider: self.provider?,
             store: self.store,
+            delivery: self.delivery,
             admin: self.admin,
             peers: self.peers,
             consent: self.consent,
@@ -66,6 +69,7 @@ pub(super) fn check(
 
     let provider = provider(root.table("provider"), &path);
     let store = store(root.table("store"), &path);
+    let delivery = delivery(root.table("delivery"));
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
@@ -79,6 +83,7 @@ pub(super) fn check(
         adapters,
         lines: notes.lines.clone(),
         store,
+        delivery,
         admin,
         peers,
         consent,
@@ -112,6 +117,20 @@ fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, Stri
     let path = at.optional("path", path).unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into());
     at.finish();
     Store { path }
+}
+
+fn delivery(mut at: Reader<'_>) -> Delivery {
+    let days = at.optional("give_up_after_days", |value| {
+        let days = value.as_integer().and_then(|it| i64::from_str_radix(it.as_str(), it.radix()).ok());
+        let days = days.ok_or_else(|| format!("is {}, but should be a number of days", kind(value)))?;
+        // Beyond 28 days a peer may have forgotten what it has already, and would take it twice.
+        u64::try_from(days)
+            .ok()
+            .filter(|days| (1..=28).contains(days))
+            .ok_or_else(|| format!("{days} is not between 1 and 28 (7 is what mail servers do, too)"))
+    });
+    at.finish();
+    days.map_or_else(Delivery::default, |days| Delivery { give_up_after: Duration::from_secs(days * 24 * 3600) })
 }
 
 /// The longest path that a Unix socket address holds on Linux is 107 octets (unix(7)); we bind beside the

@@ -122,6 +122,21 @@ fn a_conversation_has_one_room_and_only_the_hub_invites() {
 }
 
 #[test]
+fn a_delivery_is_given_up_after_a_day_to_four_weeks() {
+    let with = |days: &str| format!("{PROVIDER}[delivery]\ngive_up_after_days = {days}\n");
+    let out_of_bounds = "is not between 1 and 28 (7 is what mail servers do, too)";
+    for (days, problem) in [
+        ("0", format!("0 {out_of_bounds}")),
+        ("29", format!("29 {out_of_bounds}")),
+        ("-1", format!("-1 {out_of_bounds}")),
+        ("\"7\"", "is a string, but should be a number of days".into()),
+    ] {
+        assert_eq!(problems(&with(days)), [format!("line 6: delivery.give_up_after_days: {problem}")]);
+    }
+    assert!(parse(&with("28")).is_ok());
+}
+
+#[test]
 fn a_socket_path_that_no_address_can_hold_is_a_problem() {
     let told = problems(&format!("{PROVIDER}[admin]\nsocket = \"/{}\"\n", "x".repeat(103)));
     assert_eq!(

@@ -51,9 +51,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Why a call has no answer, and whether trying again will help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The network, or the peer for now. `after` is what the peer has asked for.
+    /// The network, or the peer for now. `after` is what the peer has asked for; `unsure`: the request may have
+    /// arrived, and what became of it is not known.
     #[error("{reason}")]
-    Later { after: Option<Duration>, reason: String },
+    Later { after: Option<Duration>, unsure: bool, reason: String },
     /// The peer won't have this request; `status` is its answer, if it gave one.
     #[error("{reason}")]
     Never { status: Option<StatusCode>, reason: String },
@@ -140,7 +141,8 @@ impl Peers {
     }
 
     async fn fetch_directory(&self, peer: &Domain) -> Result<Arc<Directory>, CallError> {
-        let later = |problem: String| CallError::Later { after: None, reason: format!("{peer}: {problem}") };
+        let later =
+            |problem: String| CallError::Later { after: None, unsure: false, reason: format!("{peer}: {problem}") };
         let url = Url::parse(&format!("https://{peer}{WELL_KNOWN}"))
             .map_err(|problem| later(format!("its domain can't be in a URL: {problem}")))?;
         let response = self.send(peer, Method::GET, url, Bytes::new()).await?;
@@ -161,11 +163,16 @@ impl Peers {
             // The address has a port of its own, and an explicit one in the URL would win over it.
             url.set_port(None).expect("an https URL can have no port");
         }
-        let mut request = self.http.request(method.clone(), url);
-        if method == Method::POST {
+        // A directory is only read.
+        let changes = method == Method::POST;
+        let mut request = self.http.request(method, url);
+        if changes {
             request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
         }
-        let response = request.send().await.map_err(|problem| unreachable(peer, &problem.without_url()))?;
+        let response = request.send().await.map_err(|problem| {
+            let sent = changes && !problem.is_connect();
+            unreachable(peer, &problem.without_url(), sent)
+        })?;
         mimi_adapter::failpoint!("provider.answered");
         let status = response.status();
         if status.is_success() {
@@ -177,7 +184,11 @@ impl Peers {
         let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
         match status.is_client_error() && !for_now.contains(&status) {
             true => Err(CallError::Never { status: Some(status), reason }),
-            false => Err(CallError::Later { after, reason }),
+            // Who says "not now" has not done it; who fails may have.
+            false => {
+                let not_done = for_now.contains(&status) || status == StatusCode::SERVICE_UNAVAILABLE;
+                Err(CallError::Later { after, unsure: changes && !not_done, reason })
+            }
         }
     }
 }
@@ -193,7 +204,7 @@ fn may_have_moved(problem: &CallError) -> bool {
 
 async fn read(peer: &Domain, mut response: Response, limit: usize) -> Result<Bytes, CallError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|problem| unreachable(peer, &problem.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(|problem| unreachable(peer, &problem.without_url(), true))? {
         if body.len() + chunk.len() > limit {
             let reason = format!("{peer} answered with more than {limit} octets");
             return Err(CallError::Never { status: None, reason });
@@ -215,7 +226,7 @@ async fn said(mut response: Response) -> String {
     format!(": {line}")
 }
 
-fn unreachable(peer: &Domain, problem: &reqwest::Error) -> CallError {
+fn unreachable(peer: &Domain, problem: &reqwest::Error, unsure: bool) -> CallError {
     let mut reason = format!("{peer} can't be reached");
     let mut cause = Some(problem as &dyn Error);
     while let Some(problem) = cause {
@@ -225,7 +236,7 @@ fn unreachable(peer: &Domain, problem: &reqwest::Error) -> CallError {
         }
         cause = problem.source();
     }
-    CallError::Later { after: None, reason }
+    CallError::Later { after: None, unsure, reason }
 }
 
 fn is_for_another_domain(problem: &(dyn Error + 'static)) -> bool {

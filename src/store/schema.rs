@@ -10,7 +10,10 @@ use sqlx::{
 use super::{StoreError, wal};
 
 /// In order, never changed once released. Each file's head says what it is for.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "the first shape", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "the first shape", include_str!("migrations/0001_first.sql")),
+    (2, "dead letters", include_str!("migrations/0002_dead_letters.sql")),
+];
 
 pub(super) async fn open(path: &Path, domain: &str) -> Result<AnyConnection, StoreError> {
     let failed = |problem: String| StoreError::Open { path: path.to_owned(), problem };

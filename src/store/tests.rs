@@ -117,3 +117,34 @@ async fn a_file_that_is_no_database_is_refused_in_words() {
     let refused = Store::open(&file, "a.example").await.err().unwrap().to_string();
     assert!(refused.contains("not a usable SQLite database"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_dead_letter_goes_back_to_its_old_place_and_is_still_in_doubt() {
+    let (_directory, store) = store().await;
+    let to = "hub mimi://a.example/r/tea";
+    let (ids, dead, revived) = store
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut ids = Vec::new();
+                for (n, payload) in [b"one", b"two"].into_iter().enumerate() {
+                    ids.push(tx.add_to_outbox(to, "submit", payload, n as u64).await?);
+                }
+                // The first was in hand when the process ended.
+                tx.prepare_outbox_row(ids[0], Some(b"ciphertext")).await?;
+                tx.doubt_outbox().await?;
+                let head = tx.outbox_head(to, 2).await?;
+                assert_eq!([head[0].unsure, head[1].unsure], [true, false]);
+                tx.bury_outbox_row(ids[0], "expired", "nobody answers", !head[0].unsure, true, 50).await?;
+                let dead = tx.dead_letter(ids[0]).await?.unwrap();
+                assert_eq!(tx.dead_letters("hub mimi://a.example/r/coffee").await?.len(), 0);
+                tx.revive_dead_letter(ids[0], 60).await?;
+                assert!(tx.dead_letters("").await?.is_empty());
+                Ok::<_, StoreError>((ids, dead, tx.outbox_head(to, 2).await?))
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!((dead.payload.as_slice(), dead.created, dead.died, dead.certain), (&b"one"[..], 0, 50, false));
+    assert_eq!(revived.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
+    assert_eq!((revived[0].prepared.as_deref(), revived[0].unsure), (Some(&b"ciphertext"[..]), true));
+}

@@ -6,6 +6,7 @@ only shown. Each world has a directory of its own under target/lab/runs, where i
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import tomllib
@@ -170,6 +171,8 @@ def fresh_directory(name: str) -> Path:
     finished = [each for each in runs.iterdir() if not Path(f"/proc/{each.name.partition('-')[0]}").exists()]
     for old in sorted(finished, key=lambda each: each.stat().st_mtime)[:-5]:
         shutil.rmtree(old, ignore_errors=True)
-    directory = runs / f"{os.getpid()}-{name}"
-    directory.mkdir()
-    return directory
+    for again in itertools.count():
+        directory = runs / f"{os.getpid()}-{name}{f'-{again}' if again else ''}"
+        if not directory.exists():
+            directory.mkdir()
+            return directory

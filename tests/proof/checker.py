@@ -14,6 +14,9 @@ class Harm:
 
     said: int = 0
     lost: int = 0
+    """Neither shown there, nor was whoever said it told why."""
+    told: int = 0
+    """Not shown there, and whoever said it was told so."""
     doubled: int = 0
     reordered: int = 0
     invented: int = 0
@@ -46,13 +49,13 @@ class Harm:
 
     @property
     def is_none(self) -> bool:
-        return not (self.lost or self.doubled or self.reordered or self.invented or self.presence)
+        return not (self.lost or self.told or self.doubled or self.reordered or self.invented or self.presence)
 
     def __add__(self, other: "Harm") -> "Harm":
         return Harm(**{name: mine + asdict(other)[name] for name, mine in asdict(self).items()})
 
     def __str__(self):
-        counts = f"{self.said} said, {self.lost} lost, {self.doubled} doubled, {self.reordered} reordered"
+        counts = f"{self.said} said, {self.lost} lost, {self.told} told, {self.doubled} doubled, {self.reordered} reordered"
         counts += f", {self.invented} invented, {self.presence} wrong about who is there"
         return "\n  ".join([counts, *self.details[:8]])
 
@@ -62,8 +65,10 @@ def harm(speaker: Messenger, reader: Messenger, conversations: dict[str, str]) -
     found = Harm()
     for theirs, ours in conversations.items():
         spoken, read = speaker.conversations[theirs], reader.conversations[ours]
-        # Whoever was told that it went nowhere has not lost it. None is, unless a scene expects it.
-        found.count(theirs, verdict(spoken.said, read.shown))
+        told = set(spoken.told) - set(read.shown)
+        found.told += len(told)
+        found.details += [f"{theirs}: told that it was not delivered: {each}" for each in sorted(told)]
+        found.count(theirs, verdict([each for each in spoken.said if each not in told], read.shown))
     return found
 
 

@@ -39,7 +39,9 @@ def trials(adapter: str, wanted: list[str] | None = None, deep: bool = False) ->
         for killed in ("a", "b"):
             if not unreachable(adapter, name, killed):
                 passes = about.get("passes", [1])
-                found += [Trial(name, killed, each) for each in (passes if deep else passes[-1:])]
+                # Between real servers less is said: the later passes are not all reached.
+                some = passes[-1:] if adapter == "loopback" or name.startswith("store.") else [min(passes[-1], 3)]
+                found += [Trial(name, killed, each) for each in (passes if deep and adapter == "loopback" else some)]
     return found
 
 
@@ -77,8 +79,8 @@ async def on_loopback(pair: Pair, trial: Trial, number: str) -> Case:
     case.stuck += [f"ended with {code}" for each in pair.gateways.values() for code in each.deaths[deaths:]]
     for me, at in pair.at.items():
         case.stuck += [f"{me}: a repeated delivery changed: {each}" for each in at.changed]
-        told = [text for place in at.conversations.values() for text in place.notices]
-        case.stuck += [f"{me} was told: {text}" for text in told if f"{number}" in text or "not delivered" in text]
+        notices = [text for place in at.conversations.values() for text in place.notices]
+        case.stuck += [f"{me} read: {text}" for text in notices]
         at.changed.clear()
         for place in at.conversations.values():
             place.notices.clear()
@@ -102,6 +104,25 @@ async def matrix_on_loopback(cases: list[Trial], pairs: int, report=print) -> li
     return done
 
 
+async def matrix_on_real_servers(cases: list[Trial], report=print) -> list[Case]:
+    from .real import RealWorld
+
+    done = []
+    async with RealWorld.running("crashes-real") as world:
+        for number, trial in enumerate(cases, 1):
+            case = await world.case(trial, str(number))
+            done.append(case)
+            record(case)
+            report(case.line())
+    return done
+
+
+async def matrix(adapter: str, cases: list[Trial], pairs: int) -> list[Case]:
+    if adapter == "loopback":
+        return await matrix_on_loopback(cases, min(pairs, len(cases)))
+    return await matrix_on_real_servers(cases)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="proof.crashes", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("points", nargs="*", help="only these")
@@ -112,7 +133,7 @@ def main():
     arguments = parser.parse_args()
     chosen = trials(arguments.only, arguments.points, arguments.deep)
     chosen = [trial for trial in chosen if arguments.killed in (None, trial.killed)]
-    done = asyncio.run(matrix_on_loopback(chosen, min(arguments.pairs, len(chosen))))
+    done = asyncio.run(matrix(arguments.only, chosen, arguments.pairs))
     bad = [case for case in done if not case.is_good]
     print(f"{len(done)} cases, {len(bad)} bad")
     sys.exit(bool(bad))

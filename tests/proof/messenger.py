@@ -9,7 +9,7 @@ shown once, as a network with idempotency keys does it, and each such repetition
 import asyncio
 import json
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,11 @@ class Conversation:
     presence: list[tuple[str, bool]] = field(default_factory=list)
     """Who from elsewhere came (true) and went."""
     notices: list[str] = field(default_factory=list)
+    """Words of the gateway that are about nothing that was said here."""
+    told: list[str] = field(default_factory=list)
+    """Labels of what people here said and were told was not delivered, now or later."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """The label of each act of ours, by id."""
     texts: dict[str, str] = field(default_factory=dict)
     """The text by which a native message id is known to the checker."""
     pending: dict[str, dict] = field(default_factory=dict)
@@ -120,6 +125,7 @@ class Messenger:
         place.pending[id] = frame
         if label:
             place.said.append(label)
+            place.labels[id] = label
         self._write(frame)
         return id
 
@@ -198,6 +204,7 @@ class Messenger:
                     place.here.pop(act["from"], None)
                 elif reason:
                     self.refused[place.texts.get(id, id)] = reason
+                    place.told.append(place.labels[id])
                 return
 
     def _show(self, delivery: dict):
@@ -228,7 +235,10 @@ class Messenger:
                 place.presence.append((who, kind == "join"))
                 return None
             case "notice":
-                place.notices.append(what["text"])
+                if what["about"] in place.labels:
+                    place.told.append(place.labels[what["about"]])
+                else:
+                    place.notices.append(what["text"])
                 return None
             case "message":
                 reply = f" ↩ {named(what['reply_to'])}" if what["reply_to"] else ""
@@ -247,7 +257,3 @@ class Messenger:
             case "unlike":
                 place.shown.append(f"{person}: − {named(what['replaces'])}")
         return None
-
-
-def repeats_by_kind(messengers: list[Messenger]) -> Counter:
-    return Counter({each.name: each.repeats for each in messengers})

@@ -8,7 +8,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import AsyncIterator
+from typing import AsyncIterator, Callable
 
 import tomli_w
 
@@ -33,6 +33,8 @@ class Watched:
         """Exit codes that nobody asked for."""
         self.env: dict[str, str] = {}
         """Of every start from now on."""
+        self.between: Callable[[], None] = lambda: None
+        """Done to what is left of it, before it is started again."""
         self._watch: asyncio.Task | None = None
 
     async def start(self, env: dict[str, str] | None = None):
@@ -40,6 +42,7 @@ class Watched:
             await self.gateway.start(env={**self.env, **(env or {})})
         except Ended as ended:
             self._note(ended.code)
+            self.between()
             await self.gateway.start(env=self.env)
         self._watch = asyncio.create_task(self._stay_up())
 
@@ -60,6 +63,7 @@ class Watched:
     async def _stay_up(self):
         while True:
             self._note(await self.gateway.has_ended())
+            self.between()
             await self.gateway.start(env=self.env)
 
     async def _look_away(self):
@@ -69,7 +73,7 @@ class Watched:
             self._watch = None
 
     def _note(self, code: int):
-        if code == ABORTED and "fail-point" in self.gateway.last_words(3):
+        if code == ABORTED and self.gateway.log.read_text(errors="replace").count("fail-point ") > self.hits:
             self.hits += 1
         else:
             self.deaths.append(code)
@@ -95,6 +99,8 @@ class Watched:
         writer.write(head.encode() + octets)
         head, _, answer = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
+        if not head.startswith(b"HTTP/1.1 "):
+            raise OSError("the gateway hung up")
         status = int(head.split(b" ", 2)[1])
         return status, json.loads(answer) if answer.startswith((b"{", b"[", b'"')) else None
 
@@ -108,19 +114,24 @@ class Pair:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, name: str, not_now: float = 0.0, changes=None) -> AsyncIterator["Pair"]:
-        """`changes` may alter the configurations, given by name, before they are written."""
+    async def running(
+        cls, name: str, not_now: float = 0.0, changes: Callable = None, env: Callable = None
+    ) -> AsyncIterator["Pair"]:
+        """`changes` may alter the configurations, given by name and with the directory, before they are written;
+        `env` gives every start of a gateway more environment, by name."""
         self = cls()
         self.directory = fresh_directory(name)
         ports = dict(zip(DOMAINS, free_ports(2)))
         await run(PROGRAM, "ca", "issue", *(f"--domain={domain}" for domain in DOMAINS.values()), "--out", self.directory)
+        self.ports = ports
         configs = {me: _config(self.directory, me, ports) for me in DOMAINS}
         if changes:
-            changes(configs)
+            changes(configs, self)
         for me, config in configs.items():
             (self.directory / f"{me}.toml").write_text(tomli_w.dumps(config))
         self.a, self.b = (Watched(Gateway(f"gateway {me}", self.directory / f"{me}.toml")) for me in DOMAINS)
-        self.ports = ports
+        for me, watched in self.gateways.items():
+            watched.env = env(me, self.directory) if env else {}
         try:
             await asyncio.gather(self.a.start(), self.b.start())
             self.at = {

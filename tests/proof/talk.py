@@ -13,7 +13,7 @@ from .checker import Harm, harm
 from .messenger import Messenger
 from .pair import DOMAINS, Pair, other
 
-PATIENCE = 60
+PATIENCE = 40
 
 
 class Talk:
@@ -58,7 +58,8 @@ class Talk:
         return f"mimi://{DOMAINS[me]}/u/{person}"
 
     async def _until(self, me: str, look, what: str):
-        found = await self._at(me).until(look, PATIENCE, what)
+        # Once something has not come, the rest of the talk is only there to show what else has not.
+        found = await self._at(me).until(look, 5 if self.stuck else PATIENCE, what)
         if not found:
             self.stuck.append(f"{me} waited for {what}")
         return found
