@@ -192,6 +192,8 @@ class Messenger:
                 self._write({"pong": {}})
             case "deliver":
                 self._show(said)
+            case "ping":
+                self._write({"pong": {}})
             case "unreadable":
                 raise AssertionError(f"the adapter could not read what we said: {said}")
         self._something_happened()
