@@ -92,15 +92,16 @@ async fn what_is_refused_for_good_is_kept_and_told_and_arrives_once_the_cause_is
 async fn what_is_retried_takes_its_old_place() {
     let world = World::of_two().await;
     world.bob.messenger.when("One.", Mood::Never("not today"));
-    world.bob.messenger.when("Two.", Mood::Held);
+    world.bob.messenger.when("Two.", Mood::NotNow(1000));
     for text in ["One.", "Two.", "Three."] {
         world.alice.says(text).await;
     }
-    world.bob.messenger.is_offered("Two.").await;
+    has_failed_once(&world, "b.example", &Destination::Portal(tea())).await;
     world.bob.messenger.when("One.", Mood::NotNow(0));
     assert_eq!(world.desk("b.example").retry(ALL).await, Ok(1));
-    world.bob.messenger.lets_pass("Two.");
-    world.bob.sees(&["alice (a.example): Two.", "alice (a.example): One.", "alice (a.example): Three."]).await;
+    world.bob.reads("alice (a.example): One.").await;
+    world.bob.messenger.when("Two.", Mood::NotNow(0));
+    world.bob.sees(&["alice (a.example): One.", "alice (a.example): Two.", "alice (a.example): Three."]).await;
 }
 
 #[tokio::test]
