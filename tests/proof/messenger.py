@@ -188,6 +188,8 @@ class Messenger:
                 self.duplicates += said["duplicate"]
             case "refused" if not said["retry"]:
                 self._answered(said["id"], said["reason"])
+            case "ping":
+                self._write({"pong": {}})
             case "deliver":
                 self._show(said)
             case "ping":
