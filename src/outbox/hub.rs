@@ -414,7 +414,7 @@ impl Core {
             }
         }
         tx.prepare_outbox_rows(fresh).await?;
-        mimi_adapter::failpoint!("outbox.hub.prepared");
+        mimi_adapter::failpoint!("outbox.hub.encrypted");
         Ok(Encrypted::Messages(items))
     }
 
