@@ -276,7 +276,8 @@ impl Core {
         for (message, _) in statuses.into_iter().filter(|(_, status)| *status == message_status::ERROR) {
             let Some(author) = tx.author(room, &message).await?.filter(|author| self.is_ours(author)) else { continue };
             let once = hash(format!("not shown by {} {message}", by.domain()).as_bytes());
-            if tx.see(room, &once, self.now()).await? {
+            if !tx.seen(room, &[once]).await?.contains(&once) {
+                tx.see(room, once, self.now());
                 of.entry(author).or_default().push(message);
             }
         }

@@ -190,7 +190,10 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
     let to = Destination::Portal(tea());
     let name = to.to_string();
     let poison = world.core("b.example").write(move |core, tx| {
-        Box::pin(async move { Ok(tx.add_to_outbox(&name, "content", b"\xff\xff\xff", core.now()).await?) })
+        Box::pin(async move {
+            tx.add_to_outbox(name.clone(), "content", b"\xff\xff\xff".to_vec(), core.now());
+            Ok(tx.outbox_head(&name, 1).await?[0].id)
+        })
     });
     let poison = poison.await.unwrap();
     world.alice.says("After it.").await;
