@@ -37,6 +37,7 @@ use crate::{
     adapters::{self, Adapters},
     config::sections::Draft,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
+    store,
 };
 
 /// The file, checked: whatever is in here makes sense by itself.
@@ -69,9 +70,15 @@ pub struct Provider {
     pub authorities_file: Option<PathBuf>,
 }
 
+/// Where the database is.
 #[derive(Clone, Debug)]
-pub struct Store {
-    pub path: PathBuf,
+pub enum Store {
+    /// An SQLite file.
+    Path(PathBuf),
+    /// A PostgreSQL server.
+    Url(store::Server),
+    /// The same, with the URL in a file of its own because of the password in it.
+    UrlFile(PathBuf),
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +134,9 @@ pub fn load(file: &Path) -> Result<(Config, Adapters), Problems> {
     if let Some(Err(found)) = draft.provider.as_ref().map(Provider::credentials) {
         let path = |error: &ConfigError| format!("provider.{}", error.key);
         problems.extend(found.into_iter().map(|error| draft.lines.problem(path(&error), error.problem)));
+    }
+    if let Err(error) = draft.store.place() {
+        problems.push(draft.lines.problem(format!("store.{}", error.key), error.problem));
     }
     let domain = draft.provider.as_ref().map(|provider| &provider.domain);
     let (adapters, found) = adapters::build(&draft.adapters, domain, &draft.lines);

@@ -135,6 +135,12 @@ impl Core {
             .await
     }
 
+    /// What is remembered of the database may be wrong: everything is read again when it is next needed.
+    pub fn forget_all(&self) {
+        self.groups.forget_all();
+        self.hub_states.lock().expect("no panic happens while the states are locked").clear();
+    }
+
     pub fn now(&self) -> u64 {
         (self.clock)()
     }

@@ -60,7 +60,8 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
         problems.iter().map(|p| format!("provider.{}: {}", p.key, p.problem)).collect::<Vec<_>>().join("\n")
     })?;
     let listener = listen(config.provider.listen)?;
-    let store = Store::open(&config.store.path, config.provider.domain.as_str()).await?;
+    let place = config.store.place().map_err(|e| format!("store.{}: {}", e.key, e.problem))?;
+    let store = Store::open(place, config.provider.domain.as_str()).await?;
     let kinds = &config.adapters;
     let parts = Parts {
         identity,
@@ -119,6 +120,12 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         dispatcher: Dispatcher::default(),
         trace: parts.trace,
     });
+    let forgetful = Arc::downgrade(&core);
+    core.store.when_lost(move || {
+        if let Some(core) = forgetful.upgrade() {
+            core.forget_all();
+        }
+    });
     for portal in parts.portals {
         core.write(move |core, tx| Box::pin(async move { core.configure_portal(tx, &portal).await })).await?;
     }
@@ -150,6 +157,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         Ok::<_, Fault>(())
     });
     lifecycle.spawn("janitor", janitor(core.clone(), lifecycle.stop().token()));
+    lifecycle.spawn("database watch", resume(core.clone(), lifecycle.stop().token()));
     Ok(core)
 }
 
@@ -163,6 +171,21 @@ pub fn listen(address: SocketAddr) -> Result<std::net::TcpListener, BoxError> {
         };
         format!("provider.listen: cannot bind {address}: {e} ({hint})").into()
     })
+}
+
+/// When the database was away, a commit may have happened that nobody was woken by.
+async fn resume(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
+    let mut restored = core.store.restored();
+    loop {
+        tokio::select! {
+            _ = restored.changed() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        let refreshed = core.write(|core, tx| Box::pin(async move { core.refresh_links(tx).await })).await;
+        if let Err(fault) = refreshed.and(core.dispatcher.look(&core).await) {
+            warn!(%fault, "The database went away again.");
+        }
+    }
 }
 
 async fn janitor(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {

@@ -10,10 +10,32 @@
 //! only after that commit. Why a task and not a lock? A caller may be dropped at any await (an HTTP client
 //! hangs up); its work must not be torn in half by that.
 //!
-//! The SQL is plain text with `$1` parameters, 64-bit integers, text and blobs, over sqlx's `Any` driver:
-//! what a second database needs is its own migrations and its own `open`.
+//! The SQL is plain text with `$1` parameters, 64-bit integers, text and blobs, over sqlx's `Any` driver, and the
+//! same for SQLite and PostgreSQL; each has its own migrations and its own `open`.
+//!
+//! # A server that goes away
+//!
+//! The connection to a PostgreSQL server can be lost, and is made again by the writer. Until then every caller is
+//! told "not now". One question stays open: a COMMIT was sent and its answer was lost, so nobody here knows whether
+//! it happened. **It is treated as not having happened**, since every caller is one that asks again and whose second
+//! asking is recognised:
+//!
+//! - An adapter's event is told "later" and comes again under its native id, which is a duplicate by then. Joining
+//!   and leaving twice is joining and leaving once.
+//! - A peer is told 503 and repeats. Fan-out is recognised by the hash of its octets (`seen`), a submission or an
+//!   update by its own (`hub_accepted`, with the answer that was lost); consent is a state, not a count; a KeyPackage
+//!   more than was needed expires.
+//! - A worker looks at its queue again. What *take* prepared is on its row, so the very same octets are sent; what
+//!   *settle* removed is gone; what it did not is delivered again under the same key.
+//! - An admin reads that it failed, and at the next try that it is there already.
+//!
+//! What was learned in memory is another matter: every cache is emptied ([`Store::when_lost`]), and what a commit
+//! would have woken is looked for in the tables once the server is back ([`Store::restored`]).
 
+mod place;
+mod postgres;
 mod schema;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod tx;
@@ -31,15 +53,19 @@ pub mod rooms;
 
 use std::{
     panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use sqlx::Connection;
-use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use sqlx::{AnyConnection, Connection};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info, warn};
 
+pub use place::{Place, Server};
 pub use tx::Tx;
 
 /// What went wrong with the database. None of it is the fault of whoever sent the message: they are told
@@ -50,17 +76,23 @@ pub enum StoreError {
     Sql(#[from] sqlx::Error),
     #[error("the commit failed, so nothing of it happened: {0}")]
     Commit(Arc<sqlx::Error>),
-    #[error("{path}: {problem}")]
-    Open { path: PathBuf, problem: String },
+    #[error("the connection to the database was lost, so take it that nothing of it happened: {0}")]
+    Lost(Arc<sqlx::Error>),
+    #[error("{place}: {problem}")]
+    Open { place: Place, problem: String },
     #[error("a row of {table} can't be read: {problem}")]
     Corrupt { table: &'static str, problem: String },
     #[error("the work panicked and was rolled back")]
     Panicked,
-    #[error("the database takes no work now: the gateway is stopping, or no transaction can be begun")]
+    #[error("the database takes no work now: it can't be reached, no transaction can be begun, or the gateway is stopping")]
     Unavailable,
 }
 
 impl StoreError {
+    fn open(place: &Place, problem: impl Into<String>) -> Self {
+        Self::Open { place: place.clone(), problem: problem.into() }
+    }
+
     pub(crate) fn corrupt(table: &'static str, problem: impl ToString) -> Self {
         Self::Corrupt { table, problem: problem.to_string() }
     }
@@ -72,9 +104,20 @@ const GROUP: usize = 128;
 /// Writes wait here while a commit is on its way.
 const QUEUE: usize = 1024;
 
+/// The pause after a failed attempt to reach the server again doubles from the first to the second of these.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 #[derive(Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
+    watchers: Arc<Watchers>,
+}
+
+/// Who wants to know that the server went away or came back.
+struct Watchers {
+    lost: Mutex<Vec<Box<dyn Fn() + Send>>>,
+    restored: watch::Sender<u64>,
 }
 
 /// One caller's work, and how to answer it once the fate of its transaction is known.
@@ -82,16 +125,49 @@ type Job = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Finished> + Send>
 
 struct Finished {
     succeeded: bool,
-    answer: Box<dyn FnOnce(Result<(), Arc<sqlx::Error>>) + Send>,
+    answer: Answer,
+}
+
+type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+
+/// Why the group that a job was in was not committed.
+#[derive(Clone)]
+enum Failure {
+    Refused(Arc<sqlx::Error>),
+    Lost(Arc<sqlx::Error>),
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(e) => Self::Commit(e),
+            Failure::Lost(e) => Self::Lost(e),
+        }
+    }
 }
 
 impl Store {
-    /// Opens the database file, creates or migrates it, and checks that it belongs to `domain`.
-    pub async fn open(path: &Path, domain: &str) -> Result<Self, StoreError> {
-        let connection = schema::open(path, domain).await?;
+    /// Opens the database, creates or migrates its schema, and checks that it belongs to `domain`.
+    pub async fn open(place: impl Into<Place>, domain: &str) -> Result<Self, StoreError> {
+        let backend = Backend { place: place.into(), domain: domain.to_owned() };
+        let session = backend.open(None).await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { tx: Tx::new(connection) }.run(queue));
-        Ok(Self { jobs })
+        let watchers = Arc::new(Watchers { lost: Mutex::default(), restored: watch::Sender::new(0) });
+        let connected = Connected { tx: Tx::new(session.connection), known: session.known };
+        let writer = Writer { backend, state: State::Connected(connected), watchers: watchers.clone() };
+        tokio::spawn(writer.run(queue));
+        Ok(Self { jobs, watchers })
+    }
+
+    /// `forget` runs when the connection is lost, before anything else is written: what is remembered of the
+    /// database may be wrong.
+    pub fn when_lost(&self, forget: impl Fn() + Send + 'static) {
+        self.watchers.lost().push(Box::new(forget));
+    }
+
+    /// Changes each time that a lost connection has been made again.
+    pub fn restored(&self) -> watch::Receiver<u64> {
+        self.watchers.restored.subscribe()
     }
 
     /// Runs `work` in a transaction. When this answers `Ok`, its effects are on disk.
@@ -113,7 +189,7 @@ impl Store {
                     answer: Box::new(move |committed| {
                         let outcome = match committed {
                             Ok(()) => outcome,
-                            Err(e) => outcome.and(Err(StoreError::Commit(e).into())),
+                            Err(failure) => outcome.and(Err(StoreError::from(failure).into())),
                         };
                         // The caller may have gone away; its work stands.
                         let _ = answer.send(outcome);
@@ -126,52 +202,167 @@ impl Store {
     }
 }
 
+impl Watchers {
+    fn lost(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Fn() + Send>>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What it takes to open the database, the first time and again.
+struct Backend {
+    place: Place,
+    domain: String,
+}
+
+/// A connection that is ours alone, and how a server knows it.
+struct Session {
+    connection: AnyConnection,
+    known: Option<postgres::Session>,
+}
+
+impl Backend {
+    /// `before` is the session we had.
+    fn open(&self, before: Option<postgres::Session>) -> BoxFuture<'_, Result<Session, StoreError>> {
+        Box::pin(async move {
+            let mut session = connect(&self.place, before).await?;
+            schema::migrate(&mut session.connection, &self.place).await?;
+            schema::claim(&mut session.connection, &self.place, &self.domain).await?;
+            if session.known.is_some() {
+                postgres::limit(&mut session.connection).await?;
+            }
+            Ok(session)
+        })
+    }
+}
+
+async fn connect(place: &Place, before: Option<postgres::Session>) -> Result<Session, StoreError> {
+    sqlx::any::install_default_drivers();
+    Ok(match place {
+        Place::File(file) => Session { connection: sqlite::open(file).await?, known: None },
+        Place::Server(server) => {
+            let (connection, known) = postgres::open(server, before).await?;
+            Session { connection, known: Some(known) }
+        }
+    })
+}
+
+/// What an error of the database means for the admin, and what to do.
+fn words(place: &Place, e: &sqlx::Error) -> String {
+    match place {
+        Place::File(_) => sqlite::words(e),
+        Place::Server(_) => postgres::words(e),
+    }
+}
+
 struct Writer {
+    backend: Backend,
+    state: State,
+    watchers: Arc<Watchers>,
+}
+
+enum State {
+    Connected(Connected),
+    /// The server's session is gone, or as good as gone.
+    Lost { known: Option<postgres::Session>, next: Instant, pause: Duration },
+}
+
+struct Connected {
     tx: Tx,
+    known: Option<postgres::Session>,
 }
 
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut group = Vec::with_capacity(GROUP);
-        while queue.recv_many(&mut group, GROUP).await > 0 {
-            self.commit(&mut group).await;
+        loop {
+            match &self.state {
+                State::Connected(_) => match queue.recv_many(&mut group, GROUP).await {
+                    0 => break,
+                    _ => self.commit(&mut group).await,
+                },
+                State::Lost { next, .. } => tokio::select! {
+                    () = sleep_until(*next) => self.reconnect().await,
+                    taken = queue.recv_many(&mut group, GROUP) => match taken {
+                        0 => break,
+                        // A job that is dropped answers `Unavailable`.
+                        _ => group.clear(),
+                    },
+                },
+            }
         }
-        if let Err(e) = self.tx.into_connection().close().await {
+        if let State::Connected(Connected { tx, .. }) = self.state
+            && let Err(e) = tx.into_connection().close().await
+        {
             error!(error = %e, "The database did not close cleanly.");
+        }
+    }
+
+    async fn reconnect(&mut self) {
+        let State::Lost { known, pause, .. } = &self.state else { return };
+        let (before, pause) = (known.clone(), (*pause * 2).min(LONGEST_PAUSE));
+        match self.backend.open(before.clone()).await {
+            Ok(Session { connection, known }) => {
+                info!(place = %self.backend.place, "The database is back.");
+                self.state = State::Connected(Connected { tx: Tx::new(connection), known });
+                self.watchers.restored.send_modify(|times| *times += 1);
+            }
+            Err(e) => {
+                warn!(error = %e, again_in = ?pause, "The database is still away.");
+                self.state = State::Lost { known: before, next: Instant::now() + pause, pause };
+            }
         }
     }
 
     /// One transaction for a whole group of jobs.
     async fn commit(&mut self, group: &mut Vec<Job>) {
-        let mut answers = Vec::with_capacity(group.len());
-        let mut committed = self.tx.begin().await.map_err(Arc::new);
-        for job in group.drain(..) {
-            match &committed {
-                Ok(()) => {}
-                // Nothing can be written now; every job still has to be told.
-                Err(_) => {
-                    drop(job);
-                    continue;
+        let State::Connected(connected) = &mut self.state else { return };
+        let (answers, committed) = connected.commit(group).await;
+        let outcome = match committed {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                error!(error = %e, jobs = answers.len(), "A commit failed; nothing of it is taken to have happened.");
+                let e = Arc::new(e);
+                // What can't even be rolled back is in a session that has ended.
+                let rolled_back = connected.tx.abandon().await;
+                if connected.known.is_some() && (postgres::is_lost(&e) || rolled_back.is_err()) {
+                    for forget in self.watchers.lost().iter() {
+                        forget();
+                    }
+                    let known = connected.known.clone();
+                    self.state = State::Lost { known, next: Instant::now(), pause: FIRST_PAUSE };
+                    Err(Failure::Lost(e))
+                } else {
+                    Err(Failure::Refused(e))
                 }
             }
-            match self.run_job(job).await {
-                Ok(answer) => answers.push(answer),
-                Err(e) => committed = Err(Arc::new(e)),
+        };
+        for answer in answers {
+            answer(outcome.clone());
+        }
+    }
+}
+
+impl Connected {
+    async fn commit(&mut self, group: &mut Vec<Job>) -> (Vec<Answer>, Result<(), sqlx::Error>) {
+        let mut answers = Vec::with_capacity(group.len());
+        let mut committed = self.tx.begin().await;
+        // If nothing can be written now, every job still has to be told: those that have not run answer by being
+        // dropped.
+        for job in group.drain(..) {
+            if committed.is_ok() {
+                match self.run_job(job).await {
+                    Ok(answer) => answers.push(answer),
+                    Err(e) => committed = Err(e),
+                }
             }
         }
         if committed.is_ok() {
-            committed = self.tx.commit().await.map_err(Arc::new);
+            committed = self.tx.commit().await;
         }
-        if let Err(e) = &committed {
-            error!(error = %e, jobs = answers.len(), "A commit failed; nothing of it happened.");
-            self.tx.abandon().await;
-        }
-        for answer in answers {
-            answer(committed.clone());
-        }
+        (answers, committed)
     }
 
-    async fn run_job(&mut self, job: Job) -> Result<Box<dyn FnOnce(Result<(), Arc<sqlx::Error>>) + Send>, sqlx::Error> {
+    async fn run_job(&mut self, job: Job) -> Result<Answer, sqlx::Error> {
         self.tx.savepoint().await?;
         let finished = job(&mut self.tx).await;
         if finished.succeeded {

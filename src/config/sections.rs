@@ -20,6 +20,7 @@ use crate::{
         disclosure::{BridgeDisclosure, Security},
         uri::RoomUri,
     },
+    store::Server,
 };
 
 /// What could be read, also if not all of it could: the files and adapters of a half-right configuration
@@ -28,7 +29,7 @@ pub(super) struct Draft {
     pub provider: Option<Provider>,
     pub adapters: BTreeMap<String, AdapterTable>,
     pub lines: Lines,
-    store: Store,
+    pub store: Store,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
@@ -109,9 +110,25 @@ fn provider(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, S
 }
 
 fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, String>) -> Store {
-    let path = at.optional("path", path).unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into());
+    let file = at.optional("path", &path);
+    let url = at.optional("url", text(|url| {
+        let server: Server = url.parse()?;
+        if server.has_password() {
+            return Err("has a password in it (put it into a file of its own, and name that as url_file)".to_owned());
+        }
+        Ok(server)
+    }));
+    let url_file = at.optional("url_file", &path);
+    let named = [("path", file.is_some()), ("url", url.is_some()), ("url_file", url_file.is_some())];
+    if let [(first, _), (second, _), ..] = named.iter().filter(|(_, named)| *named).collect::<Vec<_>>()[..] {
+        at.note(second, format!("is another database than {first} (name one of path, url and url_file)"));
+    }
     at.finish();
-    Store { path }
+    match (url, url_file, file) {
+        (Some(server), ..) => Store::Url(server),
+        (_, Some(file), _) => Store::UrlFile(file),
+        (.., file) => Store::Path(file.unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into())),
+    }
 }
 
 /// The longest path that a Unix socket address holds on Linux is 107 octets (unix(7)); we bind beside the

@@ -99,6 +99,13 @@ impl Groups {
         Ok(done)
     }
 
+    /// Drops every loaded group.
+    pub fn forget_all(&self) {
+        let mut loaded = self.lock();
+        loaded.members.clear();
+        loaded.hubs.clear();
+    }
+
     async fn keep_member(&self, tx: &mut Tx, owner: Owner, member: Member) -> Result<(), StoreError> {
         tx.save_mls_rows(owner, member.provider.rows.drain()).await?;
         self.forget_on_rollback(tx, owner);

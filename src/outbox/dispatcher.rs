@@ -52,6 +52,11 @@ impl Dispatcher {
         if self.0.started.set(started).is_err() {
             return Ok(());
         }
+        self.look(core).await
+    }
+
+    /// Wakes whoever has rows.
+    pub async fn look(&self, core: &Arc<Core>) -> Result<(), Fault> {
         let waiting = core.write(|_, tx| Box::pin(async move { Ok(tx.outbox_destinations().await?) })).await?;
         for destination in waiting {
             match Destination::parse(&destination) {

@@ -1,82 +1,70 @@
-//! Opening the database file: the pragmas the promise rests on, the migrations, and whose database it is.
-
-use std::path::Path;
+//! The shape of a database, brought up to date, and whose database it is. The same on both backends, migration
+//! by migration, under the same numbers.
 
 use sqlx::{
-    AnyConnection, Connection,
+    AnyConnection,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
-use super::StoreError;
+use super::{Place, StoreError};
+
+/// One step of the schema: its number, what it is for, and its SQL for SQLite and for PostgreSQL.
+type Step = (i64, &'static str, &'static str, &'static str);
 
 /// In order, never changed once released. Each file's head says what it is for.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "the first shape", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[Step] = &[(
+    1,
+    "the first shape",
+    include_str!("migrations/sqlite/0001_first.sql"),
+    include_str!("migrations/postgres/0001_first.sql"),
+)];
 
-pub(super) async fn open(path: &Path, domain: &str) -> Result<AnyConnection, StoreError> {
-    let failed = |problem: String| StoreError::Open { path: path.to_owned(), problem };
-    sqlx::any::install_default_drivers();
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| failed(format!("its folder can't be made: {e} (create it, or change [store] path)")))?;
-    }
-    let url = format!("sqlite://{}?mode=rwc", path.display());
-    let mut connection = AnyConnection::connect(&url)
-        .await
-        .map_err(|e| failed(format!("can't be opened: {e} (is the folder writable for this user?)")))?;
-    // synchronous=FULL: with NORMAL a power cut may take back the last commits, and those were promised.
-    // EXCLUSIVE: a second gateway on the same file would be a second writer; it is refused here.
-    for pragma in [
-        "PRAGMA locking_mode = EXCLUSIVE",
-        "PRAGMA journal_mode = WAL",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-        "PRAGMA cache_size = -16384",
-    ] {
-        sqlx::query(pragma).execute(&mut connection).await.map_err(|e| {
-            failed(if e.to_string().contains("locked") {
-                "is in use by another process (is a gateway running on it already?)".into()
-            } else {
-                format!("is not a usable SQLite database: {e}")
-            })
-        })?;
-    }
-    let migrator = Migrator::with_migrations(
-        MIGRATIONS
-            .iter()
-            .map(|&(version, description, sql)| {
-                Migration::new(
-                    version,
-                    description.into(),
-                    MigrationType::Simple,
-                    sqlx::SqlStr::from_static(sql),
-                    false,
-                )
-            })
-            .collect(),
-    );
-    migrator.run(&mut connection).await.map_err(|e| {
-        failed(match e {
-            MigrateError::VersionMissing(version) => {
-                format!("was written by a newer mimi-gateway (its schema {version} is unknown here): run that version, or restore a backup")
+/// Brings the schema up to date.
+pub(super) async fn migrate(connection: &mut AnyConnection, place: &Place) -> Result<(), StoreError> {
+    let migration = |&(version, description, sqlite, postgres): &Step| {
+        let sql = match place {
+            Place::File(_) => sqlite,
+            Place::Server(_) => postgres,
+        };
+        Migration::new(version, description.into(), MigrationType::Simple, sqlx::SqlStr::from_static(sql), false)
+    };
+    let migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
+    migrator.run_direct(None, connection, false).await.map_err(|e| {
+        let problem = match e {
+            MigrateError::VersionMissing(version) => format!(
+                "was written by a newer mimi-gateway (its schema {version} is unknown here): run that version, or \
+                 restore a backup"
+            ),
+            MigrateError::Dirty(version) => format!(
+                "was left half-way by an upgrade that did not finish (its schema {version}): restore the backup made \
+                 before it, and upgrade again"
+            ),
+            MigrateError::VersionMismatch(version) => format!(
+                "has a schema {version} that is not the one of this mimi-gateway: run the version that wrote it, or \
+                 restore a backup"
+            ),
+            MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) => {
+                return StoreError::open(place, super::words(place, &e));
             }
             e => format!("can't be brought to the current schema: {e}"),
-        })
-    })?;
-    claim(&mut connection, domain).await?.map_err(failed)?;
-    Ok(connection)
+        };
+        StoreError::open(place, problem)
+    })
 }
 
 /// A database belongs to one provider domain for ever: its users, rooms and keys carry that name.
-async fn claim(connection: &mut AnyConnection, domain: &str) -> Result<Result<(), String>, StoreError> {
+pub(super) async fn claim(connection: &mut AnyConnection, place: &Place, domain: &str) -> Result<(), StoreError> {
+    let failed = |e: sqlx::Error| StoreError::open(place, super::words(place, &e));
     sqlx::query("INSERT INTO meta (key, value) VALUES ('domain', $1) ON CONFLICT DO NOTHING")
         .bind(domain)
         .execute(&mut *connection)
-        .await?;
+        .await
+        .map_err(failed)?;
     let (owner,): (String,) =
-        sqlx::query_as("SELECT value FROM meta WHERE key = 'domain'").fetch_one(&mut *connection).await?;
-    Ok(if owner == domain {
-        Ok(())
-    } else {
-        Err(format!("belongs to the provider {owner}, not to {domain} (change [provider] domain or [store] path)"))
-    })
+        sqlx::query_as("SELECT value FROM meta WHERE key = 'domain'").fetch_one(&mut *connection).await.map_err(failed)?;
+    if owner == domain {
+        return Ok(());
+    }
+    let problem = format!("belongs to the provider {owner}, not to {domain} (change [provider] domain or [store])");
+    Err(StoreError::open(place, problem))
 }

@@ -5,10 +5,34 @@ use std::sync::{
 
 use super::*;
 
-async fn store() -> (tempfile::TempDir, Store) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("a.sqlite"), "a.example").await.unwrap();
-    (directory, store)
+#[path = "../../tests/database.rs"]
+mod database;
+
+use database::Database;
+
+impl Database {
+    fn place(&self) -> Place {
+        match self {
+            Self::File { path, .. } => Place::from(path),
+            Self::Server { .. } => Place::Server(self.url().parse().unwrap()),
+        }
+    }
+}
+
+async fn store() -> (Database, Store) {
+    let database = Database::new().await;
+    let store = Store::open(database.place(), "a.example").await.unwrap();
+    (database, store)
+}
+
+async fn refused(place: &Place) -> String {
+    Store::open(place, "a.example").await.err().unwrap().to_string()
+}
+
+/// The connection of a gateway that is gone by now.
+async fn before(database: &Database, domain: &str) -> AnyConnection {
+    let backend = Backend { place: database.place(), domain: domain.into() };
+    backend.open(None).await.unwrap().connection
 }
 
 async fn queued(store: &Store) -> i64 {
@@ -79,34 +103,55 @@ async fn work_goes_on_when_its_caller_has_hung_up() {
 }
 
 #[tokio::test]
-async fn a_file_in_use_and_a_file_of_somebody_else_are_refused_in_words() {
-    let (directory, store) = store().await;
-    let file = directory.path().join("a.sqlite");
+async fn a_database_in_use_is_refused_in_words() {
+    let (database, store) = store().await;
     store.write(|_| Box::pin(async { Ok::<_, StoreError>(()) })).await.unwrap();
-    let in_use = Store::open(&file, "a.example").await.err().unwrap().to_string();
-    assert!(in_use.contains("in use by another process"), "{in_use}");
+    let in_use = refused(&database.place()).await;
+    assert!(in_use.contains("is in use by another process"), "{in_use}");
+}
 
-    let other = directory.path().join("b.sqlite");
-    schema::open(&other, "b.example").await.unwrap().close().await.unwrap();
-    let foreign = Store::open(&other, "a.example").await.err().unwrap().to_string();
+#[tokio::test]
+async fn a_database_of_somebody_else_is_refused_in_words() {
+    let database = Database::new().await;
+    before(&database, "b.example").await.close().await.unwrap();
+    let foreign = refused(&database.place()).await;
     assert!(foreign.contains("belongs to the provider b.example, not to a.example"), "{foreign}");
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_version_is_refused_in_words() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("a.sqlite");
-    let mut connection = schema::open(&file, "a.example").await.unwrap();
+    let database = Database::new().await;
+    let mut connection = before(&database, "a.example").await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', TRUE, x'00', 0)",
+         VALUES (9999, 'from the future', TRUE, '', 0)",
     )
     .execute(&mut connection)
     .await
     .unwrap();
     connection.close().await.unwrap();
-    let newer = Store::open(&file, "a.example").await.err().unwrap().to_string();
-    assert!(newer.contains("newer mimi-gateway"), "{newer}");
+    let newer = refused(&database.place()).await;
+    assert!(newer.contains("newer mimi-gateway") && newer.contains("run that version"), "{newer}");
+}
+
+#[tokio::test]
+async fn a_database_that_an_upgrade_left_half_way_is_refused_in_words() {
+    let database = Database::new().await;
+    let mut connection = before(&database, "a.example").await;
+    sqlx::query("UPDATE _sqlx_migrations SET success = FALSE").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let half = refused(&database.place()).await;
+    assert!(half.contains("left half-way") && half.contains("restore the backup"), "{half}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_ours_is_refused_in_words() {
+    let database = Database::new().await;
+    let mut connection = before(&database, "a.example").await;
+    sqlx::query("UPDATE _sqlx_migrations SET checksum = ''").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let other = refused(&database.place()).await;
+    assert!(other.contains("not the one of this mimi-gateway"), "{other}");
 }
 
 #[tokio::test]
@@ -114,6 +159,158 @@ async fn a_file_that_is_no_database_is_refused_in_words() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.sqlite");
     std::fs::write(&file, "not a database, but long enough to look at".repeat(20)).unwrap();
-    let refused = Store::open(&file, "a.example").await.err().unwrap().to_string();
+    let refused = refused(&Place::from(&file)).await;
     assert!(refused.contains("not a usable SQLite database"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_that_can_only_be_read_is_told_as_that() {
+    sqlx::any::install_default_drivers();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.sqlite");
+    drop(Store::open(&file, "a.example").await.unwrap());
+    // Who runs the tests may be root, and root can write what is read-only.
+    let mut connection = AnyConnection::connect(&format!("sqlite://{}?mode=ro", file.display())).await.unwrap();
+    let e = sqlx::query("DELETE FROM meta").execute(&mut connection).await.unwrap_err();
+    let told = sqlite::words(&e);
+    assert!(told.contains("can only be read") && told.contains("make the file and its folder writable"), "{told}");
+}
+
+/// What only a server can do to us.
+mod server {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    async fn said(place: &Database, sql: String) {
+        let mut connection = AnyConnection::connect(&place.url()).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+
+    async fn database() -> Database {
+        let server = std::env::var("MIMI_TEST_POSTGRES").expect("tests/lab/postgres cargo test starts a server");
+        Database::on(server).await
+    }
+
+    /// The same database for another role, at another port, under another name.
+    fn with(database: &Database, role: &str, port: Option<u16>, name: Option<&str>) -> Place {
+        let url = database.url();
+        let (rest, own_name) = url.rsplit_once('/').unwrap();
+        let own_port = rest.rsplit_once(':').unwrap().1.parse().unwrap();
+        let (port, name) = (port.unwrap_or(own_port), name.unwrap_or(own_name));
+        Place::Server(format!("postgres://{role}@127.0.0.1:{port}/{name}").parse().unwrap())
+    }
+
+    #[tokio::test]
+    #[ignore = "needs a PostgreSQL server: tests/lab/postgres"]
+    async fn what_keeps_us_out_is_told_in_words_with_the_next_step() {
+        let database = database().await;
+        for role in ["CREATE ROLE locked LOGIN PASSWORD 'right'", "CREATE ROLE guest LOGIN"] {
+            let sql = format!("DO $$ BEGIN {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+            said(&database, sql).await;
+        }
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        for (place, problem, step) in [
+            (with(&database, "postgres", Some(free), None), "can't be reached", "does the server run"),
+            (with(&database, "locked:wrong", None, None), "lets us not in", "look at user and password"),
+            (with(&database, "nobody", None, None), "lets us not in", "pg_hba.conf"),
+            (with(&database, "postgres", None, Some("nowhere")), "can't be used", "createdb"),
+            (with(&database, "guest", None, None), "does not let us do", "the owner of the database"),
+        ] {
+            let told = refused(&place).await;
+            assert!(told.contains(problem) && told.contains(step) && !told.contains("wrong"), "{told}");
+        }
+        let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+        said(&database, format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await;
+        let told = refused(&database.place()).await;
+        assert!(told.contains("can only be read") && told.contains("name the primary"), "{told}");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs a PostgreSQL server: tests/lab/postgres"]
+    async fn a_connection_that_is_lost_is_made_again_and_memory_is_emptied() {
+        let database = database().await;
+        let store = Store::open(database.place(), "a.example").await.unwrap();
+        let forgotten = Arc::new(AtomicUsize::new(0));
+        let count = forgotten.clone();
+        store.when_lost(move || _ = count.fetch_add(1, Ordering::SeqCst));
+        let mut restored = store.restored();
+        let others = "datname = current_database() AND pid <> pg_backend_pid()";
+        said(&database, format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")).await;
+        let lost = store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
+        lost.await.unwrap_err();
+        restored.changed().await.unwrap();
+        assert_eq!(forgotten.load(Ordering::SeqCst), 1);
+        assert_eq!(queued(&store).await, 0);
+    }
+
+    /// Between a gateway and the server: once it has passed on a COMMIT after it was told to, the line is cut.
+    async fn treacherous_line(to: u16, cut: Arc<std::sync::atomic::AtomicBool>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let cut = cut.clone();
+                tokio::spawn(async move {
+                    let (mut there, mut back) = ([0; 65536], [0; 65536]);
+                    let mut commits = Vec::new();
+                    loop {
+                        tokio::select! {
+                            n = near.read(&mut there) => {
+                                let Ok(n @ 1..) = n else { return };
+                                far.write_all(&there[..n]).await.unwrap();
+                                commits.extend_from_slice(&there[..n]);
+                                if cut.load(Ordering::SeqCst) && commits.windows(6).any(|it| it == b"COMMIT") {
+                                    cut.store(false, Ordering::SeqCst);
+                                    // The server has done it when it answers, and nobody hears that.
+                                    let _ = far.read(&mut back).await;
+                                    return;
+                                }
+                                commits.clear();
+                            }
+                            n = far.read(&mut back) => {
+                                let Ok(n @ 1..) = n else { return };
+                                near.write_all(&back[..n]).await.unwrap();
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    #[ignore = "needs a PostgreSQL server: tests/lab/postgres"]
+    async fn a_commit_whose_answer_is_lost_is_told_as_not_happened_and_its_repetition_is_recognised() {
+        use crate::mimi::uri::RoomUri;
+        let database = database().await;
+        let server = database.url().rsplit_once(':').unwrap().1.split_once('/').unwrap().0.parse().unwrap();
+        let cut = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let line = treacherous_line(server, cut.clone()).await;
+        let store = Store::open(with(&database, "postgres", Some(line), None), "a.example").await.unwrap();
+        let (undone, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let see = || {
+            let (undone, done) = (undone.clone(), done.clone());
+            store.write(move |tx| {
+                Box::pin(async move {
+                    tx.on_rollback(move || _ = undone.fetch_add(1, Ordering::SeqCst));
+                    tx.on_commit(move || _ = done.fetch_add(1, Ordering::SeqCst));
+                    tx.see(&RoomUri::parse("mimi://a.example/r/tea").unwrap(), b"these octets", 1).await
+                })
+            })
+        };
+        let mut restored = store.restored();
+        // The prepared statement of the first COMMIT is sent with its text.
+        cut.store(true, Ordering::SeqCst);
+        assert!(matches!(see().await, Err(StoreError::Lost(_))));
+        assert_eq!((undone.load(Ordering::SeqCst), done.load(Ordering::SeqCst)), (1, 0));
+        restored.changed().await.unwrap();
+        assert!(!see().await.unwrap(), "it had happened, and the second time is recognised");
+    }
 }

@@ -37,7 +37,8 @@ impl Tx {
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        self.statement("BEGIN IMMEDIATE").await
+        // SQLite would else find out at the first write that another process has the file.
+        self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
     }
 
     pub(super) async fn savepoint(&mut self) -> Result<(), sqlx::Error> {
@@ -70,12 +71,12 @@ impl Tx {
 
     /// After any failure of the transaction itself. SQLite may have rolled back already; then this
     /// statement fails, which changes nothing.
-    pub(super) async fn abandon(&mut self) {
+    pub(super) async fn abandon(&mut self) -> Result<(), sqlx::Error> {
         for undo in self.on_rollback.drain(..) {
             undo();
         }
         self.on_commit.clear();
-        let _ = self.statement("ROLLBACK").await;
+        self.statement("ROLLBACK").await
     }
 
     pub(super) fn into_connection(self) -> AnyConnection {

@@ -9,6 +9,8 @@ mod bad_proposals;
 mod bad_requests;
 mod changes;
 mod consent;
+#[path = "../database.rs"]
+mod database;
 mod direct;
 mod hello;
 mod membership;
