@@ -16,10 +16,13 @@ pub(crate) mod stub;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
-use mimi_adapter::{ConversationId, Domain, UserUri};
+use mimi_adapter::{ConversationId, Domain, Session, UserUri};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -51,9 +54,33 @@ pub trait Operator: Send + Sync {
     /// Joins a room to a conversation that has none yet.
     async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError>;
 
-    /// Takes our users out of the room and forgets the link. Without `yes`, asks back where that hits many:
-    /// see [`ask_before_unlink`].
-    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError>;
+    /// Takes the link away; our users leave the room a week later. Asks back where that hits many: see
+    /// [`ask_before_unlink`].
+    async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError>;
+
+    /// Takes an unlink back.
+    async fn relink(&self, room: &RoomUri) -> Result<(), OperatorError>;
+
+    /// What waits and what could not be delivered, of one room or of all.
+    async fn outbox(&self, room: Option<&RoomUri>) -> Result<Outbox, OperatorError>;
+
+    /// One delivery, waiting or dead; what it says only if `content` asks for it.
+    async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError>;
+
+    /// Puts dead letters back into their queues, and answers how many.
+    async fn retry(&self, which: Letters) -> Result<u64, OperatorError>;
+
+    /// Shows or sends a dead message in another room.
+    async fn redirect(&self, id: i64, room: &RoomUri) -> Result<(), OperatorError>;
+
+    /// Throws a dead letter away.
+    async fn drop_letter(&self, id: i64) -> Result<(), OperatorError>;
+
+    /// What the breaker holds back.
+    async fn trips(&self) -> Result<Vec<TripStatus>, OperatorError>;
+
+    /// Carries out what a trip holds, or forgets it. Answers how much that was.
+    async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError>;
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError>;
     async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError>;
@@ -66,14 +93,57 @@ pub struct Status {
     pub domain: Domain,
     pub adapters: Vec<AdapterStatus>,
     pub outbox: OutboxStatus,
+    pub breaker: BreakerStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdapterStatus {
     pub name: String,
     pub kind: String,
-    /// A word: `running`, `starting`, `stopped`.
-    pub state: String,
+    pub state: AdapterState,
+    /// Since when it is deaf or down, in seconds since 1970, and why.
+    pub since: Option<u64>,
+    pub reason: Option<String>,
+}
+
+/// How it stands between an adapter and its network: [`mimi_adapter::Session`], as a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdapterState {
+    Starting,
+    Up,
+    Deaf,
+    Down,
+}
+
+impl AdapterState {
+    pub const ALL: [Self; 4] = [Self::Starting, Self::Up, Self::Deaf, Self::Down];
+
+    pub fn of(session: &Session) -> Self {
+        match session {
+            Session::Starting => Self::Starting,
+            Session::Up => Self::Up,
+            Session::Deaf { .. } => Self::Deaf,
+            Session::Down { .. } => Self::Down,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Deaf => "deaf",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl AdapterStatus {
+    pub fn of(name: &str, kind: &str, session: &Session) -> Self {
+        let seconds = |since: SystemTime| since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let (since, reason) = session.trouble().map(|(since, why)| (seconds(since), why.to_owned())).unzip();
+        Self { name: name.to_owned(), kind: kind.to_owned(), state: AdapterState::of(session), since, reason }
+    }
 }
 
 /// What has been accepted and not yet delivered.
@@ -82,6 +152,96 @@ pub struct OutboxStatus {
     pub queued: u64,
     /// How long the oldest has waited.
     pub oldest_age_s: Option<u64>,
+    /// Destinations that take nothing at the moment.
+    pub failing: u64,
+    /// What could not be delivered, by cause.
+    pub dead: Vec<DeadStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadStatus {
+    /// `refused`, `expired`, `broken`, `unlinked`.
+    pub cause: String,
+    pub count: u64,
+    /// How long ago the first of them was given up.
+    pub oldest_age_s: u64,
+}
+
+/// What the breaker has stopped, until an admin decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    pub trips: u64,
+    pub held: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outbox {
+    pub queues: Vec<QueueStatus>,
+    /// Dead letters, in the order in which they were accepted.
+    pub dead: Vec<Delivery>,
+}
+
+/// One destination's queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub destination: String,
+    /// The number of the delivery at its head.
+    pub head: i64,
+    pub waiting: u64,
+    pub oldest_age_s: u64,
+    /// Since the destination last took something: attempts, and how long it has not.
+    pub attempts: u64,
+    pub failing_s: u64,
+    pub problem: Option<String>,
+    pub next_try_s: Option<u64>,
+}
+
+/// One thing on its way, or one that will not arrive (`died`). Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    pub id: i64,
+    pub destination: String,
+    pub kind: String,
+    /// Whom it is by, or about.
+    pub from: Option<UserUri>,
+    pub accepted: u64,
+    pub died: Option<u64>,
+    pub attempts: u64,
+    pub cause: Option<String>,
+    pub reason: Option<String>,
+    /// It has not been delivered, for sure.
+    pub certain: bool,
+    pub content: Option<String>,
+}
+
+/// One dead letter, those of a room, or all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letters {
+    pub id: Option<i64>,
+    pub room: Option<RoomUri>,
+}
+
+/// Something that would hit too many at once, and waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TripStatus {
+    pub id: i64,
+    /// `leaves`, `removals`, `deletions`.
+    pub what: String,
+    /// The room, the adapter, or the person in a room.
+    pub scope: String,
+    /// Seconds since 1970.
+    pub since: u64,
+    pub held: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlink {
+    /// Yes, though it hits many.
+    #[serde(default)]
+    pub yes: bool,
+    /// At once and for good.
+    #[serde(default)]
+    pub now: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +249,8 @@ pub struct RoomSummary {
     pub room: RoomUri,
     pub hub: Domain,
     pub adapter: Option<String>,
+    /// How the adapter's session is, if there is such an adapter.
+    pub session: Option<AdapterState>,
     pub conversation: Option<ConversationId>,
     /// A word, as the core has it: `active`, `joining`, `left`.
     pub state: String,
@@ -199,13 +361,16 @@ pub const UNLINK_ASKS_ABOVE: u64 = 10;
 
 /// The rule of [`Operator::unlink`]: taking a room away from many people by a typing error is what no backup
 /// mends.
-pub fn ask_before_unlink(room: &RoomUri, participants: u64, yes: bool) -> Result<(), OperatorError> {
-    if yes || participants <= UNLINK_ASKS_ABOVE {
+pub fn ask_before_unlink(room: &RoomUri, participants: u64, how: Unlink) -> Result<(), OperatorError> {
+    if how.yes || participants <= UNLINK_ASKS_ABOVE {
         return Ok(());
     }
     Err(OperatorError::new(
         ErrorKind::Conflict,
-        format!("{room} has {participants} participants, and all of ours would leave it"),
+        match how.now {
+            true => format!("{room} has {participants} participants, and all of ours would leave it now and for good"),
+            false => format!("{room} has {participants} participants, and all of ours would leave it in a week"),
+        },
         "say it again with --yes if that is meant",
     ))
 }

@@ -1,16 +1,19 @@
 //! The command line: what an admin types.
 //!
 //! Three kinds of command. Some need only the configuration file (`check`, `doctor`, `registration`), some
-//! talk to the running gateway over its admin socket (`room`, `consent`, `status`), and `run` and `demo` are
+//! talk to the running gateway over its admin socket (`room`, `consent`, `outbox`, `breaker`, `status`), and `run` and `demo` are
 //! gateways themselves. Each says what went wrong on stderr, in words, with the next step.
 //!
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and would be again.
 
 mod authority;
+mod breaker;
+mod db;
 mod doctor;
 mod example;
 mod log;
 mod operate;
+mod outbox;
 mod registration;
 mod table;
 
@@ -64,8 +67,17 @@ enum Command {
     /// Who may reach our users.
     #[command(after_long_help = operate::CONSENT_EXAMPLES)]
     Consent(operate::ConsentArgs),
+    /// What waits for delivery, what could not be delivered, and what to do about that.
+    #[command(after_long_help = outbox::EXAMPLES)]
+    Outbox(outbox::OutboxArgs),
+    /// What would have taken too much from too many at once, and waits for your word.
+    #[command(after_long_help = breaker::EXAMPLES)]
+    Breaker(breaker::BreakerArgs),
     /// How the running gateway is.
     Status(Connection),
+    /// The database, while no gateway runs on it: bring it up to date, or move to another.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Print what a messenger's server has to be told about the gateway.
     #[command(subcommand)]
     Registration(registration::RegistrationCommand),
@@ -172,7 +184,10 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Config(command) => example::print(&command, &mut out),
         Command::Room(args) => operate::room(args, &mut out).await,
         Command::Consent(args) => operate::consent(args, &mut out).await,
+        Command::Outbox(args) => outbox::outbox(args, &mut out).await,
+        Command::Breaker(args) => breaker::breaker(args, &mut out).await,
         Command::Status(connection) => operate::status(&connection, &mut out).await,
+        Command::Db(command) => db::run(command, &mut out).await,
         Command::Registration(command) => registration::print(&command, &mut out),
         Command::Ca(command) => authority::run(&command, &mut out),
     }
@@ -196,6 +211,11 @@ mod tests {
             "room invite clubhouse mimi://b.example/u/bob",
             "room show mimi://a.example/u/alice",
             "ca issue --out lab",
+            "outbox retry",
+            "outbox retry 12 --all",
+            "outbox retry 12 --room mimi://a.example/r/tea",
+            "outbox redirect 12",
+            "breaker allow",
             "rum",
         ] {
             let error = Cli::try_parse_from(std::iter::once("mimi-gateway").chain(typed.split(' '))).unwrap_err();

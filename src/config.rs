@@ -24,6 +24,7 @@ use std::{
     fmt, fs,
     net::SocketAddr,
     path::{self, Path, PathBuf},
+    time::Duration,
 };
 
 use mimi_adapter::{ConfigError, ConversationId, Domain, UserUri};
@@ -45,6 +46,9 @@ use crate::{
 pub struct Config {
     pub provider: Provider,
     pub store: Store,
+    pub delivery: Delivery,
+    /// Only for a process among others.
+    pub cluster: Option<Cluster>,
     pub admin: Admin,
     /// Where to connect (`host:port`) for a provider instead of asking the DNS.
     pub peers: BTreeMap<Domain, String>,
@@ -79,6 +83,25 @@ pub enum Store {
     Url(store::Server),
     /// The same, with the URL in a file of its own because of the password in it.
     UrlFile(PathBuf),
+}
+
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// How long a destination may take nothing before what waits for it is given up.
+    pub give_up_after: Duration,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { give_up_after: Duration::from_secs(7 * 24 * 3600) }
+    }
+}
+
+/// This process among others of the same gateway.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port` by which the others reach this one.
+    pub address: String,
 }
 
 #[derive(Clone, Debug)]

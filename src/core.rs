@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::{
+    cluster::Colleagues,
     config::Allow,
     hub::HubKeys,
     mimi::{
@@ -28,7 +29,7 @@ use crate::{
     trace::Trace,
 };
 
-/// The two ways of not working, for whoever asked.
+/// The ways of not working, for whoever asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Nothing is wrong with what was asked; later.
@@ -37,6 +38,10 @@ pub enum Fault {
     /// It will never be done; the words are for whoever asked.
     #[error("{0}")]
     Never(String),
+    /// The fault is ours: a bug, or something of our own that can't be read. Who asked did nothing wrong and may
+    /// try again; what waits in a queue must not stop it for ever by that.
+    #[error("a fault of the gateway itself: {0}")]
+    Broken(String),
 }
 
 impl Fault {
@@ -47,11 +52,18 @@ impl Fault {
     pub fn later(problem: impl std::fmt::Display) -> Self {
         Self::Later { problem: problem.to_string(), after: None }
     }
+
+    pub fn broken(problem: impl std::fmt::Display) -> Self {
+        Self::Broken(problem.to_string())
+    }
 }
 
 impl From<StoreError> for Fault {
     fn from(e: StoreError) -> Self {
-        Self::later(e)
+        match e {
+            StoreError::Panicked => Self::broken(e),
+            e => Self::later(e),
+        }
     }
 }
 
@@ -70,6 +82,7 @@ impl From<Fault> for Refusal {
         match fault {
             Fault::Later { problem, after } => Self::Retry { after, source: problem.into() },
             Fault::Never(reason) => Self::Reject { reason },
+            broken @ Fault::Broken(_) => Self::Retry { after: None, source: broken.to_string().into() },
         }
     }
 }
@@ -102,6 +115,10 @@ pub struct Core {
     /// The state of rooms we are the hub of, as of the transcript it was read at.
     pub hub_states: Mutex<HashMap<RoomUri, StateAt>>,
     pub dispatcher: Dispatcher,
+    /// The other processes of this gateway.
+    pub colleagues: Colleagues,
+    /// How long a destination may take nothing, in milliseconds, before what waits for it is given up.
+    pub give_up_after: u64,
     pub trace: Trace,
 }
 

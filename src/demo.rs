@@ -205,6 +205,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
         let (loopback, network) = Loopback::new();
         let port = listener.local_addr()?.port();
         let parts = Parts {
+            give_up_after: crate::config::Delivery::default().give_up_after,
             identity: Identity::from_pem(&domain, certificate.as_bytes(), key.as_bytes())?,
             trust: trust.clone(),
             listener,

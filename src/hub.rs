@@ -153,6 +153,7 @@ impl Core {
                 debug!(%room, %from, epoch, timestamp, "A message is in the room's order.");
                 let response = SubmitMessageResponse::Accepted { accepted_timestamp: timestamp, frank }.encode();
                 tx.hub_accepted(room, &name, timestamp, &response).await?;
+                mimi_adapter::failpoint!("hub.submit.ordered");
                 return Ok(response);
             }
             Verdict::TooOld => SubmitMessageResponse::EpochTooOld { current_epoch: epoch },
@@ -234,6 +235,7 @@ impl Core {
                 }
                 let response = success(timestamp).encode();
                 tx.hub_accepted(room, &name, timestamp, &response).await?;
+                mimi_adapter::failpoint!("hub.update.ordered");
                 return Ok(response);
             }
             Err(Judgement::Epoch(current_epoch)) => UpdateRoomResponse {

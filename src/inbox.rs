@@ -14,11 +14,13 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
+    breaker::Deed,
     core::{Core, Fault, at, hash},
     event,
     mimi::{
         content::{MessageId, MimiContent, message_id},
         framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
+        message_status,
         tls::Tls,
         uri::{RoomUri, UserUri},
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
@@ -44,12 +46,19 @@ pub struct AdapterDoor {
 #[async_trait]
 impl AdapterCore for AdapterDoor {
     async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
-        let adapter = self.adapter.clone();
+        mimi_adapter::failpoint!("accept.native");
         let (kind, conversation, id) = (inbound.event.kind(), inbound.conversation.clone(), inbound.id.clone());
-        let accepted = self
-            .core
-            .write(move |core, tx| Box::pin(async move { core.accept_native(tx, &adapter, inbound).await }))
-            .await;
+        let mut accepted = self.offer(inbound.clone(), Patience::First).await;
+        if let Ok(Offer::Unnamed { room, row }) = &accepted {
+            self.core.dispatcher.until_settled(&self.core, room, *row).await;
+            accepted = self.offer(inbound, Patience::Last).await;
+        }
+        let accepted = match accepted {
+            Ok(Offer::Taken(accepted)) => Ok(accepted),
+            Ok(Offer::Unnamed { .. }) => Err(Fault::later("a message it may be about is being delivered")),
+            Err(fault) => Err(fault),
+        };
+        mimi_adapter::failpoint!("accept.native.committed");
         match &accepted {
             Ok(accepted) => debug!(adapter = %self.adapter, %conversation, %id, kind, ?accepted, "Accepted."),
             Err(fault) => info!(adapter = %self.adapter, %conversation, %id, kind, %fault, "Not accepted."),
@@ -94,7 +103,50 @@ impl AdapterCore for AdapterDoor {
     }
 }
 
+impl AdapterDoor {
+    async fn offer(&self, inbound: Inbound, patience: Patience) -> Result<Offer, Fault> {
+        let adapter = self.adapter.clone();
+        let offer = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                if let (Patience::First, Some(waits)) = (patience, core.unnamed(tx, &adapter, &inbound).await?) {
+                    return Ok(waits);
+                }
+                core.accept_native(tx, &adapter, inbound).await.map(Offer::Taken)
+            })
+        });
+        offer.await
+    }
+}
+
+/// Whether what an event is about may still be waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    First,
+    Last,
+}
+
+enum Offer {
+    Taken(Accepted),
+    /// It is about a message we don't know by that name, and a delivery into the conversation is under way: people
+    /// see a message before we have heard what it is called there, and some answer at once.
+    Unnamed {
+        room: RoomUri,
+        row: i64,
+    },
+}
+
 impl Core {
+    /// The delivery that may give a name to what `inbound` is about.
+    async fn unnamed(&self, tx: &mut Tx, adapter: &str, inbound: &Inbound) -> Result<Option<Offer>, Fault> {
+        let Some(native) = inbound.event.refers_to() else { return Ok(None) };
+        let Some(portal) = tx.portal_of_conversation(adapter, &inbound.conversation).await? else { return Ok(None) };
+        if tx.message_of_native(portal.id, native).await?.is_some() {
+            return Ok(None);
+        }
+        let head = tx.outbox_head(&Destination::Portal(portal.room.clone()).to_string(), 1).await?.pop();
+        Ok(head.map(|head| Offer::Unnamed { room: portal.room, row: head.id }))
+    }
+
     /// The first door.
     pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
@@ -115,7 +167,8 @@ impl Core {
         }
         match inbound.event {
             Event::Join => {
-                self.ensure_member(tx, &mut room, &sender).await?;
+                self.is_back(tx, Deed::Leave, &sender, &Destination::Hub(portal.room.clone())).await?;
+                self.come_back(tx, &mut room, &sender).await?;
                 Ok(Accepted::New)
             }
             Event::Leave => {
@@ -215,12 +268,14 @@ impl Core {
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, &id, sender, self.now()).await?;
         tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;
-        self.enqueue(
-            tx,
-            &Destination::Hub(portal.room.clone()),
-            &Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content },
-        )
-        .await
+        let to = Destination::Hub(portal.room.clone());
+        let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
+        match event {
+            Event::Delete { .. } => {
+                self.enqueue_destructive(tx, Deed::Deletion, &portal.room, sender, &to, &payload).await
+            }
+            _ => self.enqueue(tx, &to, &payload).await,
+        }
     }
 
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
@@ -298,12 +353,17 @@ impl Core {
             return Err(Fault::never("only the author of a message can change it"));
         }
         debug!(room = %room.room, message = %id, "Received.");
-        self.enqueue(
-            tx,
-            &Destination::Portal(room.room.clone()),
-            &Payload::Content { sender, message: *id.as_bytes(), accepted: fanout.timestamp, content: octets.to_vec() },
-        )
-        .await
+        if let Some(statuses) = message_status::reported(&content) {
+            return self.reported(tx, &room.room, &sender, statuses).await;
+        }
+        let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
+        let to = Destination::Portal(room.room.clone());
+        let (message, accepted) = (*id.as_bytes(), fanout.timestamp);
+        let payload = Payload::Content { sender: sender.clone(), message, accepted, content: octets.to_vec() };
+        match deletes {
+            true => self.enqueue_destructive(tx, Deed::Deletion, &room.room, &sender, &to, &payload).await,
+            false => self.enqueue(tx, &to, &payload).await,
+        }
     }
 }
 

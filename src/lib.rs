@@ -24,18 +24,23 @@
 //!
 //! # In reading order
 //!
-//! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`members`] our
+//! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
+//! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
 //! clients in a room · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
 //! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
-//! [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
+//! [`sessions`] what is said when a
+//! network falls silent · [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
 
 pub mod adapters;
 pub mod admin;
+pub mod breaker;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod consent;
 pub mod core;
+pub mod dead_letters;
 pub mod demo;
 pub mod doors;
 pub mod event;
@@ -51,5 +56,6 @@ pub mod outbox;
 pub mod provider;
 pub mod room_state;
 pub mod rooms;
+pub mod sessions;
 pub mod store;
 pub mod trace;

@@ -7,6 +7,7 @@
 use tracing::{debug, info, warn};
 
 use crate::{
+    breaker::Deed,
     core::{Core, Fault, hash},
     mimi::{
         component,
@@ -73,6 +74,7 @@ impl Core {
         room.group = Some(RoomGroup { group_id: group_id.as_str().as_bytes().to_vec(), reader, epoch: 0 });
         tx.save_room(room).await?;
         tx.set_participants(&room.room, &list).await?;
+        mimi_adapter::failpoint!("members.founded");
         info!(room = %room.room, creator = %creator, "A room has been founded.");
         for invite in tx.invites_of_room(&room.room).await? {
             self.nudge(tx, Destination::Invite(room.room.clone(), invite.user.clone()));
@@ -110,6 +112,7 @@ impl Core {
                 tx.place_leaf(leaf.owner, room, Some(id), position).await?;
             }
         }
+        mimi_adapter::failpoint!("members.welcomed");
         self.nudge(tx, Destination::Hub(room.clone()));
         Ok(true)
     }
@@ -152,8 +155,9 @@ impl Core {
             group: Some(RoomGroup { group_id, reader: leaf.owner, epoch }),
         })
         .await?;
+        mimi_adapter::failpoint!("members.entered");
         info!(%room, user = %us, epoch, "We are in the room.");
-        if direct && tx.portal_of_room(room).await?.is_none() {
+        if direct && tx.portal_of_room(room).await?.is_none() && tx.unlinked_portal(room).await?.is_none() {
             self.adopt_direct(tx, room, &us, &state).await?;
         }
         self.participants_are(tx, room, &state.participants).await?;
@@ -167,6 +171,7 @@ impl Core {
         let Some(adapter) = self.adapter_of(us) else { return Ok(()) };
         let Some(ghost) = state.participants.iter().map(|it| &it.user).find(|user| *user != us) else { return Ok(()) };
         let native = us.native();
+        self.forget_if_shared(tx);
         tx.add_portal(NewPortal { room, adapter, conversation: None, direct: Some((&native, ghost)) }).await?;
         Ok(())
     }
@@ -213,6 +218,7 @@ impl Core {
             }
         };
         tx.leaf_has_read(group.reader, position).await?;
+        mimi_adapter::failpoint!("members.advanced");
         if let Some((after, removed, removes_us, epoch)) = step {
             debug!(%room, epoch, "The room's group is in a new epoch.");
             for identity in &removed {
@@ -230,8 +236,11 @@ impl Core {
             }
             tx.save_room(&state).await?;
             // Who is out sees nobody any more, so the ghosts go.
-            let participants = if state.state == RoomState::Left { Default::default() } else { after.participants };
-            self.participants_are(tx, room, &participants).await?;
+            if state.state == RoomState::Left {
+                self.nobody_is_seen(tx, room).await?;
+            } else {
+                self.participants_are(tx, room, &after.participants).await?;
+            }
             tx.trim_handshakes(room).await?;
         } else {
             // D57: what others propose is committed at once, by whoever of us and them is first.
@@ -287,6 +296,7 @@ impl Core {
             })
             .await?;
         tx.leaf_has_read(leaf.owner, last).await?;
+        mimi_adapter::failpoint!("members.caught_up");
         Ok(())
     }
 
@@ -314,12 +324,36 @@ impl Core {
     /// Makes the room's participants known to the native side.
     async fn participants_are(&self, tx: &mut Tx, room: &RoomUri, list: &ParticipantListData) -> Result<(), Fault> {
         let (came, went) = tx.set_participants(room, list).await?;
+        let to = Destination::Portal(room.clone());
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {
-                tx.remove_invite(room, &user).await?;
-                if !self.is_ours(&user) {
-                    self.enqueue(tx, &Destination::Portal(room.clone()), &Payload::Presence { user, joined }).await?;
+                // Who of ours went may be on the way back already (`come_back`).
+                if joined || !self.is_ours(&user) {
+                    tx.remove_invite(room, &user).await?;
                 }
+                if self.is_ours(&user) {
+                    continue;
+                }
+                let payload = Payload::Presence { user: user.clone(), joined };
+                if joined {
+                    self.is_back(tx, Deed::Removal, &user, &to).await?;
+                    self.enqueue(tx, &to, &payload).await?;
+                } else {
+                    self.enqueue_destructive(tx, Deed::Removal, room, &user, &to, &payload).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// We are out of the room. That is one event, and no mass removal.
+    async fn nobody_is_seen(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
+        let (_, went) = tx.set_participants(room, &ParticipantListData::default()).await?;
+        for user in went {
+            if !self.is_ours(&user) {
+                tx.remove_invite(room, &user).await?;
+                let payload = Payload::Presence { user, joined: false };
+                self.enqueue(tx, &Destination::Portal(room.clone()), &payload).await?;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@
 //! | codecs | [`tls`] (the wire and the room), [`cbor`] (content) |
 //! | what providers say to each other | [`directory`], [`wire`] |
 //! | what a message says | [`framing`], [`content`], [`franking`] |
+//! | what became of it | [`message_status`] |
 //! | what a room is | [`participants`], [`metadata`], [`policy`] |
 //! | what we say about ourselves | [`disclosure`] |
 
@@ -20,6 +21,7 @@ pub mod directory;
 pub mod disclosure;
 pub mod framing;
 pub mod franking;
+pub mod message_status;
 pub mod metadata;
 pub mod participants;
 pub mod policy;

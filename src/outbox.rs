@@ -9,10 +9,10 @@
 //!
 //! Why not a channel? A channel forgets on restart, and its length is nobody's business until it blocks.
 
-mod commits;
+pub(crate) mod commits;
 mod dispatcher;
 mod follower;
-mod hub;
+pub(crate) mod hub;
 mod peer;
 mod portal;
 
@@ -57,6 +57,13 @@ impl fmt::Display for Destination {
 }
 
 impl Destination {
+    pub fn room(&self) -> Option<&RoomUri> {
+        match self {
+            Self::Portal(room) | Self::Hub(room) | Self::Follower(room, _) | Self::Invite(room, _) => Some(room),
+            Self::Peer(_) => None,
+        }
+    }
+
     /// Reads what `Display` wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -103,7 +110,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Submit { .. } => "submit",
             Self::Add { .. } => "add",
@@ -119,8 +126,12 @@ impl Payload {
         }
     }
 
-    fn decode(octets: &[u8]) -> Result<Self, Fault> {
-        postcard::from_bytes(octets).map_err(|e| Fault::later(format!("an outbox row can't be read: {e}")))
+    pub fn decode(octets: &[u8]) -> Result<Self, Fault> {
+        postcard::from_bytes(octets).map_err(|e| Fault::broken(format!("an outbox row can't be read: {e}")))
+    }
+
+    pub fn encode(&self) -> Result<Vec<u8>, Fault> {
+        postcard::to_stdvec(self).map_err(|e| Fault::broken(format!("an outbox row can't be written: {e}")))
     }
 }
 
@@ -130,15 +141,23 @@ pub(super) enum Step {
     Settled,
     /// Nothing is in the queue, or nothing that could go now: somebody will wake us.
     Idle,
-    /// Not now.
-    Later { problem: String, after: Option<Duration> },
+    /// Not now. `unsure`: what was tried may have arrived.
+    Later { problem: String, after: Option<Duration>, unsure: bool },
+    /// The row at the head, or what we do with it, is at fault. It may not stop the queue for ever.
+    Broken(String),
+}
+
+impl Step {
+    pub fn later(problem: impl Into<String>) -> Self {
+        Self::Later { problem: problem.into(), after: None, unsure: false }
+    }
 }
 
 impl From<Fault> for Step {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Later { problem, after } => Self::Later { problem, after },
-            Fault::Never(reason) => Self::Later { problem: reason, after: None },
+            Fault::Later { problem, after } => Self::Later { problem, after, unsure: false },
+            Fault::Never(problem) | Fault::Broken(problem) => Self::Broken(problem),
         }
     }
 }
@@ -146,9 +165,7 @@ impl From<Fault> for Step {
 impl Core {
     /// Puts something into the outbox, and wakes its worker once it is on disk.
     pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
-        let octets =
-            postcard::to_stdvec(payload).map_err(|e| Fault::later(format!("an outbox row can't be written: {e}")))?;
-        tx.add_to_outbox(&to.to_string(), payload.kind(), &octets, self.now()).await?;
+        tx.add_to_outbox(&to.to_string(), payload.kind(), &payload.encode()?, self.now()).await?;
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
         tx.on_commit(move || dispatcher.wake(to));
         Ok(())
@@ -162,6 +179,11 @@ impl Core {
 
     /// One turn of a destination's worker: take, send, settle.
     pub(super) async fn step(self: &Arc<Self>, to: &Destination) -> Step {
+        match self.serves(to).await {
+            Ok(true) => {}
+            Ok(false) => return self.pass_on_wake(to).await.map_or_else(Step::from, |()| Step::Idle),
+            Err(fault) => return fault.into(),
+        }
         let step = match to {
             Destination::Portal(room) => self.step_portal(room).await,
             Destination::Hub(room) => self.step_hub(room).await,
@@ -169,19 +191,8 @@ impl Core {
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };
+        mimi_adapter::failpoint!("outbox.stepped");
         step.unwrap_or_else(Step::from)
-    }
-
-    /// A row's attempt failed: count it and say why, for whoever lists the outbox.
-    pub(super) async fn postpone(
-        self: &Arc<Self>,
-        row: i64,
-        problem: String,
-        after: Option<Duration>,
-    ) -> Result<Step, Fault> {
-        let words = problem.clone();
-        self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_attempt_failed(row, &words).await?) })).await?;
-        Ok(Step::Later { problem, after })
     }
 }
 

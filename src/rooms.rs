@@ -1,15 +1,19 @@
 //! Rooms and portals: made, linked, joined and left, by people on the native side and by the admin.
 
+mod unlink;
+
 use std::sync::Arc;
 
-use mimi_adapter::{ConversationId, UserUri, async_trait};
+use mimi_adapter::{ConversationId, Session, UserUri, async_trait};
 use tracing::info;
 
 use crate::{
     admin::{
-        AdapterStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Invite as AdminInvite, Link,
-        Operator, OperatorError, OutboxStatus, Participant, RoomDetail, RoomSummary, Status, ask_before_unlink,
+        AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
+        ErrorKind, Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus, Participant,
+        RoomDetail, RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
     },
+    breaker::Deed,
     core::{Core, Fault},
     mimi::{
         policy,
@@ -19,6 +23,7 @@ use crate::{
     outbox::{Destination, Payload},
     store::{
         Tx,
+        breaker::Trip,
         invites::{Invite, InviteState},
         portals::{NewPortal, Portal},
         rooms::{Room, RoomState},
@@ -44,6 +49,29 @@ impl Core {
         if room.direct && tx.participant_role(&room.room, user).await?.is_none() {
             return Err(Fault::never("this is a conversation between two others"));
         }
+        self.add(tx, room, user).await
+    }
+
+    /// A native person says that they are here. Whoever left a moment ago may still be in the room, on the way out:
+    /// then the way back in follows.
+    pub async fn come_back(&self, tx: &mut Tx, room: &mut Room, user: &UserUri) -> Result<(), Fault> {
+        let to = Destination::Hub(room.room.clone()).to_string();
+        let mut leaving = None;
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "remove").await? {
+            if matches!(Payload::decode(&payload)?, Payload::Remove { user: who } if who == *user) {
+                leaving = Some(row);
+            }
+        }
+        let Some(leaving) = leaving else { return self.ensure_member(tx, room, user).await };
+        for (row, payload) in tx.outbox_rows_of_kind(&to, "add").await? {
+            if row > leaving && matches!(Payload::decode(&payload)?, Payload::Add { user: who, .. } if who == *user) {
+                return Ok(());
+            }
+        }
+        self.add(tx, room, user).await
+    }
+
+    async fn add(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
         let role = policy::role::ORDINARY_USER;
         let invite =
             Invite { room: room.room.clone(), user: user.clone(), role, state: InviteState::Adding, problem: None };
@@ -55,6 +83,15 @@ impl Core {
     /// A native person has left the conversation, so their client leaves the room. A direct room has the
     /// same two participants for ever.
     pub async fn leave(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
+        if room.direct || room.state != RoomState::Open {
+            return Ok(());
+        }
+        let (to, payload) = (Destination::Hub(room.room.clone()), Payload::Remove { user: user.clone() });
+        self.enqueue_destructive(tx, Deed::Leave, &room.room, user, &to, &payload).await
+    }
+
+    /// The same, because an admin wants it.
+    async fn take_out(&self, tx: &mut Tx, room: &Room, user: &UserUri) -> Result<(), Fault> {
         if room.direct || room.state != RoomState::Open {
             return Ok(());
         }
@@ -96,6 +133,7 @@ impl Core {
         user: &UserUri,
         ghost: &UserUri,
     ) -> Result<RoomUri, Fault> {
+        self.must_run(adapter)?;
         let uri = RoomUri::new(&self.domain, &uuid::Uuid::new_v4().to_string());
         let mut room =
             Room { room: uri.clone(), name: String::new(), direct: true, state: RoomState::New, group: None };
@@ -144,6 +182,7 @@ impl Core {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<(), Fault> {
+        self.must_run(adapter)?;
         if !self.adapters.contains_key(adapter) {
             let names = self.adapters.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(Fault::never(format!("no adapter is called {adapter}; there are: {names}")));
@@ -156,6 +195,12 @@ impl Core {
         }
         if let Some(portal) = tx.portal_of_conversation(adapter, conversation).await? {
             return Err(Fault::never(format!("{conversation} is linked to {} already", portal.room)));
+        }
+        if let Some(portal) = tx.unlinked_portal(room).await? {
+            if portal.adapter == adapter && portal.conversation.as_ref() == Some(conversation) {
+                return self.relink(tx, room).await;
+            }
+            self.forget_link(tx, &portal).await?;
         }
         if tx.room(room).await?.is_none() {
             let state = if *room.domain() == self.domain { RoomState::New } else { RoomState::Waiting };
@@ -217,7 +262,9 @@ impl Core {
     }
 
     async fn summary(&self, tx: &mut Tx, room: &Room) -> Result<RoomSummary, Fault> {
-        let portal = tx.portal_of_room(&room.room).await?;
+        let unlinked = tx.unlinked_portal(&room.room).await?;
+        let state = if unlinked.is_some() { "unlinked" } else { room.state.as_str() };
+        let portal = tx.portal_of_room(&room.room).await?.or(unlinked);
         let mut queued = 0;
         for to in [Destination::Portal(room.room.clone()), Destination::Hub(room.room.clone())] {
             queued += tx.outbox_length(&to.to_string()).await?;
@@ -225,9 +272,13 @@ impl Core {
         Ok(RoomSummary {
             room: room.room.clone(),
             hub: room.room.domain().clone(),
+            session: portal.as_ref().and_then(|portal| self.adapters.get(&portal.adapter)).map(|seat| {
+                let session = seat.adapter.session();
+                AdapterState::of(&session.borrow())
+            }),
             adapter: portal.as_ref().map(|portal| portal.adapter.clone()),
             conversation: portal.and_then(|portal| portal.conversation),
-            state: room.state.as_str().to_owned(),
+            state: state.to_owned(),
             participants: tx.participants(&room.room).await?.len() as u64,
             epoch: room.group.as_ref().map_or(0, |group| group.epoch),
             queued: queued as u64,
@@ -244,13 +295,16 @@ impl Operator for Desk {
         let status = self.0.write(|core, tx| {
             Box::pin(async move {
                 let (queued, oldest) = tx.outbox_totals().await?;
+                let trips = tx.open_trips().await?;
                 let adapters = core
                     .adapters
                     .iter()
-                    .map(|(name, seat)| AdapterStatus {
-                        name: name.clone(),
-                        kind: seat.kind.clone(),
-                        state: if seat.adapter.connected() { "connected" } else { "not connected" }.into(),
+                    .map(|(name, seat)| {
+                        let status = AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow());
+                        match core.must_run(name) {
+                            Ok(()) => status,
+                            Err(elsewhere) => AdapterStatus { reason: Some(elsewhere.to_string()), ..status },
+                        }
                     })
                     .collect();
                 Ok(Status {
@@ -260,6 +314,12 @@ impl Operator for Desk {
                     outbox: OutboxStatus {
                         queued: queued as u64,
                         oldest_age_s: oldest.map(|oldest| core.now().saturating_sub(oldest as u64) / 1000),
+                        failing: tx.outages().await?.len() as u64,
+                        dead: core.dead_status(tx).await?,
+                    },
+                    breaker: BreakerStatus {
+                        trips: trips.len() as u64,
+                        held: trips.iter().map(|(_, held)| held).sum(),
                     },
                 })
             })
@@ -273,9 +333,14 @@ impl Operator for Desk {
         if let Err(fault) = self.0.write(|_, _| Box::pin(async { Ok(()) })).await {
             reasons.push(format!("the database: {fault}"));
         }
-        for (name, seat) in &self.0.adapters {
-            if !seat.adapter.connected() {
-                reasons.push(format!("adapters.{name} is not connected to its network"));
+        for (name, seat) in self.0.adapters.iter().filter(|(name, _)| self.0.store.leases().holds(name)) {
+            match &*seat.adapter.session().borrow() {
+                Session::Up => {}
+                Session::Starting => reasons.push(format!("adapters.{name} has not heard from its network yet")),
+                Session::Deaf { reason, .. } => {
+                    reasons.push(format!("adapters.{name} is deaf: its network is there, but {reason}"));
+                }
+                Session::Down { reason, .. } => reasons.push(format!("adapters.{name} has no network: {reason}")),
             }
         }
         reasons
@@ -397,34 +462,89 @@ impl Operator for Desk {
         done.await.map_err(error)
     }
 
-    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
+    async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError> {
         let room = room.clone();
         let done = self.0.write(move |core, tx| {
             Box::pin(async move {
-                let (Some(mut state), Some(portal)) = (tx.room(&room).await?, tx.portal_of_room(&room).await?) else {
-                    return Ok(Err(no_such_room()));
+                let portal = match tx.portal_of_room(&room).await? {
+                    // What was unlinked already can still be made final.
+                    None if how.now => tx.unlinked_portal(&room).await?,
+                    portal => portal,
                 };
+                let Some(portal) = portal else { return Ok(Err(no_such_room())) };
                 let participants = tx.participants(&room).await?;
-                if let Err(question) = ask_before_unlink(&room, participants.len() as u64, yes) {
+                if let Err(question) = ask_before_unlink(&room, participants.len() as u64, how) {
                     return Ok(Err(question));
                 }
-                // The ghosts go, and then nobody listens to the conversation any more. Our users' clients
-                // leave the room as they would if they had left the conversation.
-                for (user, _) in participants.iter().filter(|(user, _)| core.is_ours(user)) {
-                    core.leave(tx, &state, user).await?;
+                match how.now {
+                    true => core.forget_link(tx, &portal).await?,
+                    false => core.unlink(tx, &portal).await?,
                 }
-                tx.remove_portal(portal.id).await?;
-                tx.remove_outbox_of(&Destination::Portal(room.clone()).to_string()).await?;
-                if state.group.is_none() {
-                    state.state = RoomState::Left;
-                    tx.save_room(&state).await?;
-                }
-                core.refresh_links(tx).await?;
-                info!(%room, "Unlinked.");
                 Ok(Ok(()))
             })
         });
         done.await.map_err(error)?
+    }
+
+    async fn relink(&self, room: &RoomUri) -> Result<(), OperatorError> {
+        let room = room.clone();
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.relink(tx, &room).await }));
+        done.await.map_err(error)
+    }
+
+    async fn outbox(&self, room: Option<&RoomUri>) -> Result<Outbox, OperatorError> {
+        let room = room.cloned();
+        let report = self.0.write(move |core, tx| Box::pin(async move { core.outbox_report(tx, room.as_ref()).await }));
+        report.await.map_err(error)
+    }
+
+    async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError> {
+        let found = self.0.write(move |core, tx| Box::pin(async move { core.delivery(tx, id, content).await }));
+        found.await.map_err(error)?.ok_or_else(|| {
+            OperatorError::new(
+                ErrorKind::NotFound,
+                format!("nothing that waits or is dead has the number {id}"),
+                "it has been delivered, or `mimi-gateway outbox list` knows its number",
+            )
+        })
+    }
+
+    async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.retry(tx, &which).await }));
+        done.await.map_err(error)
+    }
+
+    async fn redirect(&self, id: i64, room: &RoomUri) -> Result<(), OperatorError> {
+        let room = room.clone();
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.redirect(tx, id, &room).await }));
+        done.await.map_err(error)
+    }
+
+    async fn drop_letter(&self, id: i64) -> Result<(), OperatorError> {
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.drop_letter(tx, id).await }));
+        done.await.map_err(error)
+    }
+
+    async fn trips(&self) -> Result<Vec<TripStatus>, OperatorError> {
+        let trips = self.0.write(|_, tx| Box::pin(async move { Ok(tx.open_trips().await?) })).await.map_err(error)?;
+        let status = |(trip, held): (Trip, u64)| TripStatus {
+            id: trip.id,
+            what: trip.kind,
+            scope: trip.scope,
+            since: trip.tripped / 1000,
+            held,
+        };
+        Ok(trips.into_iter().map(status).collect())
+    }
+
+    async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
+        self.0.decide_trip(id, allow).await.map_err(error)?.ok_or_else(|| {
+            OperatorError::new(
+                ErrorKind::NotFound,
+                format!("nothing is held under the number {id}"),
+                "`mimi-gateway breaker list` shows what is",
+            )
+        })
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
@@ -466,6 +586,7 @@ fn error(fault: Fault) -> OperatorError {
     match fault {
         Fault::Never(reason) => OperatorError::new(ErrorKind::Invalid, reason, ""),
         Fault::Later { problem, .. } => OperatorError::new(ErrorKind::Unavailable, problem, "try again in a moment"),
+        Fault::Broken(problem) => OperatorError::new(ErrorKind::Unavailable, problem, "the gateway's log says more"),
     }
 }
 

@@ -32,6 +32,7 @@
 //! What was learned in memory is another matter: every cache is emptied ([`Store::when_lost`]), and what a commit
 //! would have woken is looked for in the tables once the server is back ([`Store::restored`]).
 
+mod copy;
 mod place;
 mod postgres;
 mod schema;
@@ -39,14 +40,19 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod wal;
 
+pub mod breaker;
 pub mod clients;
 pub mod consents;
+pub mod dead_letters;
 pub mod handshakes;
 pub mod hub;
 pub mod invites;
+pub mod lease;
 pub mod leaves;
 pub mod messages;
+pub mod outages;
 pub mod outbox;
 pub mod portals;
 pub mod rooms;
@@ -65,7 +71,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+pub use copy::{Copied, copy};
+pub use lease::{Leases, Membership};
 pub use place::{Place, Server};
+pub use schema::{Applied, current as current_schema};
 pub use tx::Tx;
 
 /// What went wrong with the database. None of it is the fault of whoever sent the message: they are told
@@ -84,7 +93,9 @@ pub enum StoreError {
     Corrupt { table: &'static str, problem: String },
     #[error("the work panicked and was rolled back")]
     Panicked,
-    #[error("the database takes no work now: it can't be reached, no transaction can be begun, or the gateway is stopping")]
+    #[error(
+        "the database takes no work now: it can't be reached, no transaction can be begun, or the gateway is stopping"
+    )]
     Unavailable,
 }
 
@@ -112,6 +123,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Store {
     jobs: mpsc::Sender<Job>,
     watchers: Arc<Watchers>,
+    leases: Arc<Leases>,
+    place: Place,
 }
 
 /// Who wants to know that the server went away or came back.
@@ -149,14 +162,45 @@ impl From<Failure> for StoreError {
 impl Store {
     /// Opens the database, creates or migrates its schema, and checks that it belongs to `domain`.
     pub async fn open(place: impl Into<Place>, domain: &str) -> Result<Self, StoreError> {
-        let backend = Backend { place: place.into(), domain: domain.to_owned() };
+        Self::open_as(place.into(), domain, None).await
+    }
+
+    /// The same as one process among others. Needs a server.
+    pub async fn open_shared(place: impl Into<Place>, domain: &str, us: Membership) -> Result<Self, StoreError> {
+        let place = place.into();
+        if matches!(place, Place::File(_)) {
+            let problem =
+                "is a file, and only a PostgreSQL server can be shared (set url in [store], or drop [cluster])";
+            return Err(StoreError::open(&place, problem));
+        }
+        Self::open_as(place, domain, Some(us)).await
+    }
+
+    async fn open_as(place: Place, domain: &str, us: Option<Membership>) -> Result<Self, StoreError> {
+        let address = us.as_ref().map(|us| us.address.clone());
+        let backend = Backend { place: place.clone(), domain: domain.to_owned(), address };
         let session = backend.open(None).await?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let watchers = Arc::new(Watchers { lost: Mutex::default(), restored: watch::Sender::new(0) });
+        let leases = Arc::new(Leases::new(us));
         let connected = Connected { tx: Tx::new(session.connection), known: session.known };
-        let writer = Writer { backend, state: State::Connected(connected), watchers: watchers.clone() };
+        let state = State::Connected(connected);
+        let writer = Writer { backend, state, watchers: watchers.clone(), leases: leases.clone(), patience: 0 };
         tokio::spawn(writer.run(queue));
-        Ok(Self { jobs, watchers })
+        Ok(Self { jobs, watchers, leases, place })
+    }
+
+    /// What this process holds.
+    pub fn leases(&self) -> &Arc<Leases> {
+        &self.leases
+    }
+
+    /// Calls `wake` with each destination that another process has put something in for us. Ends never.
+    pub async fn hear_others(&self, wake: impl Fn(String) + Send) {
+        match &self.place {
+            Place::Server(server) if !self.leases.is_alone() => lease::listen(server.url().to_owned(), wake).await,
+            _ => std::future::pending().await,
+        }
     }
 
     /// `forget` runs when the connection is lost, before anything else is written: what is remembered of the
@@ -203,6 +247,10 @@ impl Store {
 }
 
 impl Watchers {
+    fn forget(&self) {
+        self.lost().iter().for_each(|forget| forget());
+    }
+
     fn lost(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Fn() + Send>>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,6 +260,8 @@ impl Watchers {
 struct Backend {
     place: Place,
     domain: String,
+    /// Of a process among others.
+    address: Option<String>,
 }
 
 /// A connection that is ours alone, and how a server knows it.
@@ -221,11 +271,17 @@ struct Session {
 }
 
 impl Backend {
+    /// The database with its schema up to date, whoever's it is.
+    async fn migrated(&self, before: Option<postgres::Session>) -> Result<(Session, Vec<Applied>), StoreError> {
+        let mut session = connect(&self.place, before, self.address.as_deref()).await?;
+        let applied = schema::migrate(&mut session.connection, &self.place).await?;
+        Ok((session, applied))
+    }
+
     /// `before` is the session we had.
     fn open(&self, before: Option<postgres::Session>) -> BoxFuture<'_, Result<Session, StoreError>> {
         Box::pin(async move {
-            let mut session = connect(&self.place, before).await?;
-            schema::migrate(&mut session.connection, &self.place).await?;
+            let (mut session, _) = self.migrated(before).await?;
             schema::claim(&mut session.connection, &self.place, &self.domain).await?;
             if session.known.is_some() {
                 postgres::limit(&mut session.connection).await?;
@@ -235,12 +291,25 @@ impl Backend {
     }
 }
 
-async fn connect(place: &Place, before: Option<postgres::Session>) -> Result<Session, StoreError> {
+/// Brings a database to the schema of this program, and answers the steps that took.
+pub async fn migrate(place: &Place, domain: &str) -> Result<Vec<Applied>, StoreError> {
+    let backend = Backend { place: place.clone(), domain: domain.to_owned(), address: None };
+    let (mut session, applied) = backend.migrated(None).await?;
+    schema::claim(&mut session.connection, place, domain).await?;
+    session.connection.close().await?;
+    Ok(applied)
+}
+
+async fn connect(
+    place: &Place,
+    before: Option<postgres::Session>,
+    address: Option<&str>,
+) -> Result<Session, StoreError> {
     sqlx::any::install_default_drivers();
     Ok(match place {
         Place::File(file) => Session { connection: sqlite::open(file).await?, known: None },
         Place::Server(server) => {
-            let (connection, known) = postgres::open(server, before).await?;
+            let (connection, known) = postgres::open(server, before, address).await?;
             Session { connection, known: Some(known) }
         }
     })
@@ -258,12 +327,19 @@ struct Writer {
     backend: Backend,
     state: State,
     watchers: Arc<Watchers>,
+    leases: Arc<Leases>,
+    /// Looks for leases that have left something to others.
+    patience: u32,
 }
 
 enum State {
     Connected(Connected),
     /// The server's session is gone, or as good as gone.
-    Lost { known: Option<postgres::Session>, next: Instant, pause: Duration },
+    Lost {
+        known: Option<postgres::Session>,
+        next: Instant,
+        pause: Duration,
+    },
 }
 
 struct Connected {
@@ -274,11 +350,18 @@ struct Connected {
 impl Writer {
     async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
         let mut group = Vec::with_capacity(GROUP);
-        loop {
+        let mut looks = tokio::time::interval(lease::TICK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.leases.evicted().is_cancelled() {
             match &self.state {
-                State::Connected(_) => match queue.recv_many(&mut group, GROUP).await {
-                    0 => break,
-                    _ => self.commit(&mut group).await,
+                State::Connected(_) => tokio::select! {
+                    // First, or others believe that we are dead while we are busy.
+                    biased;
+                    _ = looks.tick(), if !self.leases.is_alone() => self.look().await,
+                    taken = queue.recv_many(&mut group, GROUP) => match taken {
+                        0 => break,
+                        _ => self.commit(&mut group).await,
+                    },
                 },
                 State::Lost { next, .. } => tokio::select! {
                     () = sleep_until(*next) => self.reconnect().await,
@@ -297,10 +380,44 @@ impl Writer {
         }
     }
 
+    /// Who is there, and what is free?
+    async fn look(&mut self) {
+        let State::Connected(connected) = &mut self.state else { return };
+        let watchers = self.watchers.clone();
+        let looked = self.leases.look(connected.tx.connection(), &mut self.patience, move || watchers.forget()).await;
+        if let Err(e) = looked {
+            error!(error = %e, "It can't be found out what other processes hold.");
+            if postgres::is_lost(&e) {
+                self.lost();
+            }
+        }
+    }
+
+    fn lost(&mut self) {
+        let State::Connected(connected) = &mut self.state else { return };
+        self.watchers.forget();
+        self.state = State::Lost { known: connected.known.clone(), next: Instant::now(), pause: FIRST_PAUSE };
+    }
+
     async fn reconnect(&mut self) {
         let State::Lost { known, pause, .. } = &self.state else { return };
         let (before, pause) = (known.clone(), (*pause * 2).min(LONGEST_PAUSE));
-        match self.backend.open(before.clone()).await {
+        let opened = match self.backend.open(before.clone()).await {
+            Ok(mut session) => match self.leases.take_again(&mut session.connection).await {
+                Ok(None) => Ok(session),
+                Ok(Some(taken)) => {
+                    let taken = if taken == lease::REST { "what belongs to no adapter" } else { &taken };
+                    error!(
+                        taken,
+                        "We were away for too long and another process has taken over; nothing more is written."
+                    );
+                    return;
+                }
+                Err(e) => Err(StoreError::from(e)),
+            },
+            Err(e) => Err(e),
+        };
+        match opened {
             Ok(Session { connection, known }) => {
                 info!(place = %self.backend.place, "The database is back.");
                 self.state = State::Connected(Connected { tx: Tx::new(connection), known });
@@ -325,17 +442,14 @@ impl Writer {
                 // What can't even be rolled back is in a session that has ended.
                 let rolled_back = connected.tx.abandon().await;
                 if connected.known.is_some() && (postgres::is_lost(&e) || rolled_back.is_err()) {
-                    for forget in self.watchers.lost().iter() {
-                        forget();
-                    }
-                    let known = connected.known.clone();
-                    self.state = State::Lost { known, next: Instant::now(), pause: FIRST_PAUSE };
+                    self.lost();
                     Err(Failure::Lost(e))
                 } else {
                     Err(Failure::Refused(e))
                 }
             }
         };
+        mimi_adapter::failpoint!("store.committed");
         for answer in answers {
             answer(outcome.clone());
         }
@@ -345,6 +459,7 @@ impl Writer {
 impl Connected {
     async fn commit(&mut self, group: &mut Vec<Job>) -> (Vec<Answer>, Result<(), sqlx::Error>) {
         let mut answers = Vec::with_capacity(group.len());
+        mimi_adapter::failpoint!("store.begin");
         let mut committed = self.tx.begin().await;
         // If nothing can be written now, every job still has to be told: those that have not run answer by being
         // dropped.

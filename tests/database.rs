@@ -40,14 +40,6 @@ impl Database {
             Self::Server { server, name } => format!("{}/{name}", server.rsplit_once('/').unwrap().0),
         }
     }
-
-    /// The line of `[store]` in a configuration.
-    pub fn configured(&self) -> String {
-        match self {
-            Self::File { path, .. } => format!("path = {:?}", path.display().to_string()),
-            Self::Server { .. } => format!("url = {:?}", self.url()),
-        }
-    }
 }
 
 async fn said(server: &str, sql: String) -> Result<(), sqlx::Error> {

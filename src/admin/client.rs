@@ -8,9 +8,9 @@ use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Link, Operator, OperatorError, RoomDetail,
-    RoomSummary, Status,
-    server::{Created, Invited, Ready, Unlink},
+    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
+    OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink,
+    server::{Content, Created, Invited, Ready},
 };
 use crate::mimi::uri::RoomUri;
 
@@ -124,8 +124,43 @@ impl Operator for Client {
         self.answer(self.request(Method::POST, &format!("{}/link", path(room))).json(&link)).await
     }
 
-    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
-        self.answer(self.request(Method::DELETE, &format!("{}/link", path(room))).query(&Unlink { yes })).await
+    async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::DELETE, &format!("{}/link", path(room))).query(&how)).await
+    }
+
+    async fn relink(&self, room: &RoomUri) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::POST, &format!("{}/relink", path(room)))).await
+    }
+
+    async fn outbox(&self, room: Option<&RoomUri>) -> Result<Outbox, OperatorError> {
+        let which = Letters { id: None, room: room.cloned() };
+        self.answer(self.request(Method::GET, "/outbox").query(&which)).await
+    }
+
+    async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError> {
+        self.answer(self.request(Method::GET, &format!("/outbox/{id}")).query(&Content { content })).await
+    }
+
+    async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {
+        self.answer(self.request(Method::POST, "/outbox/retry").json(&which)).await
+    }
+
+    async fn redirect(&self, id: i64, room: &RoomUri) -> Result<(), OperatorError> {
+        let to = Created { room: room.clone() };
+        self.answer(self.request(Method::POST, &format!("/outbox/{id}/redirect")).json(&to)).await
+    }
+
+    async fn drop_letter(&self, id: i64) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::DELETE, &format!("/outbox/{id}"))).await
+    }
+
+    async fn trips(&self) -> Result<Vec<TripStatus>, OperatorError> {
+        self.get("/breaker").await
+    }
+
+    async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
+        let word = if allow { "allow" } else { "refuse" };
+        self.answer(self.request(Method::POST, &format!("/breaker/{id}/{word}"))).await
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

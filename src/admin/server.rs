@@ -23,8 +23,8 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, ErrorKind, Link, Operator, OperatorError, RoomDetail,
-    RoomSummary, Status, metrics,
+    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
+    OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink, metrics,
 };
 use crate::mimi::uri::RoomUri;
 use mimi_adapter::UserUri;
@@ -41,6 +41,14 @@ pub fn router(operator: Arc<dyn Operator>) -> Router {
         .route("/rooms/{room}/invites", post(invite))
         .route("/rooms/{room}/link", post(link))
         .route("/rooms/{room}/link", delete(unlink))
+        .route("/rooms/{room}/relink", post(relink))
+        .route("/outbox", get(outbox))
+        .route("/outbox/retry", post(retry))
+        .route("/outbox/{id}", get(delivery).delete(drop_letter))
+        .route("/outbox/{id}/redirect", post(redirect))
+        .route("/breaker", get(trips))
+        .route("/breaker/{id}/allow", post(allow_trip))
+        .route("/breaker/{id}/refuse", post(refuse_trip))
         .route("/direct", post(direct))
         .route("/consents", get(consents))
         .route("/consents/grant", post(grant))
@@ -118,7 +126,7 @@ async fn room(State(core): Core, Path(room): Path<RoomUri>) -> Answer<RoomDetail
     core.room(&room).await.map(Json)
 }
 
-/// The room that now is there.
+/// The room that now is there, or that something goes to.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Created {
     pub room: RoomUri,
@@ -145,14 +153,50 @@ async fn link(State(core): Core, Path(room): Path<RoomUri>, Json(link): Json<Lin
     core.link(&room, link).await.map(Json)
 }
 
-#[derive(Serialize, Deserialize)]
-pub(super) struct Unlink {
-    #[serde(default)]
-    pub yes: bool,
+async fn unlink(State(core): Core, Path(room): Path<RoomUri>, Query(how): Query<Unlink>) -> Answer<()> {
+    core.unlink(&room, how).await.map(Json)
 }
 
-async fn unlink(State(core): Core, Path(room): Path<RoomUri>, Query(Unlink { yes }): Query<Unlink>) -> Answer<()> {
-    core.unlink(&room, yes).await.map(Json)
+async fn relink(State(core): Core, Path(room): Path<RoomUri>) -> Answer<()> {
+    core.relink(&room).await.map(Json)
+}
+
+async fn outbox(State(core): Core, Query(Letters { room, .. }): Query<Letters>) -> Answer<Outbox> {
+    core.outbox(room.as_ref()).await.map(Json)
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Content {
+    #[serde(default)]
+    pub content: bool,
+}
+
+async fn delivery(State(core): Core, Path(id): Path<i64>, Query(it): Query<Content>) -> Answer<Delivery> {
+    core.delivery(id, it.content).await.map(Json)
+}
+
+async fn retry(State(core): Core, Json(which): Json<Letters>) -> Answer<u64> {
+    core.retry(which).await.map(Json)
+}
+
+async fn redirect(State(core): Core, Path(id): Path<i64>, Json(Created { room }): Json<Created>) -> Answer<()> {
+    core.redirect(id, &room).await.map(Json)
+}
+
+async fn drop_letter(State(core): Core, Path(id): Path<i64>) -> Answer<()> {
+    core.drop_letter(id).await.map(Json)
+}
+
+async fn trips(State(core): Core) -> Answer<Vec<TripStatus>> {
+    core.trips().await.map(Json)
+}
+
+async fn allow_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
+    core.decide_trip(id, true).await.map(Json)
+}
+
+async fn refuse_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
+    core.decide_trip(id, false).await.map(Json)
 }
 
 async fn consents(State(core): Core) -> Answer<Vec<ConsentRequest>> {

@@ -17,6 +17,7 @@ pub(crate) fn summary(participants: u64) -> RoomSummary {
         room: clubhouse(),
         hub: Domain::parse("a.example").unwrap(),
         adapter: Some("matrix".into()),
+        session: Some(AdapterState::Up),
         conversation: Some(ConversationId::new("!abc:matrix.a.example")),
         state: "active".into(),
         participants,
@@ -30,6 +31,22 @@ pub(crate) fn scope() -> ConsentScope {
         requester: user("mimi://b.example/u/bob"),
         target: user("mimi://a.example/u/@alice:matrix.a.example"),
         room: Some(clubhouse()),
+    }
+}
+
+pub(crate) fn dead_letter() -> Delivery {
+    Delivery {
+        id: 12,
+        destination: "portal mimi://a.example/r/clubhouse".into(),
+        kind: "content".into(),
+        from: Some(user("mimi://b.example/u/bob")),
+        accepted: 1_700_000_000,
+        died: Some(1_700_000_300),
+        attempts: 2,
+        cause: Some("refused".into()),
+        reason: Some("no shouting here".into()),
+        certain: true,
+        content: None,
     }
 }
 
@@ -52,8 +69,14 @@ impl Operator for Stub {
         Ok(Status {
             version: "0.1.0".into(),
             domain: Domain::parse("a.example").unwrap(),
-            adapters: vec![AdapterStatus { name: "work".into(), kind: "matrix".into(), state: "running".into() }],
-            outbox: OutboxStatus { queued: 3, oldest_age_s: Some(12) },
+            adapters: vec![AdapterStatus::of("work", "matrix", &Session::Up)],
+            outbox: OutboxStatus {
+                queued: 3,
+                oldest_age_s: Some(12),
+                failing: 1,
+                dead: vec![DeadStatus { cause: "refused".into(), count: 2, oldest_age_s: 3600 }],
+            },
+            breaker: BreakerStatus { trips: 1, held: 40 },
         })
     }
 
@@ -97,10 +120,61 @@ impl Operator for Stub {
         Ok(())
     }
 
-    async fn unlink(&self, room: &RoomUri, yes: bool) -> Result<(), OperatorError> {
-        ask_before_unlink(room, self.participants, yes)?;
-        self.note(format!("unlink {room}"));
+    async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError> {
+        ask_before_unlink(room, self.participants, how)?;
+        self.note(format!("unlink {room}{}", if how.now { " now" } else { "" }));
         Ok(())
+    }
+
+    async fn relink(&self, room: &RoomUri) -> Result<(), OperatorError> {
+        self.note(format!("relink {room}"));
+        Ok(())
+    }
+
+    async fn outbox(&self, room: Option<&RoomUri>) -> Result<Outbox, OperatorError> {
+        self.note(format!("outbox {:?}", room.map(ToString::to_string)));
+        Ok(Outbox {
+            queues: vec![QueueStatus {
+                destination: "hub mimi://b.example/r/tea".into(),
+                head: 17,
+                waiting: 3,
+                oldest_age_s: 7200,
+                attempts: 64,
+                failing_s: 7000,
+                problem: Some("b.example can't be reached".into()),
+                next_try_s: Some(90),
+            }],
+            dead: vec![dead_letter()],
+        })
+    }
+
+    async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError> {
+        Ok(Delivery { id, content: content.then(|| "Shh!".into()), ..dead_letter() })
+    }
+
+    async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {
+        self.note(format!("retry {:?} {:?}", which.id, which.room.map(|room| room.to_string())));
+        Ok(1)
+    }
+
+    async fn redirect(&self, id: i64, room: &RoomUri) -> Result<(), OperatorError> {
+        self.note(format!("redirect {id} {room}"));
+        Ok(())
+    }
+
+    async fn drop_letter(&self, id: i64) -> Result<(), OperatorError> {
+        self.note(format!("drop {id}"));
+        Ok(())
+    }
+
+    async fn trips(&self) -> Result<Vec<TripStatus>, OperatorError> {
+        let scope = clubhouse().to_string();
+        Ok(vec![TripStatus { id: 3, what: "leaves".into(), scope, since: 1_700_000_000, held: 40 }])
+    }
+
+    async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
+        self.note(format!("breaker {id} {allow}"));
+        Ok(40)
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

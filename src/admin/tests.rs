@@ -40,6 +40,11 @@ async fn what_the_gateway_says_arrives_at_the_command_line_as_it_was() {
     assert_eq!(it.client.rooms().await, it.stub.rooms().await);
     assert_eq!(it.client.room(&clubhouse()).await, it.stub.room(&clubhouse()).await);
     assert_eq!(it.client.consents().await, it.stub.consents().await);
+    assert_eq!(it.client.outbox(None).await, it.stub.outbox(None).await);
+    assert_eq!(it.client.outbox(Some(&clubhouse())).await, it.stub.outbox(Some(&clubhouse())).await);
+    assert_eq!(it.client.delivery(12, false).await.unwrap().content, None);
+    assert_eq!(it.client.delivery(12, true).await.unwrap().content.as_deref(), Some("Shh!"));
+    assert_eq!(it.client.trips().await, it.stub.trips().await);
     assert_eq!(it.client.not_ready().await, Vec::<String>::new());
 }
 
@@ -59,7 +64,15 @@ async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
     assert_eq!(it.client.direct(CreateDirect { user: alice, with: bob.clone() }).await, Ok(clubhouse()));
     it.client.invite(&clubhouse(), &bob).await.unwrap();
     it.client.link(&RoomUri::parse("mimi://b.example/r/a%20b/c").unwrap(), link).await.unwrap();
-    it.client.unlink(&clubhouse(), false).await.unwrap();
+    it.client.unlink(&clubhouse(), Unlink::default()).await.unwrap();
+    it.client.unlink(&clubhouse(), Unlink { now: true, yes: false }).await.unwrap();
+    it.client.relink(&clubhouse()).await.unwrap();
+    assert_eq!(it.client.retry(Letters { id: Some(12), room: None }).await, Ok(1));
+    assert_eq!(it.client.retry(Letters { id: None, room: Some(clubhouse()) }).await, Ok(1));
+    it.client.redirect(12, &clubhouse()).await.unwrap();
+    it.client.drop_letter(12).await.unwrap();
+    assert_eq!(it.client.decide_trip(3, true).await, Ok(40));
+    assert_eq!(it.client.decide_trip(3, false).await, Ok(40));
     it.client.grant(scope()).await.unwrap();
     it.client.revoke(ConsentScope { room: None, ..scope() }).await.unwrap();
     let expected = [
@@ -68,6 +81,14 @@ async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
         "invite mimi://a.example/r/clubhouse mimi://b.example/u/bob%2Fwork",
         "link mimi://b.example/r/a%20b/c xmpp tea@muc.a.example",
         "unlink mimi://a.example/r/clubhouse",
+        "unlink mimi://a.example/r/clubhouse now",
+        "relink mimi://a.example/r/clubhouse",
+        "retry Some(12) None",
+        r#"retry None Some("mimi://a.example/r/clubhouse")"#,
+        "redirect 12 mimi://a.example/r/clubhouse",
+        "drop 12",
+        "breaker 3 true",
+        "breaker 3 false",
         r#"grant mimi://b.example/u/bob mimi://a.example/u/@alice:matrix.a.example Some("mimi://a.example/r/clubhouse")"#,
         "revoke mimi://b.example/u/bob mimi://a.example/u/@alice:matrix.a.example None",
     ];
@@ -86,12 +107,12 @@ async fn an_error_keeps_its_kind_and_its_next_step() {
 #[tokio::test]
 async fn unlinking_many_people_asks_first() {
     let it = Served::new(Stub { participants: 11, ..Stub::default() });
-    let error = it.client.unlink(&clubhouse(), false).await.unwrap_err();
+    let error = it.client.unlink(&clubhouse(), Unlink::default()).await.unwrap_err();
     assert_eq!((error.kind, it.stub.asked.lock().unwrap().len()), (ErrorKind::Conflict, 0));
     assert!(error.next_step.contains("--yes"), "{error}");
-    it.client.unlink(&clubhouse(), true).await.unwrap();
+    it.client.unlink(&clubhouse(), Unlink { yes: true, now: false }).await.unwrap();
     assert_eq!(it.stub.asked.lock().unwrap().len(), 1);
-    assert!(ask_before_unlink(&clubhouse(), 10, false).is_ok());
+    assert!(ask_before_unlink(&clubhouse(), 10, Unlink::default()).is_ok());
 }
 
 #[tokio::test]
@@ -105,15 +126,30 @@ mimi_gateway_info{version="0.1.0",domain="a.example"} 1
 # HELP mimi_gateway_ready 1 if the gateway can do its work.
 # TYPE mimi_gateway_ready gauge
 mimi_gateway_ready 1
-# HELP mimi_gateway_adapter The adapters and the state they are in.
+# HELP mimi_gateway_adapter 1 for the state in which the adapter's session with its network is.
 # TYPE mimi_gateway_adapter gauge
-mimi_gateway_adapter{adapter="work",kind="matrix",state="running"} 1
+mimi_gateway_adapter{adapter="work",kind="matrix",state="starting"} 0
+mimi_gateway_adapter{adapter="work",kind="matrix",state="up"} 1
+mimi_gateway_adapter{adapter="work",kind="matrix",state="deaf"} 0
+mimi_gateway_adapter{adapter="work",kind="matrix",state="down"} 0
 # HELP mimi_gateway_outbox_queued Deliveries accepted and not yet settled.
 # TYPE mimi_gateway_outbox_queued gauge
 mimi_gateway_outbox_queued 3
 # HELP mimi_gateway_outbox_oldest_age_seconds How long the oldest of them has waited.
 # TYPE mimi_gateway_outbox_oldest_age_seconds gauge
 mimi_gateway_outbox_oldest_age_seconds 12
+# HELP mimi_gateway_outbox_failing Destinations that take nothing at the moment.
+# TYPE mimi_gateway_outbox_failing gauge
+mimi_gateway_outbox_failing 1
+# HELP mimi_gateway_dead_letters What could not be delivered and is kept, by cause.
+# TYPE mimi_gateway_dead_letters gauge
+mimi_gateway_dead_letters{cause="refused"} 2
+# HELP mimi_gateway_dead_letters_oldest_age_seconds How long ago the oldest of them was given up.
+# TYPE mimi_gateway_dead_letters_oldest_age_seconds gauge
+mimi_gateway_dead_letters_oldest_age_seconds{cause="refused"} 3600
+# HELP mimi_gateway_breaker_held Leaves, removals and deletions that wait for an admin.
+# TYPE mimi_gateway_breaker_held gauge
+mimi_gateway_breaker_held 40
 "#;
     assert_eq!(it.get("/metrics").await, (200, expected.into()));
 
@@ -176,4 +212,16 @@ async fn stopping_ends_the_service() {
     while it.client.status().await.is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn an_adapter_in_trouble_says_since_when_and_why() {
+    let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_760_000_000);
+    let deaf = Session::Deaf { since, reason: "its pings do not come back".into() };
+    let status = AdapterStatus::of("work", "matrix", &deaf);
+    assert_eq!(
+        serde_json::to_string(&status).unwrap(),
+        r#"{"name":"work","kind":"matrix","state":"deaf","since":1760000000,"reason":"its pings do not come back"}"#
+    );
+    assert_eq!(AdapterStatus::of("work", "matrix", &Session::Starting).since, None);
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Connection, Failure, table};
 use crate::{
-    admin::{ConsentScope, CreateDirect, CreateRoom, Link, Operator},
+    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Link, Operator, Unlink},
     mimi::uri::RoomUri,
 };
 
@@ -74,13 +74,20 @@ enum RoomAct {
         #[arg(long)]
         conversation: String,
     },
-    /// Take our users out of a room and forget its conversation.
+    /// Take the link between a room and its conversation away. For a week `relink` takes that back; then our users
+    /// leave the room. Until then messages from the other side are kept, and their authors are told that they can't
+    /// be shown.
     Unlink {
         room: RoomUri,
         /// Don't ask back if it hits many people.
         #[arg(long)]
         yes: bool,
+        /// Our users leave at once, and there is no way back.
+        #[arg(long)]
+        now: bool,
     },
+    /// Take an unlink back: link, people and the messages that came meanwhile.
+    Relink { room: RoomUri },
 }
 
 #[derive(Debug, Args)]
@@ -135,9 +142,9 @@ pub(super) async fn status(at: &Connection, out: &mut impl Write) -> Result<(), 
     Answer { json: at.json, out }.status(&at.open()?).await
 }
 
-struct Answer<'a, W> {
-    json: bool,
-    out: &'a mut W,
+pub(super) struct Answer<'a, W> {
+    pub(super) json: bool,
+    pub(super) out: &'a mut W,
 }
 
 impl<W: Write> Answer<'_, W> {
@@ -163,9 +170,14 @@ impl<W: Write> Answer<'_, W> {
                 gateway.link(&room, Link { adapter, conversation: conversation.clone() }).await?;
                 self.done(&Nothing {}, format_args!("{room} and {conversation} are linked."))
             }
-            RoomAct::Unlink { room, yes } => {
-                gateway.unlink(&room, yes).await?;
-                self.done(&Nothing {}, format_args!("{room} is no longer linked."))
+            RoomAct::Unlink { room, yes, now } => {
+                gateway.unlink(&room, Unlink { yes, now }).await?;
+                let undo = if now { "" } else { " For a week, `room relink` takes that back." };
+                self.done(&Nothing {}, format_args!("{room} is no longer linked.{undo}"))
+            }
+            RoomAct::Relink { room } => {
+                gateway.relink(&room).await?;
+                self.done(&Nothing {}, format_args!("{room} is linked again, as it was."))
             }
         }
     }
@@ -175,6 +187,12 @@ impl<W: Write> Answer<'_, W> {
         if self.json {
             return self.json(&rooms);
         }
+        // Where nothing comes from the network, that is what somebody who looks for a message wants to read.
+        let adapter = |room: &crate::admin::RoomSummary| match (&room.adapter, room.session) {
+            (Some(adapter), Some(AdapterState::Up) | None) => adapter.clone(),
+            (Some(adapter), Some(state)) => format!("{adapter} ({})", state.word()),
+            (None, _) => "-".into(),
+        };
         let row = |room: &crate::admin::RoomSummary| {
             let conversation = room.conversation.as_ref().map_or("-", ConversationId::as_str).to_owned();
             [
@@ -183,7 +201,7 @@ impl<W: Write> Answer<'_, W> {
                 room.participants.to_string(),
                 room.epoch.to_string(),
                 room.queued.to_string(),
-                room.adapter.clone().unwrap_or("-".into()),
+                adapter(room),
                 conversation,
             ]
         };
@@ -259,16 +277,34 @@ impl<W: Write> Answer<'_, W> {
         }
         let oldest = status.outbox.oldest_age_s.map(table::duration);
         let oldest = oldest.map(|age| format!(", the oldest for {age}")).unwrap_or_default();
-        writeln!(self.out, "{} deliveries waiting{oldest}\n", status.outbox.queued)?;
-        let row = |it: &crate::admin::AdapterStatus| [it.name.clone(), it.kind.clone(), it.state.clone()];
-        Ok(table::print(self.out, ["ADAPTER", "KIND", "STATE"], status.adapters.iter().map(row).collect())?)
+        writeln!(self.out, "{} deliveries waiting{oldest}", status.outbox.queued)?;
+        let outbox = &status.outbox;
+        if outbox.failing > 0 {
+            writeln!(self.out, "{} destination(s) take nothing at the moment: `outbox list`", outbox.failing)?;
+        }
+        if !outbox.dead.is_empty() {
+            let causes: Vec<_> = outbox.dead.iter().map(|it| format!("{} {}", it.count, it.cause)).collect();
+            writeln!(self.out, "could not be delivered: {}: `outbox list --dead`", causes.join(", "))?;
+        }
+        if status.breaker.trips > 0 {
+            writeln!(self.out, "THE BREAKER HOLDS {} thing(s): `breaker list`", status.breaker.held)?;
+        }
+        writeln!(self.out)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let row = |it: &crate::admin::AdapterStatus| {
+            let lasts = it.since.map(|since| table::duration(now.saturating_sub(since))).unwrap_or_default();
+            [it.name.clone(), it.kind.clone(), it.state.word().to_owned(), lasts]
+        };
+        // Why, the reasons above have said.
+        let head = ["ADAPTER", "KIND", "STATE", "FOR"];
+        Ok(table::print(self.out, head, status.adapters.iter().map(row).collect())?)
     }
 
-    fn done(&mut self, json: &impl Serialize, words: std::fmt::Arguments<'_>) -> Result<(), Failure> {
+    pub(super) fn done(&mut self, json: &impl Serialize, words: std::fmt::Arguments<'_>) -> Result<(), Failure> {
         if self.json { self.json(json) } else { Ok(writeln!(self.out, "{words}")?) }
     }
 
-    fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
         Ok(writeln!(self.out, "{text}")?)
     }
@@ -280,7 +316,7 @@ struct Made<'a> {
 }
 
 #[derive(Serialize)]
-struct Nothing {}
+pub(super) struct Nothing {}
 
 #[derive(Serialize)]
 struct StatusAndReadiness<'a> {
@@ -310,6 +346,12 @@ mod tests {
                 Answer { json: it.at.json, out: &mut out }.consent(gateway, it.act, 1_700_000_600).await?
             }
             Command::Status(at) => Answer { json: at.json, out: &mut out }.status(gateway).await?,
+            Command::Outbox(it) => {
+                Answer { json: it.at.json, out: &mut out }.outbox(gateway, it.act, 1_700_000_600).await?
+            }
+            Command::Breaker(it) => {
+                Answer { json: it.at.json, out: &mut out }.breaker(gateway, it.act, 1_700_000_600).await?
+            }
             other => panic!("{other:?}"),
         }
         Ok(String::from_utf8(out).unwrap())
@@ -340,10 +382,39 @@ mimi://b.example/u/bob  mimi://a.example/u/@alice:matrix.a.example  mimi://a.exa
         let status = "\
 a.example, mimi-gateway 0.1.0: ready
 3 deliveries waiting, the oldest for 12 s
+1 destination(s) take nothing at the moment: `outbox list`
+could not be delivered: 2 refused: `outbox list --dead`
+THE BREAKER HOLDS 40 thing(s): `breaker list`
 
-ADAPTER  KIND    STATE
-work     matrix  running
+ADAPTER  KIND    STATE  FOR
+work     matrix  up
 ";
+        let queues = "\
+DESTINATION                 HEAD  WAITING  OLDEST  ATTEMPTS  NEXT TRY  PROBLEM
+hub mimi://b.example/r/tea  17    3        2 h     64        in 90 s   b.example can't be reached
+
+1 could not be delivered: `mimi-gateway outbox list --dead`
+";
+        let dead = "\
+ID  KIND     OF                      FOR                                  AGE     CAUSE    ARRIVED  REASON
+12  content  mimi://b.example/u/bob  portal mimi://a.example/r/clubhouse  10 min  refused  no       no shouting here
+";
+        let letter = "\
+12: a content of mimi://b.example/u/bob
+for portal mimi://a.example/r/clubhouse
+accepted 10 min ago, 2 attempt(s)
+given up 5 min ago; it was not delivered
+refused: no shouting here
+";
+        let held = "\
+ID  WHAT    HELD  WHERE                         SINCE
+3   leaves  40    mimi://a.example/r/clubhouse  10 min ago
+";
+        assert_eq!(printed(&gateway, "outbox list").await.unwrap(), queues);
+        assert_eq!(printed(&gateway, "outbox list --dead").await.unwrap(), dead);
+        assert_eq!(printed(&gateway, "outbox show 12").await.unwrap(), letter);
+        assert_eq!(printed(&gateway, "outbox show 12 --content").await.unwrap(), format!("{letter}\nShh!\n"));
+        assert_eq!(printed(&gateway, "breaker list").await.unwrap(), held);
         assert_eq!(printed(&gateway, "room list").await.unwrap(), rooms);
         assert_eq!(printed(&gateway, "room show mimi://a.example/r/clubhouse").await.unwrap(), show);
         assert_eq!(printed(&gateway, "consent list").await.unwrap(), consents);
@@ -381,6 +452,14 @@ work     matrix  running
             "room invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example",
             "room unlink mimi://a.example/r/tea",
+            "room unlink mimi://a.example/r/tea --now",
+            "room relink mimi://a.example/r/tea",
+            "outbox retry 12",
+            "outbox retry --all --room mimi://a.example/r/tea",
+            "outbox redirect 12 --to mimi://a.example/r/tea",
+            "outbox drop 12 --yes",
+            "breaker allow 3",
+            "breaker refuse 3",
             "consent grant mimi://b.example/u/bob mimi://a.example/u/alice --room mimi://a.example/r/tea",
             "consent revoke mimi://b.example/u/bob mimi://a.example/u/alice",
         ] {
@@ -392,6 +471,14 @@ work     matrix  running
             "invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "link mimi://b.example/r/tea xmpp tea@muc.a.example",
             "unlink mimi://a.example/r/tea",
+            "unlink mimi://a.example/r/tea now",
+            "relink mimi://a.example/r/tea",
+            "retry Some(12) None",
+            r#"retry None Some("mimi://a.example/r/tea")"#,
+            "redirect 12 mimi://a.example/r/tea",
+            "drop 12",
+            "breaker 3 true",
+            "breaker 3 false",
             r#"grant mimi://b.example/u/bob mimi://a.example/u/alice Some("mimi://a.example/r/tea")"#,
             "revoke mimi://b.example/u/bob mimi://a.example/u/alice None",
         ];
@@ -404,5 +491,11 @@ work     matrix  running
         let Err(Failure::Failed(why)) = printed(&gateway, "room unlink mimi://a.example/r/tea").await else { panic!() };
         assert!(why.ends_with("(say it again with --yes if that is meant)"), "{why}");
         printed(&gateway, "room unlink mimi://a.example/r/tea --yes").await.unwrap();
+        let Err(Failure::Failed(why)) = printed(&gateway, "outbox drop 12").await else { panic!() };
+        assert_eq!(
+            why,
+            "12 is a content of mimi://b.example/u/bob for portal mimi://a.example/r/clubhouse, and dropping it \
+             loses it for good (say it again with --yes)"
+        );
     }
 }

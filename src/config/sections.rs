@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use mimi_adapter::{ConversationId, Domain, UserUri};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AdapterTable, Admin, Allow, Config, Portal, Provider, Store,
+    AdapterTable, Admin, Allow, Cluster, Config, Delivery, Portal, Provider, Store,
     problem::{Lines, Problem, did_you_mean, join},
     reader::{Notes, Reader, kind, port, text},
 };
@@ -30,6 +31,8 @@ pub(super) struct Draft {
     pub adapters: BTreeMap<String, AdapterTable>,
     pub lines: Lines,
     pub store: Store,
+    delivery: Delivery,
+    cluster: Option<Cluster>,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
@@ -44,6 +47,8 @@ impl Draft {
         Some(Config {
             provider: self.provider?,
             store: self.store,
+            delivery: self.delivery,
+            cluster: self.cluster,
             admin: self.admin,
             peers: self.peers,
             consent: self.consent,
@@ -67,6 +72,8 @@ pub(super) fn check(
 
     let provider = provider(root.table("provider"), &path);
     let store = store(root.table("store"), &path);
+    let delivery = delivery(root.table("delivery"));
+    let cluster = cluster(root.table("cluster"), &store);
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
@@ -80,6 +87,8 @@ pub(super) fn check(
         adapters,
         lines: notes.lines.clone(),
         store,
+        delivery,
+        cluster,
         admin,
         peers,
         consent,
@@ -111,13 +120,18 @@ fn provider(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, S
 
 fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, String>) -> Store {
     let file = at.optional("path", &path);
-    let url = at.optional("url", text(|url| {
-        let server: Server = url.parse()?;
-        if server.has_password() {
-            return Err("has a password in it (put it into a file of its own, and name that as url_file)".to_owned());
-        }
-        Ok(server)
-    }));
+    let url = at.optional(
+        "url",
+        text(|url| {
+            let server: Server = url.parse()?;
+            if server.has_password() {
+                return Err(
+                    "has a password in it (put it into a file of its own, and name that as url_file)".to_owned()
+                );
+            }
+            Ok(server)
+        }),
+    );
     let url_file = at.optional("url_file", &path);
     let named = [("path", file.is_some()), ("url", url.is_some()), ("url_file", url_file.is_some())];
     if let [(first, _), (second, _), ..] = named.iter().filter(|(_, named)| *named).collect::<Vec<_>>()[..] {
@@ -129,6 +143,38 @@ fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, Stri
         (_, Some(file), _) => Store::UrlFile(file),
         (.., file) => Store::Path(file.unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into())),
     }
+}
+
+fn delivery(mut at: Reader<'_>) -> Delivery {
+    let days = at.optional("give_up_after_days", |value| {
+        let days = value.as_integer().and_then(|it| i64::from_str_radix(it.as_str(), it.radix()).ok());
+        let days = days.ok_or_else(|| format!("is {}, but should be a number of days", kind(value)))?;
+        // Beyond 28 days a peer may have forgotten what it has already, and would take it twice.
+        u64::try_from(days)
+            .ok()
+            .filter(|days| (1..=28).contains(days))
+            .ok_or_else(|| format!("{days} is not between 1 and 28 (7 is what mail servers do, too)"))
+    });
+    at.finish();
+    days.map_or_else(Delivery::default, |days| Delivery { give_up_after: Duration::from_secs(days * 24 * 3600) })
+}
+
+/// PostgreSQL shows 63 octets of a session's name, and ours begins with `mimi-gateway `.
+const LONGEST_ADDRESS: usize = 50;
+
+fn cluster(mut at: Reader<'_>, store: &Store) -> Option<Cluster> {
+    let address = at.optional("address", |value| {
+        let address = text(host_and_port)(value)?;
+        match address.len() {
+            ..=LONGEST_ADDRESS => Ok(address),
+            length => Err(format!("has {length} octets, and {LONGEST_ADDRESS} are the most (use an IP address)")),
+        }
+    });
+    if address.is_some() && matches!(store, Store::Path(_)) {
+        at.note("address", "several processes can't share an SQLite file (set url in [store], or drop this)");
+    }
+    at.finish();
+    address.map(|address| Cluster { address })
 }
 
 /// The longest path that a Unix socket address holds on Linux is 107 octets (unix(7)); we bind beside the

@@ -41,7 +41,12 @@ impl Core {
         let mut users = Vec::new();
         let mut carried = Vec::new();
         for row in rows {
-            let Payload::Add { user, role, key_package } = Payload::decode(&row.payload)? else { break };
+            let (user, role, key_package) = match Payload::decode(&row.payload) {
+                Ok(Payload::Add { user, role, key_package }) => (user, role, key_package),
+                Err(fault) if carried.is_empty() => return Err(fault),
+                // It is not the fault of those before it.
+                _ => break,
+            };
             carried.push(row.id);
             let present = tx.participant_role(&room.room, &user).await?.is_some();
             let leaf = self.leaf_of(tx, &room.room, &user).await?.is_some();
@@ -50,7 +55,7 @@ impl Core {
                 continue;
             }
             let key_package = match key_package {
-                Some(octets) => KeyPackage::decode(&octets).map_err(|e| Fault::later(e.to_string()))?,
+                Some(octets) => KeyPackage::decode(&octets).map_err(Fault::broken)?,
                 None => self.make_key_package(tx, &user).await?,
             };
             change.add.push(key_package);
@@ -171,7 +176,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn reader(&self, tx: &mut Tx, group: &RoomGroup) -> Result<Leaf, Fault> {
+    pub(crate) async fn reader(&self, tx: &mut Tx, group: &RoomGroup) -> Result<Leaf, Fault> {
         tx.leaf(group.reader).await?.ok_or_else(|| Fault::later("the room's reader is missing"))
     }
 
@@ -200,6 +205,6 @@ impl Core {
     }
 }
 
-pub(super) fn user_of(client: &ClientUri) -> Result<UserUri, Fault> {
+pub(crate) fn user_of(client: &ClientUri) -> Result<UserUri, Fault> {
     client.user().ok_or_else(|| Fault::later("a client of ours has no user"))
 }

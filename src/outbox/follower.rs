@@ -30,6 +30,7 @@ impl Core {
                         let Some((rows, body)) = take(tx, &to).await? else { return Ok(Step::Idle) };
                         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
                         core.accept_fanout(tx, &room, &messages).await?;
+                        mimi_adapter::failpoint!("outbox.follower.own.accepted");
                         settle(tx, &rows).await?;
                         Ok(Step::Settled)
                     })
@@ -38,8 +39,10 @@ impl Core {
         }
         let taken = self.write(move |_, tx| Box::pin(async move { take(tx, &to).await })).await?;
         let Some((rows, body)) = taken else { return Ok(Step::Idle) };
+        mimi_adapter::failpoint!("outbox.follower.taken");
         let size = body.len();
         let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::from(body)).await;
+        mimi_adapter::failpoint!("outbox.follower.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, "notify", size, &words, &format!("{} message(s)", rows.len()));
         match answer {
@@ -48,11 +51,12 @@ impl Core {
             Err(CallError::Never { status: Some(status), .. }) if status.as_u16() == 404 => {
                 warn!(%room, %provider, messages = rows.len(), "The provider has nobody in the room.");
             }
-            Err(CallError::Later { after, .. }) => return self.postpone(rows[0], words, after).await,
+            Err(CallError::Later { after, unsure, .. }) => return Ok(Step::Later { problem: words, after, unsure }),
             // A peer that refuses what it must take has a fault of its own; the room waits for it.
-            Err(_) => return self.postpone(rows[0], words, None).await,
+            Err(_) => return Ok(Step::later(words)),
         }
         self.write(move |_, tx| Box::pin(async move { settle(tx, &rows).await })).await?;
+        mimi_adapter::failpoint!("outbox.follower.settled");
         Ok(Step::Settled)
     }
 }
@@ -65,8 +69,12 @@ async fn take(tx: &mut Tx, to: &str) -> Result<Option<(Vec<i64>, Vec<u8>)>, Faul
     let mut body = Vec::new();
     let mut ids = Vec::new();
     for row in rows {
-        let Payload::Fanout { message } = Payload::decode(&row.payload)? else {
-            return Err(Fault::later("a row that is no fan-out in a follower's queue"));
+        let message = match Payload::decode(&row.payload) {
+            Ok(Payload::Fanout { message }) => message,
+            // It is not the fault of those before it.
+            _ if !ids.is_empty() => break,
+            Ok(other) => return Err(Fault::broken(format!("a {} row in a follower's queue", other.kind()))),
+            Err(fault) => return Err(fault),
         };
         let full = !ids.is_empty() && body.len() + message.len() > BATCH_OCTETS;
         // A batch that was sent before is sent again as it was: the follower may have it already.

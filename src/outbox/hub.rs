@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mimi_adapter::Domain;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Destination, Payload, Step, commits::user_of};
 use crate::{
     core::{Core, Fault, hash},
+    dead_letters::Reason,
     mimi::{
         content::{MessageId, MimiContent},
         directory::Endpoint,
@@ -38,7 +39,7 @@ const ADDS: i64 = 256;
 
 /// What a row was made into, kept on it until the hub has answered.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Prepared {
+pub(crate) enum Prepared {
     Message {
         request: Vec<u8>,
     },
@@ -113,6 +114,7 @@ impl Core {
                             Endpoint::Update => core.hub_update(tx, &core.domain, &of, &request).await?,
                             _ => core.hub_submit(tx, &core.domain, &of, &request).await?,
                         };
+                        mimi_adapter::failpoint!("outbox.hub.own.ordered");
                         core.settle_hub(tx, *taken, &answer).await
                     })
                 })
@@ -123,17 +125,19 @@ impl Core {
             Take::Done => return Ok(Step::Settled),
             Take::Ready(taken) => taken,
         };
+        mimi_adapter::failpoint!("outbox.hub.taken");
         let hub: Domain = room.domain().clone();
         let request = Bytes::copy_from_slice(taken.request());
         let (endpoint, size, epoch) = (taken.endpoint(), request.len(), taken.group.epoch);
         let answer = self.peers.call(&hub, endpoint, room.as_str(), request).await;
+        mimi_adapter::failpoint!("outbox.hub.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |body| format!("200, {} octets", body.len()));
         self.trace.request(&self.domain, &hub, endpoint.name(), size, &words, &self.about(&taken, epoch));
         match answer {
             Ok(body) => {
                 self.write(move |core, tx| Box::pin(async move { core.settle_hub(tx, *taken, &body).await })).await
             }
-            Err(CallError::Later { after, .. }) => self.postpone(taken.row.id, words, after).await,
+            Err(CallError::Later { after, unsure, .. }) => Ok(Step::Later { problem: words, after, unsure }),
             Err(CallError::Never { .. }) => {
                 self.write(move |core, tx| Box::pin(async move { core.refused(tx, *taken, &words).await })).await
             }
@@ -153,9 +157,9 @@ impl Core {
     async fn take_hub(&self, tx: &mut Tx, room: &RoomUri) -> Result<Take, Fault> {
         match self.prepare(tx, room).await {
             Err(Fault::Never(reason)) => {
-                if let Some(row) = tx.outbox_head(&Destination::Hub(room.clone()).to_string(), 1).await?.pop() {
-                    self.give_up(tx, &row, room, &reason).await?;
-                }
+                let to = Destination::Hub(room.clone());
+                let head = tx.outbox_head(&to.to_string(), 1).await?;
+                self.bury(tx, &to, &head, &Reason::refused(&reason)).await?;
                 Ok(Take::Done)
             }
             taken => taken,
@@ -174,7 +178,7 @@ impl Core {
                 OtherEnd::Coming => rows.retain(|row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }))),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
-                    self.give_up(tx, row, room, &reason).await?;
+                    self.bury(tx, &Destination::Hub(room.clone()), &[row.clone()], &Reason::refused(&reason)).await?;
                     return Ok(Take::Done);
                 }
             }
@@ -183,19 +187,21 @@ impl Core {
         let group = match (&state.group, state.state) {
             (Some(group), RoomState::Open) => group.clone(),
             (_, RoomState::Left) => {
-                self.give_up(tx, &row, room, "we are no longer in the room").await?;
+                let reason = Reason::refused("we are no longer in the room");
+                self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
                 return Ok(Take::Done);
             }
             _ => return Ok(Take::Nothing),
         };
         if let Some(prepared) = &row.prepared {
-            let prepared = postcard::from_bytes(prepared).map_err(|e| Fault::later(format!("a prepared row: {e}")))?;
+            let prepared = postcard::from_bytes(prepared).map_err(|e| Fault::broken(format!("a prepared row: {e}")))?;
             return Ok(Take::Ready(Box::new(Taken { room: state, group, row, prepared })));
         }
         let prepared = match Payload::decode(&row.payload)? {
             Payload::Submit { sender, content, .. } => {
                 let Some(leaf) = self.leaf_of(tx, room, &sender).await? else {
-                    self.give_up(tx, &row, room, "you are not a member of the room").await?;
+                    let reason = Reason::refused("you are not a member of the room");
+                    self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
                     return Ok(Take::Done);
                 };
                 self.catch_up(tx, room, &group.group_id, &leaf).await?;
@@ -245,10 +251,11 @@ impl Core {
                 let material = self.make_commit(tx, &group, &leaf, &user, Change::default()).await?;
                 self.prepared_commit(material, leaf.owner, vec![row.id], Vec::new())
             }
-            other => return Err(Fault::later(format!("a {} row in a hub's queue", other.kind()))),
+            other => return Err(Fault::broken(format!("a {} row in a hub's queue", other.kind()))),
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
         tx.prepare_outbox_row(row.id, Some(&octets)).await?;
+        mimi_adapter::failpoint!("outbox.hub.prepared");
         Ok(Take::Ready(Box::new(Taken { room: state, group, row, prepared })))
     }
 
@@ -272,7 +279,7 @@ impl Core {
         client: &crate::mls::Client,
         content: &[u8],
     ) -> Result<MlsMessage, Fault> {
-        let salt = MimiContent::decode(content).map_err(|e| Fault::later(format!("a stored content: {e}")))?.salt;
+        let salt = MimiContent::decode(content).map_err(|e| Fault::broken(format!("a stored content: {e}")))?.salt;
         let data = ApplicationFraming::mimi_content(content.to_vec()).encode();
         let tag = franking::franking_tag(&salt, &data);
         self.groups
@@ -301,7 +308,7 @@ impl Core {
                 Ok(SubmitMessageResponse::NotAllowed | SubmitMessageResponse::Unknown(_)) => {
                     self.refused(tx, taken, "the room does not allow it").await
                 }
-                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
             },
             Prepared::Leave { .. } => match UpdateRoomResponse::decode(answer).map(|it| it.outcome) {
                 Ok(UpdateOutcome::WrongEpoch { current_epoch }) => self.take_again(tx, &taken, current_epoch).await,
@@ -311,7 +318,7 @@ impl Core {
                     tx.remove_outbox_row(taken.row.id).await?;
                     Ok(Step::Settled)
                 }
-                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
             },
             Prepared::Commit { commit, welcome, rows, added, .. } => {
                 match UpdateRoomResponse::decode(answer).map(|it| (it.outcome, it.error_description)) {
@@ -341,7 +348,7 @@ impl Core {
                     Ok((_, description)) => {
                         self.refused(tx, taken, &format!("the room does not allow it ({description})")).await
                     }
-                    Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None }),
+                    Err(e) => Ok(Step::Later { problem: format!("the hub's answer: {e}"), after: None, unsure: true }),
                 }
             }
         }
@@ -366,51 +373,21 @@ impl Core {
         if taken.group.epoch >= current_epoch {
             return Ok(Step::Settled);
         }
-        let problem = format!("the room is in epoch {current_epoch} and we are in {}", taken.group.epoch);
-        tx.outbox_attempt_failed(taken.row.id, &problem).await?;
-        Ok(Step::Later { problem, after: None })
+        Ok(Step::later(format!("the room is in epoch {current_epoch} and we are in {}", taken.group.epoch)))
     }
 
     /// The hub will never take it.
     async fn refused(&self, tx: &mut Tx, taken: Taken, reason: &str) -> Result<Step, Fault> {
-        let room = taken.room.room.clone();
-        if let Prepared::Commit { committer, rows, .. } = &taken.prepared {
-            if tx.leaf(*committer).await?.is_some() {
-                self.groups
-                    .member(tx, *committer, &taken.group.group_id, |member| Ok::<_, Fault>(member.abandon_pending()?))
-                    .await?;
+        let to = Destination::Hub(taken.room.room.clone());
+        let refused = match &taken.prepared {
+            Prepared::Commit { rows, .. } => {
+                let head = tx.outbox_head(&to.to_string(), ADDS).await?;
+                head.into_iter().filter(|row| rows.contains(&row.id) || row.id == taken.row.id).collect()
             }
-            let head = tx.outbox_head(&Destination::Hub(room.clone()).to_string(), ADDS).await?;
-            let refused = head.into_iter().filter(|row| rows.contains(&row.id) || row.id == taken.row.id);
-            for row in refused {
-                self.give_up(tx, &row, &room, reason).await?;
-            }
-        } else {
-            self.give_up(tx, &taken.row, &room, reason).await?;
-        }
+            // The row as it stood when it was taken had nothing prepared.
+            _ => tx.outbox_row(taken.row.id).await?.into_iter().collect::<Vec<_>>(),
+        };
+        self.bury(tx, &to, &refused, &Reason::refused(reason)).await?;
         Ok(Step::Settled)
-    }
-
-    /// The row is given up, and whoever waits for it is told why.
-    async fn give_up(&self, tx: &mut Tx, row: &Row, room: &RoomUri, reason: &str) -> Result<(), Fault> {
-        tx.remove_outbox_row(row.id).await?;
-        match Payload::decode(&row.payload)? {
-            Payload::Submit { sender, message, .. } => {
-                warn!(%room, %sender, message = hex::encode(message), reason, "A message was refused.");
-                let text = format!("Your message was not delivered: {reason}.");
-                let notice = Payload::Notice { text, about: Some(message), to: Some(sender.native()) };
-                self.enqueue(tx, &Destination::Portal(room.clone()), &notice).await?;
-            }
-            Payload::Add { user, .. } => {
-                warn!(%room, %user, reason, "Somebody could not be added to the room.");
-                if let Some(mut invite) = tx.invite(room, &user).await? {
-                    invite.state = InviteState::Failed;
-                    invite.problem = Some(reason.to_owned());
-                    tx.save_invite(&invite, self.now()).await?;
-                }
-            }
-            other => info!(%room, kind = other.kind(), reason, "Given up."),
-        }
-        Ok(())
     }
 }

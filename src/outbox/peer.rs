@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{Destination, Payload, Step};
 use crate::{
     core::{Core, Fault},
+    dead_letters::Reason,
     mimi::{
         directory::Endpoint,
         tls::Tls,
@@ -43,9 +44,11 @@ impl Core {
         let (of, whom) = (room.clone(), user.clone());
         let taken = self.write(move |core, tx| Box::pin(async move { core.take_invite(tx, &of, &whom).await })).await?;
         let Some((row, request)) = taken else { return Ok(Step::Idle) };
+        mimi_adapter::failpoint!("outbox.invite.taken");
         let provider = user.domain();
         let size = request.len();
         let answer = self.peers.call(provider, Endpoint::KeyMaterial, user.as_str(), Bytes::from(request)).await;
+        mimi_adapter::failpoint!("outbox.invite.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |body| format!("200, {} octets", body.len()));
         self.trace.request(&self.domain, provider, "keyMaterial", size, &words, &format!("for {user}"));
         let (room, user) = (room.clone(), user.clone());
@@ -71,7 +74,7 @@ impl Core {
                 })
                 .await
             }
-            Err(CallError::Later { after, .. }) => self.postpone(row, words, after).await,
+            Err(CallError::Later { after, unsure, .. }) => Ok(Step::Later { problem: words, after, unsure }),
             Err(CallError::Never { .. }) => {
                 self.write(move |core, tx| {
                     Box::pin(async move {
@@ -181,7 +184,7 @@ impl Core {
         reader.client.user().ok_or_else(|| Fault::later("a client of ours has no user"))
     }
 
-    async fn fail_invite(&self, tx: &mut Tx, mut invite: Invite, problem: &str) -> Result<(), Fault> {
+    pub async fn fail_invite(&self, tx: &mut Tx, mut invite: Invite, problem: &str) -> Result<(), Fault> {
         warn!(room = %invite.room, user = %invite.user, problem, "The invitation failed.");
         invite.state = InviteState::Failed;
         invite.problem = Some(problem.to_owned());
@@ -199,24 +202,34 @@ impl Core {
         let (endpoint, entry) = match Payload::decode(&row.payload)? {
             Payload::RequestConsent { entry } => (Endpoint::RequestConsent, entry),
             Payload::UpdateConsent { entry } => (Endpoint::UpdateConsent, entry),
-            other => return Err(Fault::later(format!("a {} row in a peer's queue", other.kind()))),
+            other => return Err(Fault::broken(format!("a {} row in a peer's queue", other.kind()))),
         };
-        let decoded = crate::mimi::wire::ConsentEntry::decode(&entry).map_err(|e| Fault::later(e.to_string()))?;
+        let decoded = crate::mimi::wire::ConsentEntry::decode(&entry).map_err(Fault::broken)?;
         // The peer's directory decides whether its path names a domain or a user (D4).
         let about = match endpoint {
             Endpoint::RequestConsent => decoded.target_uri,
             _ => decoded.requester_uri,
         };
+        mimi_adapter::failpoint!("outbox.peer.taken");
         let size = entry.len();
         let answer = self.peers.call(provider, endpoint, about.as_str(), Bytes::from(entry)).await;
+        mimi_adapter::failpoint!("outbox.peer.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, endpoint.name(), size, &words, "");
         match answer {
-            Err(CallError::Later { after, .. }) => return self.postpone(row.id, words, after).await,
-            Err(CallError::Never { .. }) => warn!(%provider, words, "A word about consent was refused."),
+            Err(CallError::Later { after, unsure, .. }) => return Ok(Step::Later { problem: words, after, unsure }),
+            Err(CallError::Never { .. }) => {
+                let to = Destination::Peer(provider.clone());
+                self.write(move |core, tx| {
+                    Box::pin(async move { core.bury(tx, &to, &[row], &Reason::refused(&words)).await })
+                })
+                .await?;
+                return Ok(Step::Settled);
+            }
             Ok(_) => {}
         }
         self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row.id).await?) })).await?;
+        mimi_adapter::failpoint!("outbox.peer.settled");
         Ok(Step::Settled)
     }
 }

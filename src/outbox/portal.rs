@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use mimi_adapter::{Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Refusal, Speaker};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Destination, Payload, Step};
 use crate::{
     core::{Core, Fault, at, hash},
+    dead_letters::Reason,
     event,
     lower::lower,
     mimi::{
@@ -38,13 +39,18 @@ impl Core {
         let of = room.clone();
         let taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of).await })).await?;
         let Some((portal, act)) = taken else { return Ok(Step::Idle) };
+        if let Act::Skipped = act {
+            return Ok(Step::Settled);
+        }
         let Some(seat) = self.adapters.get(&portal.adapter) else {
-            return Ok(Step::Later { problem: format!("no adapter is called {}", portal.adapter), after: None });
+            return Ok(Step::later(format!("no adapter is called {}", portal.adapter)));
         };
+        mimi_adapter::failpoint!("outbox.portal.taken");
         match act {
             Act::Skipped => Ok(Step::Settled),
             Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
                 Ok(conversation) => {
+                    mimi_adapter::failpoint!("outbox.portal.opened");
                     info!(%room, %conversation, "A one-to-one conversation is open.");
                     self.write(move |core, tx| {
                         Box::pin(async move {
@@ -55,10 +61,11 @@ impl Core {
                     .await?;
                     Ok(Step::Settled)
                 }
-                Err(refusal) => Ok(Step::Later { problem: refusal.to_string(), after: None }),
+                Err(refusal) => Ok(Step::later(refusal.to_string())),
             },
             Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
                 Ok(delivered) => {
+                    mimi_adapter::failpoint!("outbox.portal.delivered");
                     self.write(move |_, tx| {
                         Box::pin(async move {
                             if let Some(message) = message {
@@ -68,12 +75,18 @@ impl Core {
                         })
                     })
                     .await?;
+                    mimi_adapter::failpoint!("outbox.portal.settled");
                     Ok(Step::Settled)
                 }
-                Err(Refusal::Retry { after, source }) => self.postpone(row, source.to_string(), after).await,
+                Err(Refusal::Retry { after, source }) => {
+                    Ok(Step::Later { problem: source.to_string(), after, unsure: true })
+                }
                 Err(Refusal::Reject { reason }) => {
-                    warn!(%room, key = %delivery.key, kind = delivery.event.kind(), reason, "Will never be delivered.");
-                    self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row).await?) })).await?;
+                    let to = Destination::Portal(room.clone());
+                    self.write(move |core, tx| {
+                        Box::pin(async move { core.bury_id(tx, &to, row, &Reason::refused(&reason)).await })
+                    })
+                    .await?;
                     Ok(Step::Settled)
                 }
             },
@@ -82,12 +95,20 @@ impl Core {
 
     /// The head of the queue as the conversation can show it. `None` if there is nothing, or no portal yet.
     async fn take_portal(&self, tx: &mut Tx, room: &RoomUri) -> Result<Option<(Portal, Act)>, Fault> {
-        let Some(portal) = tx.portal_of_room(room).await? else { return Ok(None) };
-        let Some(row) = tx.outbox_head(&Destination::Portal(room.clone()).to_string(), 1).await?.pop() else {
-            return Ok(None);
+        let to = Destination::Portal(room.clone());
+        let Some(row) = tx.outbox_head(&to.to_string(), 1).await?.pop() else { return Ok(None) };
+        let Some(portal) = tx.portal_of_room(room).await? else {
+            let Some(portal) = tx.unlinked_portal(room).await? else { return Ok(None) };
+            // What comes after an unlink is shown if that is undone; who came and went is asked for then.
+            match Payload::decode(&row.payload) {
+                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id).await?,
+                _ => self.bury(tx, &to, &[row], &Reason::UNLINKED).await?,
+            }
+            return Ok(Some((portal, Act::Skipped)));
         };
         let Some(conversation) = portal.conversation.clone() else {
-            let (user, ghost) = portal.direct.clone().ok_or_else(|| Fault::later("a portal without a conversation"))?;
+            let (user, ghost) =
+                portal.direct.clone().ok_or_else(|| Fault::broken("a portal without a conversation"))?;
             return Ok(Some((portal, Act::Open { user, ghost: Ghost::new(ghost) })));
         };
         let key = |name: &[u8]| DeliveryKey::new(hex::encode(hash(&[room.as_str().as_bytes(), b" ", name].concat())));
@@ -95,12 +116,12 @@ impl Core {
         let (speaker, accepted, event, message, key) = match Payload::decode(&row.payload)? {
             Payload::Content { sender, message, accepted, content } => {
                 let content =
-                    MimiContent::decode(&content).map_err(|e| Fault::later(format!("a stored content: {e}")))?;
+                    MimiContent::decode(&content).map_err(|e| Fault::broken(format!("a stored content: {e}")))?;
                 let native = match event::from_content(&content) {
                     Some(event) => self.to_native(tx, &portal, event).await?,
                     None => Err("there is nothing in it that could be shown".to_owned()),
                 };
-                let id = MessageId::new(message).map_err(|e| Fault::later(e.to_string()))?;
+                let id = MessageId::new(message).map_err(Fault::broken)?;
                 (Speaker::Ghost(Ghost::new(sender)), accepted, native, Some(id), key(&message))
             }
             Payload::Presence { user, joined } => {
@@ -114,21 +135,27 @@ impl Core {
                 };
                 (Speaker::Gateway, self.now(), Ok(Event::Notice { text, about, to }), None, row_key())
             }
-            other => return Err(Fault::later(format!("a {} row in a portal's queue", other.kind()))),
+            other => return Err(Fault::broken(format!("a {} row in a portal's queue", other.kind()))),
         };
-        let seat = self.adapters.get(&portal.adapter);
-        let lowered = event.and_then(|event| match seat {
+        let event = match event {
+            Ok(event) => event,
+            Err(reason) => {
+                info!(%room, %key, reason, "Not shown.");
+                tx.remove_outbox_row(row.id).await?;
+                return Ok(Some((portal, Act::Skipped)));
+            }
+        };
+        let lowered = match self.adapters.get(&portal.adapter) {
             Some(seat) => lower(event, &seat.adapter.capabilities(&conversation)),
             None => Ok(event),
-        });
+        };
         match lowered {
             Ok(event) => {
                 let delivery = Box::new(Delivery { key, conversation, speaker, accepted: at(accepted), event });
                 Ok(Some((portal, Act::Deliver { row: row.id, message, delivery })))
             }
             Err(reason) => {
-                info!(%room, %key, reason, "Not shown.");
-                tx.remove_outbox_row(row.id).await?;
+                self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;
                 Ok(Some((portal, Act::Skipped)))
             }
         }

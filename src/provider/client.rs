@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    method,
+    PASSED_ON, method,
     tls::{Identity, TlsError, Trust, client_config},
 };
 use crate::mimi::directory::{Directory, Endpoint, WELL_KNOWN};
@@ -51,9 +51,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Why a call has no answer, and whether trying again will help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The network, or the peer for now. `after` is what the peer has asked for.
+    /// The network, or the peer for now. `after` is what the peer has asked for; `unsure`: the request may have
+    /// arrived, and what became of it is not known.
     #[error("{reason}")]
-    Later { after: Option<Duration>, reason: String },
+    Later { after: Option<Duration>, unsure: bool, reason: String },
     /// The peer won't have this request; `status` is its answer, if it gave one.
     #[error("{reason}")]
     Never { status: Option<StatusCode>, reason: String },
@@ -100,22 +101,46 @@ impl Peers {
     /// One request. `about` is a room URI, a domain, an asset's URL, and for key material and consent the
     /// user's URI, whichever of user and domain the peer's directory asks for (D4). Any 2xx is success.
     pub async fn call(&self, peer: &Domain, endpoint: Endpoint, about: &str, body: Bytes) -> Result<Bytes, CallError> {
+        self.ask(peer, None, endpoint, about, body).await
+    }
+
+    /// To another process of our own provider: what `from` has asked us.
+    pub async fn pass_on(
+        &self,
+        ourselves: &Domain,
+        from: &Domain,
+        endpoint: Endpoint,
+        about: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
+        self.ask(ourselves, Some(from), endpoint, about, body).await
+    }
+
+    async fn ask(
+        &self,
+        peer: &Domain,
+        from: Option<&Domain>,
+        endpoint: Endpoint,
+        about: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
         let Some(known) = self.known(peer) else {
             let directory = self.fetch_directory(peer).await?;
-            return self.call_by(&directory, peer, endpoint, about, body).await;
+            return self.call_by(&directory, peer, from, endpoint, about, body).await;
         };
-        let answer = self.call_by(&known, peer, endpoint, about, body.clone()).await;
+        let answer = self.call_by(&known, peer, from, endpoint, about, body.clone()).await;
         if !answer.as_ref().is_err_and(may_have_moved) {
             return answer;
         }
         let directory = self.fetch_directory(peer).await?;
-        if directory == known { answer } else { self.call_by(&directory, peer, endpoint, about, body).await }
+        if directory == known { answer } else { self.call_by(&directory, peer, from, endpoint, about, body).await }
     }
 
     async fn call_by(
         &self,
         directory: &Directory,
         peer: &Domain,
+        from: Option<&Domain>,
         endpoint: Endpoint,
         about: &str,
         body: Bytes,
@@ -130,7 +155,7 @@ impl Peers {
             .filter(|url| url.scheme() == "https" && url.domain().is_some())
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .ok_or_else(|| never(&format_args!("the URL in its directory for {} won't do", endpoint.name())))?;
-        let response = self.send(peer, method(endpoint), url, body).await?;
+        let response = self.send(peer, from, method(endpoint), url, body).await?;
         read(peer, response, RESPONSE_LIMIT).await
     }
 
@@ -140,10 +165,11 @@ impl Peers {
     }
 
     async fn fetch_directory(&self, peer: &Domain) -> Result<Arc<Directory>, CallError> {
-        let later = |problem: String| CallError::Later { after: None, reason: format!("{peer}: {problem}") };
+        let later =
+            |problem: String| CallError::Later { after: None, unsure: false, reason: format!("{peer}: {problem}") };
         let url = Url::parse(&format!("https://{peer}{WELL_KNOWN}"))
             .map_err(|problem| later(format!("its domain can't be in a URL: {problem}")))?;
-        let response = self.send(peer, Method::GET, url, Bytes::new()).await?;
+        let response = self.send(peer, None, Method::GET, url, Bytes::new()).await?;
         let age = max_age(response.headers());
         let json = read(peer, response, DIRECTORY_LIMIT).await?;
         // Whatever page this is, it isn't the peer's last word.
@@ -156,16 +182,32 @@ impl Peers {
     }
 
     /// Answers with a 2xx, its body unread.
-    async fn send(&self, peer: &Domain, method: Method, mut url: Url, body: Bytes) -> Result<Response, CallError> {
+    async fn send(
+        &self,
+        peer: &Domain,
+        from: Option<&Domain>,
+        method: Method,
+        mut url: Url,
+        body: Bytes,
+    ) -> Result<Response, CallError> {
         if url.domain().is_some_and(|host| self.addresses.contains_key(host)) {
             // The address has a port of its own, and an explicit one in the URL would win over it.
             url.set_port(None).expect("an https URL can have no port");
         }
-        let mut request = self.http.request(method.clone(), url);
-        if method == Method::POST {
+        // A directory is only read.
+        let changes = method == Method::POST;
+        let mut request = self.http.request(method, url);
+        if changes {
             request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
         }
-        let response = request.send().await.map_err(|problem| unreachable(peer, &problem.without_url()))?;
+        if let Some(from) = from {
+            request = request.header(PASSED_ON, from.as_str());
+        }
+        let response = request.send().await.map_err(|problem| {
+            let sent = changes && !problem.is_connect();
+            unreachable(peer, &problem.without_url(), sent)
+        })?;
+        mimi_adapter::failpoint!("provider.answered");
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -176,7 +218,11 @@ impl Peers {
         let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
         match status.is_client_error() && !for_now.contains(&status) {
             true => Err(CallError::Never { status: Some(status), reason }),
-            false => Err(CallError::Later { after, reason }),
+            // Who says "not now" has not done it; who fails may have.
+            false => {
+                let not_done = for_now.contains(&status) || status == StatusCode::SERVICE_UNAVAILABLE;
+                Err(CallError::Later { after, unsure: changes && !not_done, reason })
+            }
         }
     }
 }
@@ -192,7 +238,7 @@ fn may_have_moved(problem: &CallError) -> bool {
 
 async fn read(peer: &Domain, mut response: Response, limit: usize) -> Result<Bytes, CallError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|problem| unreachable(peer, &problem.without_url()))? {
+    while let Some(chunk) = response.chunk().await.map_err(|problem| unreachable(peer, &problem.without_url(), true))? {
         if body.len() + chunk.len() > limit {
             let reason = format!("{peer} answered with more than {limit} octets");
             return Err(CallError::Never { status: None, reason });
@@ -214,7 +260,7 @@ async fn said(mut response: Response) -> String {
     format!(": {line}")
 }
 
-fn unreachable(peer: &Domain, problem: &reqwest::Error) -> CallError {
+fn unreachable(peer: &Domain, problem: &reqwest::Error, unsure: bool) -> CallError {
     let mut reason = format!("{peer} can't be reached");
     let mut cause = Some(problem as &dyn Error);
     while let Some(problem) = cause {
@@ -224,7 +270,7 @@ fn unreachable(peer: &Domain, problem: &reqwest::Error) -> CallError {
         }
         cause = problem.source();
     }
-    CallError::Later { after: None, reason }
+    CallError::Later { after: None, unsure, reason }
 }
 
 fn is_for_another_domain(problem: &(dyn Error + 'static)) -> bool {

@@ -70,8 +70,8 @@ impl FromStr for Server {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(format!("is not the URL of a PostgreSQL database ({LOOKS_LIKE})"));
         }
-        let options =
-            PgConnectOptions::from_str(url).map_err(|e| format!("is not a URL that can be used: {e} ({LOOKS_LIKE})"))?;
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|e| format!("is not a URL that can be used: {e} ({LOOKS_LIKE})"))?;
         if options.get_database().is_none_or(str::is_empty) {
             return Err(format!("names no database ({LOOKS_LIKE})"));
         }
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_server_is_shown_without_its_password() {
-        for url in ["postgres://mimi:secret@db.a.example:5433/mimi", "postgres://mimi@db.a.example:5433/mimi?password=secret"]
+        for url in
+            ["postgres://mimi:secret@db.a.example:5433/mimi", "postgres://mimi@db.a.example:5433/mimi?password=secret"]
         {
             let server: Server = url.parse().unwrap();
             assert!(server.has_password());

@@ -46,7 +46,7 @@ impl Tx {
     ) -> Result<Option<Portal>, StoreError> {
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
-             WHERE adapter = $1 AND conversation = $2 ORDER BY id LIMIT 1",
+             WHERE adapter = $1 AND conversation = $2 AND unlinked IS NULL ORDER BY id LIMIT 1",
         )
         .bind(adapter)
         .bind(conversation.as_str())
@@ -57,7 +57,8 @@ impl Tx {
 
     pub async fn portal_of_room(&mut self, room: &RoomUri) -> Result<Option<Portal>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal WHERE room = $1",
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE room = $1 AND unlinked IS NULL",
         )
         .bind(room.as_str())
         .fetch_optional(self.connection())
@@ -74,7 +75,7 @@ impl Tx {
     ) -> Result<Option<Portal>, StoreError> {
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
-             WHERE adapter = $1 AND direct_user = $2 AND direct_ghost = $3 ORDER BY id LIMIT 1",
+             WHERE adapter = $1 AND direct_user = $2 AND direct_ghost = $3 AND unlinked IS NULL ORDER BY id LIMIT 1",
         )
         .bind(adapter)
         .bind(user.as_str())
@@ -85,11 +86,54 @@ impl Tx {
     }
 
     pub async fn portals(&mut self) -> Result<Vec<Portal>, StoreError> {
-        let rows =
-            sqlx::query("SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal ORDER BY id")
-                .fetch_all(self.connection())
-                .await?;
+        let rows = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE unlinked IS NULL ORDER BY id",
+        )
+        .fetch_all(self.connection())
+        .await?;
         rows.iter().map(parse).collect()
+    }
+
+    /// The portal that a room had, while that can still be taken back.
+    pub async fn unlinked_portal(&mut self, room: &RoomUri) -> Result<Option<Portal>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE room = $1 AND unlinked IS NOT NULL",
+        )
+        .bind(room.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| parse(&row)).transpose()
+    }
+
+    pub async fn unlinked_before(&mut self, at: u64) -> Result<Vec<Portal>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
+             WHERE unlinked <= $1 ORDER BY id",
+        )
+        .bind(at as i64)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(parse).collect()
+    }
+
+    /// When a room was unlinked, if that can still be taken back.
+    pub async fn unlinked_at(&mut self, room: &RoomUri) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query_as::<_, (Option<i64>,)>("SELECT unlinked FROM portal WHERE room = $1")
+            .bind(room.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(row.and_then(|(at,)| at).map(|at| at as u64))
+    }
+
+    pub async fn mark_unlinked(&mut self, id: PortalId, at: Option<u64>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE portal SET unlinked = $2 WHERE id = $1")
+            .bind(id)
+            .bind(at.map(|at| at as i64))
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     pub async fn add_portal(&mut self, new: NewPortal<'_>) -> Result<PortalId, StoreError> {

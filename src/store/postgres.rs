@@ -20,6 +20,7 @@ const LOCK_TIME: Duration = Duration::from_secs(5);
 
 /// Our corner of the numbers for advisory locks: `MIMI`. Number 0 in it is the database as a whole.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1296649545, 0)";
+const SHARED_LOCK: &str = "SELECT pg_try_advisory_lock_shared(1296649545, 0)";
 
 /// One session of ours, as the server knows it. A process id alone may be another's by now.
 #[derive(Clone, Debug)]
@@ -28,8 +29,12 @@ pub(super) struct Session {
     begun: String,
 }
 
-/// A session that nobody else shares the database with.
-pub(super) async fn open(server: &Server, before: Option<Session>) -> Result<(AnyConnection, Session), StoreError> {
+/// A session that nobody else shares the database with, or, for a process among others, only its like.
+pub(super) async fn open(
+    server: &Server,
+    before: Option<Session>,
+    address: Option<&str>,
+) -> Result<(AnyConnection, Session), StoreError> {
     let place = Place::Server(server.clone());
     let failed = |e: sqlx::Error| StoreError::open(&place, words(&e));
     let connecting = timeout(CONNECT_TIME, AnyConnection::connect(server.url()));
@@ -50,9 +55,19 @@ pub(super) async fn open(server: &Server, before: Option<Session>) -> Result<(An
         end(&mut connection, &before).await.map_err(failed)?;
     }
     let deadline = Instant::now() + LOCK_TIME;
-    while !lock(&mut connection).await.map_err(failed)? {
+    if let Some(address) = address {
+        sqlx::query("SELECT set_config('application_name', $1, false)")
+            .bind(format!("mimi-gateway {address}"))
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
+    }
+    while !lock(&mut connection, address.is_some()).await.map_err(failed)? {
         if Instant::now() > deadline {
-            return Err(StoreError::open(&place, "is in use by another process (is a gateway running on it already?)"));
+            return Err(StoreError::open(
+                &place,
+                "is in use by another process (is a gateway running on it already? several need [cluster], each)",
+            ));
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -91,11 +106,9 @@ async fn settle(connection: &mut AnyConnection) -> Result<Option<String>, sqlx::
 
 /// From now on nothing waits for ever. (A migration may take its time.)
 pub(super) async fn limit(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    for sql in [
-        "SET lock_timeout = '2s'",
-        "SET statement_timeout = '60s'",
-        "SET idle_in_transaction_session_timeout = '60s'",
-    ] {
+    for sql in
+        ["SET lock_timeout = '2s'", "SET statement_timeout = '60s'", "SET idle_in_transaction_session_timeout = '60s'"]
+    {
         sqlx::query(sql).execute(&mut *connection).await?;
     }
     Ok(())
@@ -114,8 +127,9 @@ async fn end(connection: &mut AnyConnection, session: &Session) -> Result<(), sq
     Ok(())
 }
 
-async fn lock(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
-    Ok(sqlx::query_as::<_, (bool,)>(LOCK).fetch_one(connection).await?.0)
+async fn lock(connection: &mut AnyConnection, shared: bool) -> Result<bool, sqlx::Error> {
+    let sql = if shared { SHARED_LOCK } else { LOCK };
+    Ok(sqlx::query_as::<_, (bool,)>(sql).fetch_one(connection).await?.0)
 }
 
 /// Has the session ended, or is it as good as ended? What it was about to commit may have happened or not.
@@ -144,7 +158,9 @@ pub(super) fn words(e: &sqlx::Error) -> String {
         Some(_) => format!("refused: {e}"),
         None => match e {
             sqlx::Error::Io(_) => format!("can't be reached: {e} (does the server run, and does it listen there?)"),
-            sqlx::Error::Tls(_) => format!("can't be reached securely: {e} (look at sslmode and sslrootcert in its URL)"),
+            sqlx::Error::Tls(_) => {
+                format!("can't be reached securely: {e} (look at sslmode and sslrootcert in its URL)")
+            }
             e => format!("can't be used: {e}"),
         },
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::{AnyConnection, Connection};
 
-use super::{Place, StoreError};
+use super::{Place, StoreError, wal};
 
 pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
     let place = Place::from(file);
@@ -12,6 +12,12 @@ pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)
             .map_err(|e| failed(format!("its folder can't be made: {e} (create it, or change [store] path)")))?;
+    }
+    if let Some(damage) = wal::damage(file).map_err(|e| failed(format!("its write-ahead log can't be read: {e}")))? {
+        return Err(failed(format!(
+            "{damage}: commits that were promised can't be read any more, and going on without them would use keys twice \
+              (look at the disk, then restore the latest backup)"
+        )));
     }
     let url = format!("sqlite://{}?mode=rwc", file.display());
     let mut connection = AnyConnection::connect(&url).await.map_err(|e| failed(words(&e)))?;

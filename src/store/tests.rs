@@ -31,7 +31,7 @@ async fn refused(place: &Place) -> String {
 
 /// The connection of a gateway that is gone by now.
 async fn before(database: &Database, domain: &str) -> AnyConnection {
-    let backend = Backend { place: database.place(), domain: domain.into() };
+    let backend = Backend { place: database.place(), domain: domain.into(), address: None };
     backend.open(None).await.unwrap().connection
 }
 
@@ -176,6 +176,94 @@ async fn a_file_that_can_only_be_read_is_told_as_that() {
     assert!(told.contains("can only be read") && told.contains("make the file and its folder writable"), "{told}");
 }
 
+/// A conversation's worth of rows, the last outbox row delivered.
+async fn inhabited(place: Place) {
+    use crate::mimi::uri::RoomUri;
+    let store = Store::open(place, "a.example").await.unwrap();
+    let work = store.write(|tx| {
+        Box::pin(async move {
+            for n in 0..150 {
+                tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", &[0, 255, n], u64::from(n)).await?;
+            }
+            tx.remove_outbox_row(150).await?;
+            tx.prepare_outbox_row(1, Some(b"ciphertext")).await?;
+            tx.see(&RoomUri::parse("mimi://a.example/r/tea").unwrap(), b"octets", 7).await
+        })
+    });
+    work.await.unwrap();
+    drop(store);
+}
+
+/// Moves `from` to `to`, and looks at what is there.
+async fn moves(from: Place, to: Place) {
+    inhabited(from.clone()).await;
+    let copied = copy_when_free(&from, &to).await.unwrap();
+    let rows = |table: &str| copied.iter().find(|it| it.table == table).unwrap().rows;
+    assert_eq!((rows("outbox"), rows("seen"), rows("meta"), rows("room")), (149, 1, 1, 0));
+    let refused = refused(&from).await;
+    assert!(refused.contains(&format!("was moved to {to}")), "{refused}");
+    let again = copy_when_free(&from, &to).await.err().unwrap().to_string();
+    assert!(again.contains("there is nothing to copy"), "{again}");
+    let store = Store::open(&to, "a.example").await.unwrap();
+    let look = store.write(|tx| {
+        Box::pin(async move {
+            let head = tx.outbox_head("hub mimi://a.example/r/tea", 2).await?;
+            let next = tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", b"x", 1).await?;
+            Ok::<_, StoreError>((head, next))
+        })
+    });
+    let (head, next) = look.await.unwrap();
+    assert_eq!((head[0].id, head[0].prepared.as_deref()), (1, Some(&b"ciphertext"[..])));
+    assert_eq!((head[1].id, head[1].payload.as_slice()), (2, &[0, 255, 1][..]));
+    assert_eq!(next, 151, "the number of a row that is gone is not given again");
+}
+
+/// The writer of a store that was dropped closes its database a moment later.
+async fn copy_when_free(from: &Place, to: &Place) -> Result<Vec<Copied>, StoreError> {
+    loop {
+        match copy(from, to, "a.example", |_| ()).await {
+            Err(e) if e.to_string().contains("is in use") => tokio::task::yield_now().await,
+            done => return done,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_installation_moves_and_the_old_one_stays_shut() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    moves(Place::File(from.path().join("a.sqlite")), Place::File(to.path().join("a.sqlite"))).await;
+}
+
+#[tokio::test]
+async fn only_an_idle_installation_moves_and_only_to_an_empty_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| Place::File(folder.path().join(name));
+    let running = Store::open(place("running"), "a.example").await.unwrap();
+    let told = copy(&place("running"), &place("new"), "a.example", |_| ()).await.err().unwrap().to_string();
+    assert!(told.contains("is in use by another process"), "{told}");
+    inhabited(place("full")).await;
+    inhabited(place("other")).await;
+    let told = copy_when_free(&place("other"), &place("full")).await.err().unwrap().to_string();
+    assert!(told.contains("is not empty: there are rows in outbox"), "{told}");
+    drop(running);
+}
+
+#[tokio::test]
+async fn a_copy_that_was_interrupted_before_its_last_step_is_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| Place::File(folder.path().join(name));
+    inhabited(place("old")).await;
+    copy_when_free(&place("old"), &place("new")).await.unwrap();
+    let backend = Backend { place: place("new"), domain: "a.example".into(), address: None };
+    let mut new = backend.open(None).await.unwrap().connection;
+    schema::remember(&mut new, schema::ARRIVING_FROM, &place("old").to_string()).await.unwrap();
+    new.close().await.unwrap();
+    let told = refused(&place("new")).await;
+    assert!(told.contains("that was not finished"), "{told}");
+    copy(&place("old"), &place("new"), "a.example", |_| ()).await.unwrap();
+    Store::open(place("new"), "a.example").await.unwrap();
+}
+
 /// What only a server can do to us.
 mod server {
     use tokio::{
@@ -240,14 +328,25 @@ mod server {
         let mut restored = store.restored();
         let others = "datname = current_database() AND pid <> pg_backend_pid()";
         said(&database, format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")).await;
-        let lost = store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
+        let lost =
+            store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
         lost.await.unwrap_err();
         restored.changed().await.unwrap();
         assert_eq!(forgotten.load(Ordering::SeqCst), 1);
         assert_eq!(queued(&store).await, 0);
     }
 
-    /// Between a gateway and the server: once it has passed on a COMMIT after it was told to, the line is cut.
+    #[tokio::test]
+    #[ignore = "needs a PostgreSQL server: tests/lab/postgres"]
+    async fn an_installation_moves_to_a_server_and_back() {
+        let (folder, server) = (tempfile::tempdir().unwrap(), database().await);
+        moves(Place::File(folder.path().join("a.sqlite")), server.place()).await;
+        let (server, folder) = (database().await, tempfile::tempdir().unwrap());
+        moves(server.place(), Place::File(folder.path().join("a.sqlite"))).await;
+    }
+
+    /// Between a gateway and the server: once it has passed on a COMMIT after it was told to, the line is cut. The
+    /// statement is parsed when it is said for the first time, which has its words in it, and then executed.
     async fn treacherous_line(to: u16, cut: Arc<std::sync::atomic::AtomicBool>) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -258,20 +357,19 @@ mod server {
                 let cut = cut.clone();
                 tokio::spawn(async move {
                     let (mut there, mut back) = ([0; 65536], [0; 65536]);
-                    let mut commits = Vec::new();
+                    let mut parsed = false;
                     loop {
                         tokio::select! {
                             n = near.read(&mut there) => {
                                 let Ok(n @ 1..) = n else { return };
                                 far.write_all(&there[..n]).await.unwrap();
-                                commits.extend_from_slice(&there[..n]);
-                                if cut.load(Ordering::SeqCst) && commits.windows(6).any(|it| it == b"COMMIT") {
+                                if parsed {
                                     cut.store(false, Ordering::SeqCst);
                                     // The server has done it when it answers, and nobody hears that.
                                     let _ = far.read(&mut back).await;
                                     return;
                                 }
-                                commits.clear();
+                                parsed = cut.load(Ordering::SeqCst) && there[..n].windows(6).any(|it| it == b"COMMIT");
                             }
                             n = far.read(&mut back) => {
                                 let Ok(n @ 1..) = n else { return };
@@ -306,11 +404,41 @@ mod server {
             })
         };
         let mut restored = store.restored();
-        // The prepared statement of the first COMMIT is sent with its text.
         cut.store(true, Ordering::SeqCst);
         assert!(matches!(see().await, Err(StoreError::Lost(_))));
         assert_eq!((undone.load(Ordering::SeqCst), done.load(Ordering::SeqCst)), (1, 0));
         restored.changed().await.unwrap();
         assert!(!see().await.unwrap(), "it had happened, and the second time is recognised");
     }
+}
+
+#[tokio::test]
+async fn a_dead_letter_goes_back_to_its_old_place_and_is_still_in_doubt() {
+    let (_directory, store) = store().await;
+    let to = "hub mimi://a.example/r/tea";
+    let (ids, dead, revived) = store
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut ids = Vec::new();
+                for (n, payload) in [b"one", b"two"].into_iter().enumerate() {
+                    ids.push(tx.add_to_outbox(to, "submit", payload, n as u64).await?);
+                }
+                // The first was in hand when the process ended.
+                tx.prepare_outbox_row(ids[0], Some(b"ciphertext")).await?;
+                tx.doubt_outbox().await?;
+                let head = tx.outbox_head(to, 2).await?;
+                assert_eq!([head[0].unsure, head[1].unsure], [true, false]);
+                tx.bury_outbox_row(ids[0], "expired", "nobody answers", !head[0].unsure, true, 50).await?;
+                let dead = tx.dead_letter(ids[0]).await?.unwrap();
+                assert_eq!(tx.dead_letters("hub mimi://a.example/r/coffee").await?.len(), 0);
+                tx.revive_dead_letter(ids[0], 60).await?;
+                assert!(tx.dead_letters("").await?.is_empty());
+                Ok::<_, StoreError>((ids, dead, tx.outbox_head(to, 2).await?))
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!((dead.payload.as_slice(), dead.created, dead.died, dead.certain), (&b"one"[..], 0, 50, false));
+    assert_eq!(revived.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
+    assert_eq!((revived[0].prepared.as_deref(), revived[0].unsure), (Some(&b"ciphertext"[..]), true));
 }

@@ -61,6 +61,8 @@ impl Tx {
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        mimi_adapter::failpoint!("store.commit");
+        mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
         self.statement("COMMIT").await?;
         self.on_rollback.clear();
         for then in self.on_commit.drain(..) {

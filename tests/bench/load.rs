@@ -201,6 +201,10 @@ impl<'g> Conversation<'g> {
                 return Ok(None);
             }
             AdapterFrame::Unreadable { reason } => return Err(reason.into()),
+            AdapterFrame::Ping {} => {
+                side.write(ClientFrame::Pong {});
+                return Ok(None);
+            }
             AdapterFrame::Deliver(deliver) => deliver,
         };
         let room = deliver.conversation.as_str().parse::<usize>()?;

@@ -7,6 +7,7 @@ mod bad_asking;
 mod bad_members;
 mod bad_proposals;
 mod bad_requests;
+mod breaker;
 mod changes;
 mod consent;
 #[path = "../database.rs"]
@@ -21,4 +22,6 @@ mod person;
 mod restart;
 mod turncoat;
 mod twice;
+mod undelivered;
+mod unlink;
 mod world;

@@ -1,9 +1,12 @@
 //! People come and go.
 
 use mimi_adapter::ConversationId;
-use mimi_gateway::admin::{CreateRoom, Link, Operator};
+use mimi_gateway::admin::{CreateRoom, Link, Operator, Unlink};
 
 use crate::world::{World, tea};
+
+/// For good.
+const AT_ONCE: Unlink = Unlink { yes: false, now: true };
 
 #[tokio::test]
 async fn who_joins_later_reads_from_then_on_and_speaks() {
@@ -104,7 +107,7 @@ async fn the_last_of_a_follower_stays_in_the_room_until_it_is_unlinked() {
     world.cathy.says("Nobody else is here, so no.").await;
     world.alice.reads("cathy (c.example): Nobody else is here, so no.").await;
 
-    world.desk("c.example").unlink(&tea(), false).await.unwrap();
+    world.desk("c.example").unlink(&tea(), AT_ONCE).await.unwrap();
     world.alice.is_with(&["bob (b.example)"]).await;
     world.bob.is_with(&["alice (a.example)"]).await;
     world.alice.says("Now she has.").await;
@@ -171,7 +174,7 @@ async fn a_room_that_was_unlinked_can_be_linked_again() {
     let world = World::of_two().await;
     world.alice.says("One.").await;
     world.bob.reads("alice (a.example): One.").await;
-    world.desk("b.example").unlink(&tea(), false).await.unwrap();
+    world.desk("b.example").unlink(&tea(), AT_ONCE).await.unwrap();
     world.alice.is_with(&[]).await;
     world.alice.says("Two.").await;
     let link = Link { adapter: "loopback".into(), conversation: ConversationId::new("tea") };
@@ -186,7 +189,7 @@ async fn a_room_that_was_unlinked_can_be_linked_again() {
 #[tokio::test]
 async fn a_hub_without_users_of_its_own_serves_the_others() {
     let mut world = World::of_three().await;
-    world.desk("a.example").unlink(&tea(), false).await.unwrap();
+    world.desk("a.example").unlink(&tea(), AT_ONCE).await.unwrap();
     world.bob.is_with(&["cathy (c.example)"]).await;
     world.cathy.is_with(&["bob (b.example)"]).await;
     for _ in 0..2 {

@@ -24,6 +24,14 @@ def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+class Ended(RuntimeError):
+    """A server has ended by itself."""
+
+    def __init__(self, code: int, words: str):
+        super().__init__(words)
+        self.code = code
+
+
 class Process:
     """One program, which may run several times: after `stop` or `kill` it can be started again."""
 
@@ -44,7 +52,8 @@ class Process:
         self._env = {**os.environ, **(env or {})}
         self._child: subprocess.Popen | None = None
 
-    async def start(self, within: float = 60):
+    async def start(self, within: float = 60, env: dict[str, str] | None = None):
+        """`env` is for this start alone."""
         assert not self.runs, f"{self.name} runs already"
         with self.log.open("ab") as log:
             # Its own session: Ctrl-C in a terminal reaches the lab alone, which then stops its servers.
@@ -54,7 +63,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=self._cwd,
-                env=self._env,
+                env={**self._env, **(env or {})},
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
@@ -62,7 +71,7 @@ class Process:
         while not await self._answers():
             if self._child.poll() is not None:
                 code, self._child = self._child.returncode, None
-                raise RuntimeError(f"{self.name} ended with {code} while starting:\n{self.last_words()}")
+                raise Ended(code, f"{self.name} ended with {code} while starting:\n{self.last_words()}")
             if time.monotonic() > deadline:
                 await self.kill()
                 raise TimeoutError(f"{self.name} did not answer within {within} s:\n{self.last_words()}")
@@ -88,6 +97,17 @@ class Process:
             raise TimeoutError(f"{self.name} was still there {within} s after {signal.Signals(with_signal).name}")
         if with_signal == signal.SIGTERM and code not in (0, -signal.SIGTERM):
             raise RuntimeError(f"{self.name} ended with {code} when told to stop:\n{self.last_words()}")
+
+    async def has_ended(self) -> int:
+        """Waits until the process ends by itself, and returns its exit code; then it can be started again."""
+        child = self._child
+        assert child is not None, f"{self.name} does not run"
+        # Not a thread that waits: whoever waits here may be cancelled.
+        while (code := child.poll()) is None:
+            await asyncio.sleep(0.02)
+        if self._child is child:
+            self._child = None
+        return code
 
     def make_sure_it_is_gone(self):
         if self._child is not None:

@@ -36,10 +36,10 @@ class Synapse(Process):
             env={"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"},
         )
 
-    async def start(self, within: float = 60):
+    async def start(self, within: float = 60, env: dict[str, str] | None = None):
         if not self._config.with_name("signing.key").exists():
             await run(sys.executable, "-m", "synapse.app.homeserver", "-c", self._config, "--generate-keys")
-        await super().start(within)
+        await super().start(within, env)
 
     def register(self, name: str, password: str):
         """Creates an account the way `register_new_matrix_user` does, with the shared secret."""

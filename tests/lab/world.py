@@ -6,6 +6,7 @@ only shown. Each world has a directory of its own under target/lab/runs, where i
 """
 
 import asyncio
+import itertools
 import os
 import shutil
 import tomllib
@@ -58,7 +59,7 @@ class World:
         cls, name: str, put_configuration: Callable[[Path], None], c2s_port: int
     ) -> AsyncIterator["World"]:
         self = cls()
-        self.directory = _fresh_directory(name)
+        self.directory = fresh_directory(name)
         put_configuration(self.directory)
         self.gateway_a = Gateway("gateway a", self.directory / "a.example.toml")
         self.gateway_b = Gateway("gateway b", self.directory / "b.example.toml")
@@ -163,13 +164,15 @@ def _move_examples(directory: Path, ports: list[int]):
     (directory / "b.example.toml").write_text(tomli_w.dumps(b))
 
 
-def _fresh_directory(name: str) -> Path:
+def fresh_directory(name: str) -> Path:
     """A new one for each world; of the old ones the latest few are kept, for their logs."""
     runs = CACHE / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     finished = [each for each in runs.iterdir() if not Path(f"/proc/{each.name.partition('-')[0]}").exists()]
     for old in sorted(finished, key=lambda each: each.stat().st_mtime)[:-5]:
         shutil.rmtree(old, ignore_errors=True)
-    directory = runs / f"{os.getpid()}-{name}"
-    directory.mkdir()
-    return directory
+    for again in itertools.count():
+        directory = runs / f"{os.getpid()}-{name}{f'-{again}' if again else ''}"
+        if not directory.exists():
+            directory.mkdir()
+            return directory

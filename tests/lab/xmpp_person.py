@@ -32,6 +32,8 @@ class XmppPerson(Person):
         self._address = (prosody.host, prosody.port)
         self._chats: dict[str, _GroupChat] = {}
         self._refused: dict[str, str] = {}
+        self._directly: set[tuple[str, str]] = set()
+        self.repeats = 0
         self._connections = 0  # How many there have been; grows when one is lost.
         self._online = False
         self._client = client = slixmpp.ClientXMPP(f"{self.jid}/phone", password(name))
@@ -173,6 +175,11 @@ class XmppPerson(Person):
             # A private word from somebody in the group chat (XEP-0045 §7.5).
             self._show(message["from"].full, message["from"].full, message["from"].resource, message["body"])
         elif message["type"] != "groupchat":
+            # A client that knows XEP-0359 shows what comes again under the same id once.
+            if (room, message["id"]) in self._directly:
+                self.repeats += 1
+                return
+            self._directly.add((room, message["id"]))
             self._show(room, room, message["from"].user, message["body"])
         elif chat := self._chats.get(room):
             archive_id = message["stanza_id"]["id"]

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Capabilities, ConversationId, Cursor, DeliveryKey, Event, NativeMessageId, NativeUserId, UserUri};
+use crate::{
+    Capabilities, ConversationId, Cursor, DeliveryKey, Event, NativeMessageId, NativeUserId, Session, UserUri,
+};
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -52,9 +54,13 @@ pub trait Adapter: Send + Sync {
         Err(Refusal::reject("this network has no one-to-one conversations"))
     }
 
-    /// Is the network there at this moment? `/ready` and `status` ask, so answer from memory.
-    fn connected(&self) -> bool {
-        true
+    /// Is the network there at this moment, and do we hear it? Keep a [`Pulse`](crate::Pulse) and answer with
+    /// [`Pulse::watch`](crate::Pulse::watch): `status`, `/ready` and `/metrics` look at it, and a change is logged.
+    ///
+    /// The default says [`Session::Up`] for ever. That is only true where nothing can come between the network and the
+    /// adapter, as in one process; anywhere else the conformance suite finds out.
+    fn session(&self) -> watch::Receiver<Session> {
+        watch::Sender::new(Session::Up).subscribe()
     }
 
     /// `doctor` asks: can you reach your network and sign in? Each problem with its next step.

@@ -72,6 +72,11 @@ pub trait Harness: Send {
     async fn goes_away(&mut self);
     async fn comes_back(&mut self);
 
+    /// The network looks alive, and what happens there does not reach the adapter any more, nor do its own canaries:
+    /// bytes on the way to it are swallowed. Until [`comes_back`](Self::comes_back). Let the adapter have a short
+    /// [`Canary`](crate::Canary): it has to notice within [`BOUND`].
+    async fn falls_silent(&mut self);
+
     /// Declares that this network can't recognise a repeated delivery, so people see it twice. Say it in
     /// the adapter's documentation as well.
     fn at_least_once(&self) -> bool {
@@ -158,6 +163,7 @@ macro_rules! conformance {
             a_direct_conversation_is_found_again_and_says_with_whom
             stopping_loses_nothing
             a_network_that_is_away_means_retry
+            silence_is_noticed_and_made_up_for
         }
     };
     (@tests $harness:expr; $($check:ident)*) => {$(

@@ -47,6 +47,17 @@ impl Text {
 }
 
 impl<Ref> Event<Ref> {
+    /// The earlier message it is about, if it is about one.
+    pub fn refers_to(&self) -> Option<&Ref> {
+        match self {
+            Self::Message { in_reply_to, .. } => in_reply_to.as_ref(),
+            Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
+            Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
+            Self::Notice { about, .. } => about.as_ref(),
+            Self::Join | Self::Leave => None,
+        }
+    }
+
     /// A word for logs, without content.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -30,17 +30,21 @@
 //! 5. **Give ghosts a body.** A [`Ghost`] joins, speaks and leaves by `deliver`; [`Inbox::ghosts`] says who should be
 //!    present after you have reconnected. The ghost's name shows its provider: nobody from outside may look
 //!    like a local person, and nobody local may speak as a ghost.
-//! 6. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
+//! 6. **Notice when you hear nothing: [`Adapter::session`].** An open connection that brings nothing looks like a quiet
+//!    evening. Let a *canary* come back on the way on which people's messages come, every [`Canary::USUAL`], and keep a
+//!    [`Pulse`] of it: `up` when it has come; `deaf` when it has not; `down` when the network does not even
+//!    answer. Deaf, you help yourself: connect anew, read what you have missed, go on until you hear again.
+//! 7. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
 //!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
-//! 7. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
+//! 8. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
 //!    with what to do about it, and connects to nothing. A secret is a key `<name>_file`. Unknown keys are
 //!    problems. [`Adapter::probe`] is for `doctor`: can I reach my network, and what is the next step if not?
-//! 8. **Keep the promises: `conformance`.** With the feature of that name in `[dev-dependencies]`, write a `Harness`
+//! 9. **Keep the promises: `conformance`.** With the feature of that name in `[dev-dependencies]`, write a `Harness`
 //!    (a network and Alice on it) and `conformance!(harness)`. It is done when it is green. If the network
 //!    really can't recognise a repeated delivery, the harness says so, and so does your documentation.
-//! 9. **Register the kind**: a line in `src/adapters.rs`, an `example.toml` in your crate with every key explained, a
-//!    row in README's table of networks. The core is not touched.
+//! 10. **Register the kind**: a line in `src/adapters.rs`, an `example.toml` in your crate with every key explained, a
+//!     row in README's table of networks. The core is not touched.
 //!
 //! ## Whose turn is it?
 //!
@@ -216,7 +220,8 @@
 //! ```
 //!
 //! It is as good as its network: the wall forgets its keys with the process, so this one would fail the check
-//! `the_same_key_is_seen_once_across_a_restart`. Loopback passes, because its network remembers.
+//! `the_same_key_is_seen_once_across_a_restart`. Loopback passes, because its network remembers. And it has no
+//! canary: whoever hands in a note stands before it.
 //!
 //! [`adapters/loopback`]: https://github.com/mimi-gateway/mimi-gateway/tree/main/adapters/loopback
 
@@ -226,7 +231,10 @@ mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod event;
+#[doc(hidden)]
+pub mod failpoint;
 mod id;
+mod session;
 pub mod uri;
 
 pub use adapter::{
@@ -238,6 +246,7 @@ pub use capabilities::{Capabilities, Support};
 pub use config::{AdapterKind, Built, ConfigError, Context};
 pub use event::{Event, Text};
 pub use id::{ConversationId, Cursor, DeliveryKey, NativeMessageId, NativeUserId};
+pub use session::{Canary, Pulse, Session};
 pub use tokio_util::sync::CancellationToken;
 pub use toml;
 pub use uri::{Domain, UriError, UserUri};

@@ -6,6 +6,8 @@
 //! ← {"deliver":{"key":"k1","conversation":"tea","from":{"user":"mimi://b.example/u/bob","name":"bob (b.example)"},
 //!               "event":{"message":{"text":"Yes.","reply_to":"m1"}}}}
 //! → {"delivered":{"key":"k1","id":"m2"}}
+//! ← {"ping":{}}
+//! → {"pong":{}}
 //! ```
 //!
 //! Nothing here does I/O, and everything an [`Inbound`] or [`Delivery`] says is in the frame.
@@ -71,6 +73,8 @@ pub enum ClientFrame {
         key: DeliveryKey,
         reason: String,
     },
+    /// I am here. The answer to a ping; but whatever a client says is a sign of life.
+    Pong {},
 }
 
 /// What every act of a person says.
@@ -103,6 +107,8 @@ pub enum AdapterFrame {
     Refused { id: NativeMessageId, reason: String, retry: bool },
     /// The line was no frame.
     Unreadable { reason: String },
+    /// Are you there? Asked of who has said nothing for a while. Who does not answer is hung up on.
+    Ping {},
     /// Show this, and answer `delivered`, `not_now` or `never`.
     Deliver(Deliver),
 }

@@ -5,14 +5,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use mimi_adapter::{CancellationToken, Event, Inbox, NativeMessageId, Refusal};
+use mimi_adapter::{Canary, CancellationToken, Event, Inbox, NativeMessageId, Pulse, Refusal, Session};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
+    time::{sleep, timeout},
 };
 use tracing::debug;
 
@@ -34,8 +36,21 @@ struct Queued {
 }
 
 /// Serves a client until it disconnects or the adapter stops. What it said before it disconnected is still offered.
-pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: CancellationToken) {
-    let Connection { mut acts, answers, present } = connection;
+pub(crate) async fn serve(
+    connection: Connection,
+    inbox: Inbox,
+    stop: CancellationToken,
+    pulse: Arc<Pulse>,
+    canary: Canary,
+) {
+    let Connection { mut acts, answers, present, heard } = connection;
+    let silent = async {
+        match &heard {
+            Some(heard) => until_silent(heard, &answers, &pulse, canary).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut silent = pin!(silent);
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     let next = async |acts: &mut mpsc::Receiver<_>| {
         let permit = in_flight.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -58,6 +73,11 @@ pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: Cancellati
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
+            () = &mut silent => {
+                // It connects again, and says again what has not been answered.
+                pulse.deaf("a client does not answer");
+                break;
+            }
             said = next(&mut acts) => {
                 let Some(((act, event), permit)) = said else { break };
                 let person = (act.conversation.clone(), act.from.clone());
@@ -85,6 +105,24 @@ pub(crate) async fn serve(connection: Connection, inbox: Inbox, stop: Cancellati
     }
 }
 
+/// Returns when the client, asked for a sign of life, has not given one in time.
+async fn until_silent(heard: &Notify, answers: &mpsc::Sender<AdapterFrame>, pulse: &Pulse, canary: Canary) {
+    let mut pause = if *pulse.watch().borrow() == Session::Up { canary.every } else { Duration::ZERO };
+    loop {
+        sleep(pause).await;
+        pause = canary.every;
+        // Who has said something meanwhile need not be asked.
+        if timeout(Duration::ZERO, heard.notified()).await.is_err() {
+            // A client whose queue is full does not read, so it will not answer either.
+            let _ = answers.try_send(AdapterFrame::Ping {});
+            if timeout(canary.patience, heard.notified()).await.is_err() {
+                return;
+            }
+        }
+        pulse.up();
+    }
+}
+
 async fn offer_in_order(
     mut queue: mpsc::UnboundedReceiver<Queued>,
     answers: mpsc::Sender<AdapterFrame>,
@@ -93,6 +131,7 @@ async fn offer_in_order(
 ) {
     while let Some(Queued { act, event, asked }) = queue.recv().await {
         let answer = offer(act, event, &inbox, &stop).await;
+        mimi_adapter::failpoint!("loopback.accepted");
         if asked.is_some() {
             // An error means that the client has gone. It will ask again, and hear that this is a duplicate.
             let _ = answers.send(answer).await;
@@ -115,7 +154,7 @@ async fn offer(act: Act, event: Event<NativeMessageId>, inbox: &Inbox, stop: &Ca
             Err(Refusal::Reject { reason }) => return AdapterFrame::Refused { id, reason, retry: false },
             Err(Refusal::Retry { after, source }) => {
                 debug!(conversation = %inbound.conversation, %id, error = %source, "The core can't accept this now.");
-                stop.run_until_cancelled(tokio::time::sleep(after.unwrap_or(wait))).await;
+                stop.run_until_cancelled(sleep(after.unwrap_or(wait))).await;
                 wait = LONGEST_WAIT.min(wait * 2);
             }
         }

@@ -16,10 +16,14 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, ConfigError, Context, ConversationId,
-    Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Support, UserUri, async_trait, toml,
+    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
+    ConversationId, Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
+    UserUri, async_trait, toml,
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 pub mod frame;
 mod lane;
@@ -41,18 +45,26 @@ pub struct Loopback {
     /// Who has connected. `run` takes it.
     arrivals: Mutex<Option<mpsc::UnboundedReceiver<Connection>>>,
     socket: Option<PathBuf>,
+    pulse: Arc<Pulse>,
+    canary: Canary,
 }
 
 impl Loopback {
     /// An adapter without a socket, and the network to connect to it by [`Network::connect`].
     pub fn new() -> (Self, Network) {
         let (network, arrivals) = Network::new();
-        (Self { network: network.clone(), arrivals: Mutex::new(Some(arrivals)), socket: None }, network)
+        let (pulse, canary) = (Arc::new(Pulse::new()), Canary::USUAL);
+        (Self { network: network.clone(), arrivals: Mutex::new(Some(arrivals)), socket: None, pulse, canary }, network)
     }
 
     /// An adapter whose people connect to a unix socket.
     pub fn listening(socket: impl Into<PathBuf>) -> Self {
         Self { socket: Some(socket.into()), ..Self::new().0 }
+    }
+
+    /// Asks its clients at another rhythm whether they are there.
+    pub fn asking(self, canary: Canary) -> Self {
+        Self { canary, ..self }
     }
 }
 
@@ -93,8 +105,10 @@ impl Adapter for Loopback {
             let listener = socket::bind(path).await?;
             running.spawn(socket::listen(listener, self.network.clone(), stop.clone()));
         }
+        // It is the clients who come, so the network is there as soon as they can.
+        self.pulse.up();
         while let Some(Some(connection)) = stop.run_until_cancelled(arrivals.recv()).await {
-            running.spawn(lane::serve(connection, inbox.clone(), stop.clone()));
+            running.spawn(lane::serve(connection, inbox.clone(), stop.clone(), self.pulse.clone(), self.canary));
             while running.try_join_next().is_some() {}
         }
         // What the core is just accepting is still answered, unless a client does not listen.
@@ -126,6 +140,10 @@ impl Adapter for Loopback {
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
         Ok(direct_conversation(user, &ghost.user))
+    }
+
+    fn session(&self) -> watch::Receiver<Session> {
+        self.pulse.watch()
     }
 
     async fn probe(&self) -> Vec<Problem> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use mimi_adapter::{DeliveryKey, Event, NativeMessageId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::frame::{Act, AdapterFrame, ClientFrame};
 
@@ -49,6 +49,8 @@ pub struct Client {
 pub struct Speech {
     network: Network,
     acts: mpsc::Sender<(Act, Event<NativeMessageId>)>,
+    /// The client has said something.
+    heard: Arc<Notify>,
 }
 
 /// The adapter's end of a [`Client`].
@@ -56,6 +58,8 @@ pub struct Connection {
     pub(crate) acts: mpsc::Receiver<(Act, Event<NativeMessageId>)>,
     pub(crate) answers: mpsc::Sender<AdapterFrame>,
     pub(crate) present: Present,
+    /// Where something between the two can fail, the sign that the client has said something.
+    pub(crate) heard: Option<Arc<Notify>>,
 }
 
 /// What the network says to a delivery.
@@ -76,20 +80,32 @@ impl Network {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new connection: from now on it is shown what is delivered.
+    /// A new connection: from now on it is shown what is delivered. In one process a client is there until it is
+    /// dropped, so it is not asked.
     pub fn connect(&self) -> Client {
+        self.connected(false)
+    }
+
+    /// As [`connect`](Self::connect), over a wire that can fall silent: the client has to answer pings.
+    pub fn connect_by_wire(&self) -> Client {
+        self.connected(true)
+    }
+
+    fn connected(&self, by_wire: bool) -> Client {
         let (acts, acts_in) = mpsc::channel(QUEUE);
         let (answers, from_adapter) = mpsc::channel(QUEUE);
         let mut state = self.state();
         let id = state.next_client;
         state.next_client += 1;
         state.clients.insert(id, answers.clone());
-        let connection = Connection { acts: acts_in, answers, present: Present { network: self.clone(), id } };
+        let heard = Arc::new(Notify::new());
+        let present = Present { network: self.clone(), id };
+        let connection = Connection { acts: acts_in, answers, present, heard: by_wire.then(|| heard.clone()) };
         let arrivals = state.arrivals.clone();
         drop(state);
         // An error means that the adapter has stopped. The connection is dropped, and the client notices.
         let _ = arrivals.send(connection);
-        Client { to_adapter: Speech { network: self.clone(), acts }, from_adapter }
+        Client { to_adapter: Speech { network: self.clone(), acts, heard }, from_adapter }
     }
 
     /// Shows a delivery to everybody connected and waits for the first answer; `None` if nobody is there,
@@ -113,6 +129,7 @@ impl Network {
                 self.gone(id);
             }
         }
+        mimi_adapter::failpoint!("loopback.shown");
         answered.await.ok()
     }
 
@@ -172,6 +189,7 @@ impl Speech {
     /// Hands a frame to the adapter; `false` if it has hung up. Waits while too much is unanswered, so
     /// whoever sends a lot has to receive at the same time.
     pub async fn send(&self, frame: ClientFrame) -> bool {
+        self.heard.notify_one();
         let (act, event) = match frame {
             ClientFrame::Say { act, text, reply_to } => {
                 (act, Event::Message { text: text.into(), in_reply_to: reply_to })
@@ -185,6 +203,7 @@ impl Speech {
             ClientFrame::Delivered { key, id } => return self.answer(&key, Answer::Delivered(id)),
             ClientFrame::NotNow { key } => return self.answer(&key, Answer::NotNow),
             ClientFrame::Never { key, reason } => return self.answer(&key, Answer::Never(reason)),
+            ClientFrame::Pong {} => return !self.acts.is_closed(),
         };
         self.acts.send((act, event)).await.is_ok()
     }

@@ -43,7 +43,7 @@ pub(crate) async fn listen(listener: UnixListener, network: Network, stop: Cance
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                lines.spawn(serve(stream, network.connect()));
+                lines.spawn(serve(stream, network.connect_by_wire()));
             }
             // Out of file descriptors, most likely. They come back when somebody leaves.
             Err(error) => {

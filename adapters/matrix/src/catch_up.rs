@@ -6,22 +6,25 @@
 //! Both showed when a core said "not now" fifty times in a thousand messages: in one run a message was not
 //! brought at all, in the next one came after the forty-three that followed it.
 //!
+//! And one that can't reach us at all brings nothing for as long as that lasts, while its timelines can be read.
+//!
 //! So for a while after trouble a transaction only says in which rooms there is something to read: what is
 //! missing before its events is taken from the timeline, in order. And now and then every linked room is
 //! looked through, which bounds how long anything can be stuck. What was taken already is known here by its
 //! event id, and to the core too.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId, events::AnyTimelineEvent, serde::Raw};
 use mimi_adapter::{ConversationId, Refusal};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::transactions::{Transactions, unless_final};
 
-/// How many events a look sees.
+/// How many events one look sees, and how many looks there are at most until something known is met.
 const SIGHT: u32 = 100;
-/// More than that.
+const LOOKS: usize = 20;
+/// More than one look sees.
 const REMEMBERED: usize = 200;
 
 /// The events of a linked room that have been taken in.
@@ -44,6 +47,12 @@ impl Followed {
     pub fn has(&self, event: &EventId) -> bool {
         // What is asked for is mostly recent.
         self.taken.iter().rev().any(|taken| taken == event)
+    }
+
+    /// Something of this page is known. What is older than that is, too, or is none of our business.
+    fn meets(&self, page: &[Raw<AnyTimelineEvent>]) -> bool {
+        let known = |id: &OwnedEventId| self.start.as_ref() == Some(id) || self.has(id);
+        page.iter().any(|event| event.get_field("event_id").ok().flatten().as_ref().is_some_and(known))
     }
 
     /// What of the timeline (newest first) is still to be taken, oldest first. What lies before everything we
@@ -69,36 +78,56 @@ impl Followed {
 }
 
 impl Transactions {
-    /// Takes what the room's timeline has and we have not. The caller has the turn.
-    pub async fn catch_up(&self, room: &RoomId) -> Result<(), Refusal> {
+    /// Takes what the room's timeline has and we have not, and answers how much that was. The caller has the turn.
+    pub async fn catch_up(&self, room: &RoomId) -> Result<usize, Refusal> {
         if self.homeserver.room(room, |room| room.followed.start.is_none()) {
             let cursor = self.inbox.cursor(&ConversationId::new(room.as_str())).await?;
             let start = cursor.and_then(|cursor| EventId::parse(cursor.as_str()).ok());
             if start.is_none() {
                 // Nothing of this room has ever been accepted: there is no telling where to begin.
-                return Ok(());
+                return Ok(0);
             }
             self.homeserver.room(room, |room| room.followed.start = start);
         }
-        let Some(timeline) = unless_final(self.homeserver.timeline(room, SIGHT).await)? else { return Ok(()) };
-        let missing = self.homeserver.room(room, |room| room.followed.missing(timeline));
-        for event in missing {
-            self.take(&event).await?;
+        // A look goes back until it meets something known; what it can't see from there is left to the transactions.
+        let (mut timeline, mut before) = (Vec::new(), None);
+        for _ in 0..LOOKS {
+            let page = unless_final(self.homeserver.timeline(room, SIGHT, before).await)?;
+            let Some((page, end)) = page else { return Ok(0) };
+            let met = self.homeserver.room(room, |room| room.followed.meets(&page));
+            timeline.extend(page);
+            before = end;
+            if met || before.is_none() {
+                break;
+            }
         }
-        Ok(())
+        let missing = self.homeserver.room(room, |room| room.followed.missing(timeline));
+        for event in &missing {
+            self.take(event).await?;
+        }
+        Ok(missing.len())
     }
 
-    /// Looks through every linked room.
-    pub async fn look_through(&self) {
+    /// Looks through every linked room. Answers how many events were found and taken in.
+    pub async fn look_through(&self) -> usize {
+        let mut found = 0;
         let links = self.inbox.links().borrow().clone();
         for conversation in links.iter() {
             let Ok(room) = RoomId::parse(conversation.as_str()) else { continue };
             let _turn = self.pause().await;
-            if let Err(refusal) = self.catch_up(&room).await {
-                warn!(%room, %refusal, "A room could not be looked through.");
+            let begun = Instant::now();
+            match self.catch_up(&room).await {
+                Ok(0) => {}
+                Ok(events) => {
+                    // Their transaction is still to come, if transactions come at all.
+                    self.homeserver.owes(begun);
+                    found += events;
+                }
+                Err(refusal) => warn!(%room, %refusal, "A room could not be looked through."),
             }
         }
-        info!(rooms = links.len(), "Looked through the linked rooms.");
+        debug!(rooms = links.len(), found, "Looked through the linked rooms.");
+        found
     }
 }
 

@@ -21,6 +21,7 @@ impl Homeserver {
             }
             Speaker::Gateway => self.voice(&room).await.map_err(not_delivered)?,
         };
+        mimi_adapter::failpoint!("matrix.deliver");
         match &delivery.event {
             Event::Join => self.admit(&delivery.speaker, &user, &room).await.map(|()| Delivered::default()),
             Event::Leave => match self.leave(&user, &room, None).await {

@@ -126,8 +126,10 @@ impl Homeserver {
             }
             other => other.map_err(failed)?,
         };
+        mimi_adapter::failpoint!("matrix.direct.created");
         // First the note, then the invitation: whoever can write there finds us knowing whose room it is.
         self.note(&room, id).await.map_err(failed)?;
+        mimi_adapter::failpoint!("matrix.direct.noted");
         if !self.is_expected(id, person, &room).await.map_err(failed)? {
             self.invite_directly(id, person, &room).await.map_err(failed)?;
         }

@@ -7,8 +7,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use matrix_sdk::ruma::{
@@ -33,7 +34,7 @@ use matrix_sdk::ruma::{
     serde::Raw,
     uint,
 };
-use mimi_adapter::{DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Refusal, UserUri};
+use mimi_adapter::{Canary, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Pulse, Refusal, UserUri};
 use tracing::{info, warn};
 
 use crate::{
@@ -51,9 +52,20 @@ pub struct Homeserver {
     pub names: Namespace,
     /// Our id in the registration.
     pub appservice: String,
-    connected: AtomicBool,
+    pub pulse: Pulse,
+    pub canary: Canary,
     pings: AtomicU64,
+    due: Mutex<Due>,
     rooms: Mutex<HashMap<OwnedRoomId, Room>>,
+}
+
+/// What we know of the transactions to come.
+#[derive(Default)]
+struct Due {
+    /// One has been due since.
+    since: Option<Instant>,
+    /// When the last one came.
+    brought: Option<Instant>,
 }
 
 /// What we remember of a room.
@@ -74,13 +86,15 @@ pub struct Room {
 }
 
 impl Homeserver {
-    pub fn new(client: Client, names: Namespace, appservice: String) -> Self {
+    pub fn new(client: Client, names: Namespace, appservice: String, canary: Canary) -> Self {
         Self {
             client,
             names,
             appservice,
-            connected: AtomicBool::default(),
+            pulse: Pulse::new(),
+            canary,
             pings: AtomicU64::default(),
+            due: Mutex::default(),
             rooms: Mutex::default(),
         }
     }
@@ -132,15 +146,13 @@ impl Homeserver {
     pub async fn ping(&self) -> Result<(), Failure> {
         let before = self.pings.load(Ordering::Relaxed);
         let request = request_ping::v1::Request::new(self.appservice.clone());
-        let reached = match self.client.ask(self.names.bot(), request).await {
+        match self.client.ask(self.names.bot(), request).await {
             // It has no such request, but it is there.
             Err(failure) if matches!(failure.kind(), Some(ErrorKind::Unrecognized)) => Ok(()),
             // Synapse (1.163) stumbles after the ping if it is sending us something at this moment.
             Err(failure) if failure.kind().is_some() && self.pings.load(Ordering::Relaxed) != before => Ok(()),
             other => other.map(drop),
-        };
-        self.connected.store(reached.is_ok(), Ordering::Relaxed);
-        reached
+        }
     }
 
     /// A ping has arrived.
@@ -148,9 +160,27 @@ impl Homeserver {
         self.pings.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The last ping got through, there and back.
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+    /// There is an event that the homeserver has to bring us, and it has happened after `since`: one of ours, or one that
+    /// its timeline shows. Its transaction may have overtaken the answer in which we see that.
+    pub fn owes(&self, since: Instant) {
+        let mut due = self.due();
+        if due.brought.is_none_or(|brought| brought < since) {
+            due.since.get_or_insert(since);
+        }
+    }
+
+    /// A transaction has come.
+    pub fn has_brought(&self) {
+        *self.due() = Due { since: None, brought: Some(Instant::now()) };
+    }
+
+    /// How long nothing has come that was due.
+    pub fn has_owed_for(&self) -> Option<Duration> {
+        self.due().since.map(|since| since.elapsed())
+    }
+
+    fn due(&self) -> MutexGuard<'_, Due> {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // Rooms.
@@ -174,6 +204,7 @@ impl Homeserver {
     pub async fn introduce(&self, ghost: &Ghost, id: &UserId, room: &RoomId) -> Result<(), Refusal> {
         let failed = |failure: Failure| failure.refusal(&format!("{} can't join the room", ghost.user));
         self.register_ghost(id, &ghost.name).await.map_err(failed)?;
+        mimi_adapter::failpoint!("matrix.ghost.registered");
         match self.join(id, room).await {
             Err(failure) if failure.is_forbidden() => {}
             other => return other.map_err(failed),
@@ -191,6 +222,7 @@ impl Homeserver {
             ghost.user
         );
         invited.map_err(|failure| failure.refusal(&hint))?;
+        mimi_adapter::failpoint!("matrix.ghost.invited");
         self.join(id, room).await.map_err(failed)
     }
 
@@ -238,12 +270,19 @@ impl Homeserver {
         Ok(self.client.ask(&voice, request).await?.event)
     }
 
-    /// The last events of the room, newest first.
-    pub async fn timeline(&self, room: &RoomId, limit: u32) -> Result<Vec<Raw<AnyTimelineEvent>>, Failure> {
+    /// A page of the room's events, newest first: the last one, or the one before `end` of another. Answers its own end.
+    pub async fn timeline(
+        &self,
+        room: &RoomId,
+        limit: u32,
+        before: Option<String>,
+    ) -> Result<(Vec<Raw<AnyTimelineEvent>>, Option<String>), Failure> {
         let voice = self.voice(room).await?;
         let mut request = get_message_events::v3::Request::backward(room.to_owned());
         request.limit = limit.into();
-        Ok(self.client.ask(&voice, request).await?.chunk)
+        request.from = before;
+        let page = self.client.ask(&voice, request).await?;
+        Ok((page.chunk, page.end))
     }
 
     // Sending.
@@ -264,7 +303,9 @@ impl Homeserver {
             return Ok(sent);
         }
         self.room(room, |room| room.settled = false);
+        mimi_adapter::failpoint!("matrix.put");
         let sent = self.put(user, room, key, request).await;
+        mimi_adapter::failpoint!("matrix.put.answered");
         self.room(room, |room| room.settled = sent.as_ref().map_or_else(Failure::is_certain, |_| true));
         sent
     }
@@ -277,17 +318,20 @@ impl Homeserver {
         request: &Request,
     ) -> Result<OwnedEventId, Failure> {
         let (room, txn) = (room.to_owned(), key.as_str().into());
-        match request {
+        let begun = Instant::now();
+        let sent = match request {
             Request::Send { kind, content } => {
                 let content = Raw::new(content).expect("JSON is JSON").cast_unchecked();
                 let request = send_message_event::v3::Request::new_raw(room, txn, (*kind).into(), content);
-                Ok(self.client.ask(user, request).await?.event_id)
+                self.client.ask(user, request).await?.event_id
             }
             Request::Redact(target) => {
                 let request = redact_event::v3::Request::new(room, target.clone(), txn);
-                Ok(self.client.ask(user, request).await?.event_id)
+                self.client.ask(user, request).await?.event_id
             }
-        }
+        };
+        self.owes(begun);
+        Ok(sent)
     }
 
     /// The event that an earlier attempt left in the room. What was attempted last can't be far back among

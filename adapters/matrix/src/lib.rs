@@ -1,8 +1,8 @@
 //! Matrix: the gateway as an application service of one homeserver.
 //!
 //! Read in this order: [`KIND`] and the adapter below; `id` (who is who); `from_native` and `to_native`
-//! (the translation, pure); `server`, `transactions` and `catch_up` (the way in), `delivery` (the way out); `homeserver`,
-//! `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
+//! (the translation, pure); `server`, `transactions` and `catch_up` (the way in), `life` (whether it works), `delivery`
+//! (the way out); `homeserver`, `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
 //!
 //! An application service and not a bot that syncs: the homeserver keeps each transaction until we say yes,
 //! so nothing has to be back-filled after a pause, and people elsewhere have accounts of their own.
@@ -14,10 +14,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::UserId;
 use mimi_adapter::{
-    Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, ConfigError, Context, ConversationId,
-    Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Support, async_trait, toml,
+    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
+    ConversationId, Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Session, Support, async_trait,
+    toml,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
 
 mod catch_up;
@@ -28,6 +29,7 @@ mod direct;
 mod from_native;
 mod homeserver;
 mod id;
+mod life;
 mod links;
 mod probe;
 mod registration;
@@ -55,10 +57,17 @@ struct Matrix {
 }
 
 fn build(table: toml::Table, context: &Context) -> Built {
+    build_with(table, context, Canary::USUAL)
+}
+
+/// [`KIND`]'s `build`, with another rhythm of canaries: for tests that wait for one to stay out.
+#[doc(hidden)]
+pub fn build_with(table: toml::Table, context: &Context, canary: Canary) -> Built {
     let Config { id, homeserver, namespace, listen, url, as_token, hs_token } = Config::parse(table, context)?;
     let client = Client::new(homeserver, as_token, namespace.bot().to_owned())
         .map_err(|error| vec![ConfigError::new("homeserver", format!("no HTTP client can be made: {error}"))])?;
-    Ok(Arc::new(Matrix { homeserver: Arc::new(Homeserver::new(client, namespace, id)), listen, url, hs_token }))
+    let homeserver = Arc::new(Homeserver::new(client, namespace, id, canary));
+    Ok(Arc::new(Matrix { homeserver, listen, url, hs_token }))
 }
 
 #[async_trait]
@@ -105,8 +114,8 @@ impl Adapter for Matrix {
             .map(|room| ConversationId::new(room.as_str()))
     }
 
-    fn connected(&self) -> bool {
-        self.homeserver.is_connected()
+    fn session(&self) -> watch::Receiver<Session> {
+        self.homeserver.pulse.watch()
     }
 
     async fn probe(&self) -> Vec<Problem> {

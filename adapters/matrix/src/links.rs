@@ -6,17 +6,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use matrix_sdk::ruma::{RoomId, UserId};
 use mimi_adapter::{ConversationId, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof};
-use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    time::{sleep, timeout, timeout_at},
-};
+use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 use tracing::{error, info, warn};
 
 use crate::{
     client::Failure,
     delivery::room_id,
     homeserver::{Homeserver, Members},
-    transactions::{Transactions, WARY},
+    transactions::Transactions,
 };
 
 /// The linked rooms to which the bot has just been invited.
@@ -26,12 +23,6 @@ type Invitations = UnboundedReceiver<ConversationId>;
 const PAUSE: Duration = Duration::from_secs(5);
 const LONG_PAUSE: Duration = Duration::from_secs(300);
 
-/// Between two pings while all is well.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-
-/// Between two looks through the rooms while all is well.
-const LOOK: Duration = Duration::from_secs(600);
-
 impl Homeserver {
     /// Does what is to be done in the linked rooms, for as long as it is let.
     pub async fn tend(&self, inbox: &Inbox, transactions: &Transactions, invitations: Invitations) {
@@ -40,6 +31,7 @@ impl Homeserver {
             // If the registration is at fault, this says so in an error.
             let refusal = failure.refusal("The bot can't be registered");
             warn!(%refusal, "Waiting for the homeserver.");
+            self.pulse.down(refusal.to_string());
             sleep(PAUSE).await;
         }
         tokio::join!(
@@ -47,35 +39,6 @@ impl Homeserver {
             self.keep_links(inbox, transactions, invitations),
             self.keep_up(transactions),
         );
-    }
-
-    async fn keep_in_touch(&self, transactions: &Transactions) {
-        let mut trouble = transactions.trouble();
-        loop {
-            if let Err(failure) = self.ping().await {
-                warn!(%failure, "The homeserver does not reach us. Does `url` in its registration lead here?");
-                transactions.troubled();
-                sleep(PAUSE).await;
-                continue;
-            }
-            // After a refusal the homeserver waits longer each time. It need not.
-            if timeout(HEARTBEAT, trouble.changed()).await.is_ok() {
-                sleep(PAUSE).await;
-            }
-        }
-    }
-
-    /// Looks through the rooms when trouble is over, and every now and then.
-    async fn keep_up(&self, transactions: &Transactions) {
-        let mut trouble = transactions.trouble();
-        loop {
-            let over = *trouble.borrow_and_update() + WARY;
-            if timeout_at(over, trouble.changed()).await.is_ok() {
-                continue;
-            }
-            transactions.look_through().await;
-            let _ = timeout(LOOK, trouble.changed()).await;
-        }
     }
 
     async fn keep_links(&self, inbox: &Inbox, transactions: &Transactions, mut invitations: Invitations) {

@@ -72,6 +72,7 @@ async fn transaction(
             return no(StatusCode::BAD_REQUEST, "M_BAD_JSON", "this is no transaction");
         }
     };
+    transactions.homeserver.has_brought();
     match transactions.accept(transaction.txn_id, transaction.events).await {
         Ok(()) => axum::Json(json!({})).into_response(),
         Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "not now, please send it again"),

@@ -100,7 +100,9 @@ impl Transactions {
                 this.troubled();
             }
             *last = txn_id;
-            this.take_all(&events).await
+            let taken = this.take_all(&events).await;
+            mimi_adapter::failpoint!("matrix.transaction.taken");
+            taken
         });
         let taken = work.await.unwrap_or_else(|broken| Err(Refusal::retry(broken)));
         if let Err(refusal) = &taken {
@@ -136,6 +138,7 @@ impl Transactions {
         }
         debug!(%room, event = %id, "An event.");
         self.understand(happened).await?;
+        mimi_adapter::failpoint!("matrix.event.taken");
         if self.is_linked(&room) {
             self.homeserver.room(&room, |room| room.followed.takes(id));
         }

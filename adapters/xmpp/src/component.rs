@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use mimi_adapter::{CancellationToken, Refusal};
+use mimi_adapter::{Canary, CancellationToken, Pulse, Refusal};
 use minidom::Element;
 use thiserror::Error;
 use tokio::{
@@ -35,8 +35,6 @@ use crate::{
 
 /// How long others have to answer us. `deliver` may take half a minute in all.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// After so much silence the server is asked whether it is still there, and after as much again it isn't.
-const SILENCE: Duration = Duration::from_secs(30);
 /// How long the rest of a closing stream may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -176,6 +174,7 @@ impl Link {
 pub async fn run(
     config: &Config,
     links: &watch::Sender<Option<Link>>,
+    pulse: &Pulse,
     handle: impl Fn(&Link, Element),
     lost: impl Fn(),
     stop: &CancellationToken,
@@ -191,17 +190,29 @@ pub async fn run(
                 info!(server = %config.server, component = %config.component, "Connected to the XMPP server.");
                 let (link, to_write) = Link::new();
                 links.send_replace(Some(link.clone()));
-                let end =
-                    converse(config, reader, writer, &link, to_write, &handle, &mut backoff, stop, rest.as_mut()).await;
+                let end = tokio::select! {
+                    end = converse(reader, writer, &link, to_write, &handle, &mut backoff, stop, rest.as_mut()) => end,
+                    () = until_deaf(&link, &config.component, pulse, config.canary) => End::Deaf,
+                };
                 links.send_replace(None);
                 link.lose();
                 lost();
                 match end {
                     End::Stopped => return,
-                    End::Lost(reason) => warn!(server = %config.server, reason, "Lost the XMPP server."),
+                    End::Lost(reason) => {
+                        warn!(server = %config.server, reason, "Lost the XMPP server.");
+                        pulse.down(format!("the connection to {} was lost: {reason}", config.server));
+                    }
+                    // The rooms are entered anew on the next connection, and what was missed is read in their archives.
+                    End::Deaf => {
+                        pulse.deaf("a ping of the gateway to itself does not come back: the stream is opened anew")
+                    }
                 }
             }
-            Some(Err(error)) => warn!(%error, "No connection to the XMPP server."),
+            Some(Err(error)) => {
+                warn!(%error, "No connection to the XMPP server.");
+                pulse.down(error.to_string());
+            }
         }
         if stop.run_until_cancelled(tokio::time::sleep(backoff.next())).await.is_none() {
             return rest.await;
@@ -212,11 +223,27 @@ pub async fn run(
 enum End {
     Stopped,
     Lost(String),
+    Deaf,
+}
+
+/// The canary (XEP-0199): the gateway pings itself through the server. The question has to be read there and brought
+/// back to us, and so has the answer, which proves the stream in both directions, whatever else it brings or doesn't.
+/// Returns when that has taken too long. An error is an answer.
+async fn until_deaf(link: &Link, component: &BareJid, pulse: &Pulse, canary: Canary) {
+    let itself = Jid::from(component.clone());
+    loop {
+        match timeout(canary.patience, link.ask("get", &itself, &itself, stanza::element("ping", ns::PING))).await {
+            Err(_) | Ok(Err(Failure::Timeout(_))) => return,
+            // `converse` says why.
+            Ok(Err(Failure::Lost)) => std::future::pending().await,
+            Ok(Ok(_) | Err(Failure::Refused { .. })) => pulse.up(),
+        }
+        tokio::time::sleep(canary.every).await;
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // One caller; a struct for them would be named "arguments".
 async fn converse(
-    config: &Config,
     mut reader: Reader,
     writer: Writer,
     link: &Link,
@@ -229,22 +256,15 @@ async fn converse(
     let closing = CancellationToken::new();
     // Writing has a task of its own: two sides that both write and neither reads would wait for ever.
     let mut writing = AbortOnDropHandle::new(tokio::spawn(write(writer, to_write, closing.clone())));
-    let mut asked = false;
     let lost = loop {
         tokio::select! {
-            stanza = timeout(SILENCE, reader.stanza()) => match stanza {
-                Ok(Ok(Some(stanza))) => {
-                    asked = false;
+            stanza = reader.stanza() => match stanza {
+                Ok(Some(stanza)) => {
                     backoff.reset();
                     if let Some(reason) = receive(link, stanza, handle) { break reason; }
                 }
-                Ok(Ok(None)) => break "the server has closed the stream".into(),
-                Ok(Err(error)) => break error.to_string(),
-                Err(_) if asked => break "the server has gone silent".into(),
-                Err(_) => {
-                    asked = true;
-                    link.send(ping(&config.component, &config.domains[0]));
-                }
+                Ok(None) => break "the server has closed the stream".into(),
+                Err(error) => break error.to_string(),
             },
             written = &mut writing => {
                 break written.map_or_else(|panic| panic.to_string(), |result| result.map_or_else(|e| e.to_string(), |()| "closed".into()));
@@ -270,6 +290,7 @@ async fn write(
 ) -> std::io::Result<()> {
     while let Some(Some(stanza)) = closing.run_until_cancelled(to_write.recv()).await {
         writer.write(&stanza).await?;
+        mimi_adapter::failpoint!("xmpp.written");
     }
     while let Ok(stanza) = to_write.try_recv() {
         writer.write(&stanza).await?;
@@ -286,12 +307,6 @@ fn receive(link: &Link, stanza: Element, handle: &impl Fn(&Link, Element)) -> Op
         handle(link, stanza);
     }
     None
-}
-
-fn ping(component: &BareJid, to: &BareJid) -> Element {
-    let id = Uuid::new_v4().to_string();
-    let iq = stanza::stanza("iq", component, to).attribute("type", "get").attribute("id", &id);
-    iq.child(stanza::element("ping", ns::PING))
 }
 
 /// The network's refusal, in the core's words. What only says that a server or room is away is waited for,

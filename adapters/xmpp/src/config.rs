@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mimi_adapter::{ConfigError, toml};
+use mimi_adapter::{Canary, ConfigError, toml};
 use xmpp_parsers::jid::BareJid;
 
 pub struct Config {
@@ -13,6 +13,8 @@ pub struct Config {
     pub secret: String,
     /// The domains whose accounts are this network's people.
     pub domains: Vec<BareJid>,
+    /// Not for the admin to choose.
+    pub canary: Canary,
 }
 
 impl Config {
@@ -35,7 +37,7 @@ impl Config {
         }
         match (component, server, secret, domains) {
             (Some(component), Some(server), Some(secret), Some(domains)) if fields.problems.is_empty() => {
-                Ok(Self { component, server, secret, domains })
+                Ok(Self { component, server, secret, domains, canary: Canary::USUAL })
             }
             _ => Err(fields.problems),
         }

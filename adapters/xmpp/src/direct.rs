@@ -170,6 +170,7 @@ impl Direct {
         }
         let name = user.node().map_or(user.as_str(), |node| node.as_str()).to_owned();
         lock(&memory).remember(message, &id, &Voice { author: user.to_string(), jid: user.to_string(), name });
+        mimi_adapter::failpoint!("xmpp.direct.accepted");
         if message.has_child("request", ns::RECEIPTS)
             && let Some(id) = message.attr("id")
         {
@@ -226,6 +227,7 @@ impl Direct {
             lock(&self.unresolved).insert(key.clone(), (link.number(), error));
             return Err(failure.into());
         }
+        mimi_adapter::failpoint!("xmpp.direct.delivered");
         let id = NativeMessageId::new(key.as_str());
         lock(&memory).remember(&message, &id, &to_native::ghost_voice(ghost, ghost.as_str(), &name(delivery)));
         Ok(to_native::delivered(delivery, None))

@@ -14,8 +14,8 @@
 use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, Context, ConversationId, Delivered,
-    Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Support, async_trait, toml,
+    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, Context, ConversationId, Delivered,
+    Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support, async_trait, toml,
 };
 use minidom::Element;
 use tokio::sync::watch;
@@ -55,12 +55,19 @@ struct Xmpp {
     link: watch::Sender<Option<Link>>,
     rooms: Rooms,
     direct: Arc<Direct>,
+    pulse: Pulse,
 }
 
-fn build(table: toml::Table, _: &Context) -> Built {
-    let config = Config::parse(table)?;
+fn build(table: toml::Table, context: &Context) -> Built {
+    build_with(table, context, Canary::USUAL)
+}
+
+/// [`KIND`]'s `build`, with another rhythm of canaries: for tests that wait for one to stay out.
+#[doc(hidden)]
+pub fn build_with(table: toml::Table, _: &Context, canary: Canary) -> Built {
+    let config = Config { canary, ..Config::parse(table)? };
     let direct = Arc::new(Direct::new(config.component.clone(), config.domains.clone()));
-    Ok(Arc::new(Xmpp { config, link: watch::Sender::new(None), rooms: Rooms::default(), direct }))
+    Ok(Arc::new(Xmpp { config, link: watch::Sender::new(None), rooms: Rooms::default(), direct, pulse: Pulse::new() }))
 }
 
 #[async_trait]
@@ -74,7 +81,7 @@ impl Adapter for Xmpp {
             self.direct.reset();
         };
         let connection = async {
-            component::run(&self.config, &self.link, handle, lost, &stop, self.direct.finish()).await;
+            component::run(&self.config, &self.link, &self.pulse, handle, lost, &stop, self.direct.finish()).await;
             Ok(())
         };
         tokio::try_join!(connection, rooms)?;
@@ -118,8 +125,8 @@ impl Adapter for Xmpp {
         Ok(Place::Direct { user, ghost }.conversation())
     }
 
-    fn connected(&self) -> bool {
-        self.link.borrow().is_some()
+    fn session(&self) -> watch::Receiver<Session> {
+        self.pulse.watch()
     }
 
     async fn probe(&self) -> Vec<Problem> {

@@ -245,6 +245,7 @@ impl Listener {
                         self.tell(&person.user, &format!("Your message was not delivered: {reason}"));
                     }
                 }
+                mimi_adapter::failpoint!("xmpp.offered");
                 self.room.memory().remember(message, &id, &voice);
             }
         }
@@ -259,6 +260,7 @@ impl Listener {
         };
         let id = NativeMessageId::new(event.kind());
         let refused = offer(&self.inbox, self.inbound(id, &person, event, cursor), &self.stop).await?;
+        mimi_adapter::failpoint!("xmpp.person.offered");
         if let Some(reason) = refused {
             warn!(room = %self.room.jid, user = %person.user, reason, "The core refuses a join or leave.");
         }

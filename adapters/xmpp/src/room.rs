@@ -59,6 +59,8 @@ pub struct Room {
     waiting: AtomicUsize,
     /// Messages were left to the archive.
     behind: AtomicBool,
+    /// The listener has heard something since its seat was last in question.
+    spoken: AtomicBool,
 }
 
 /// What the listener saw, in order, on its way to the core.
@@ -131,6 +133,7 @@ impl Room {
             news,
             waiting: AtomicUsize::new(0),
             behind: AtomicBool::new(false),
+            spoken: AtomicBool::new(false),
         };
         (room, receiver)
     }
@@ -202,6 +205,7 @@ impl Room {
         if !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
         }
+        self.spoken.store(true, Ordering::Relaxed);
         let delayed = message.has_child("delay", ns::DELAY);
         let person = if delayed {
             state.occupants.writer_of_archived(&from, &message, state.features.marks)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,8 +20,10 @@ use crate::{
     room::Room,
 };
 
-/// How often a quiet room is asked whether we are still in it (XEP-0410).
+/// How often a quiet room is asked whether we are still in it (XEP-0410), and how far apart the questions to all the
+/// rooms are: with many rooms it takes longer until it is a room's turn again.
 const SELF_PING: Duration = Duration::from_secs(60);
+const BETWEEN_PINGS: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub struct Rooms(Mutex<HashMap<BareJid, Arc<Room>>>);
@@ -58,9 +61,11 @@ impl Rooms {
                 workers.spawn(Listener::new(room, inbox.clone(), link.clone()).run(news));
             }
             if let Some(link) = &connected {
-                for (jid, room) in self.rooms().iter() {
-                    let keeper =
-                        || AbortOnDropHandle::new(tokio::spawn(keep(room.clone(), link.clone(), inbox.clone())));
+                let rooms = self.rooms();
+                let turn = SELF_PING.max(BETWEEN_PINGS * rooms.len().try_into().unwrap_or(u32::MAX));
+                for (jid, room) in rooms.iter() {
+                    let keeping = || keep(room.clone(), link.clone(), inbox.clone(), turn);
+                    let keeper = || AbortOnDropHandle::new(tokio::spawn(keeping()));
                     keepers.entry(jid.clone()).or_insert_with(keeper);
                 }
             }
@@ -111,15 +116,19 @@ fn wanted(links: &Links) -> Vec<BareJid> {
     links.iter().filter_map(room).collect()
 }
 
-/// Keeps the listener and the ghosts in one room for as long as the connection lasts.
-async fn keep(room: Arc<Room>, link: Link, inbox: Inbox) {
+/// Keeps the listener and the ghosts in one room for as long as the connection lasts. Every `turn` the room is asked
+/// whether we are in it.
+async fn keep(room: Arc<Room>, link: Link, inbox: Inbox, turn: Duration) {
     let mut backoff = Backoff::new();
+    // All rooms are entered at about the same time, and should not all be asked at once.
+    let mut pause = turn.mul_f64(share(&room.jid));
     loop {
         match settle(&room, &link, &inbox).await {
             Ok(()) => {
                 backoff.reset();
-                room.until_unseated(SELF_PING).await;
+                room.until_unseated(pause).await;
                 room.check_seat(&link).await;
+                pause = turn;
             }
             Err(reason) => {
                 let again = backoff.next();
@@ -135,4 +144,11 @@ async fn settle(room: &Room, link: &Link, inbox: &Inbox) -> Result<(), BoxError>
     room.resume(inbox.cursor(&conversation).await?.as_ref().map(ReadUpTo::of));
     let ghosts = inbox.ghosts(&conversation).await?;
     Ok(room.settle_in(link, &ghosts).await?)
+}
+
+/// A number from 0 to 1 that is the room's own.
+fn share(room: &BareJid) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    room.hash(&mut hasher);
+    f64::from(u16::try_from(hasher.finish() % 1000).unwrap_or_default()) / 1000.0
 }

@@ -234,7 +234,11 @@ async fn a_panic_behind_a_door_is_500_and_the_next_request_is_served() {
     let call = |body: &'static str| peers.call(&to, Endpoint::Notify, ROOM, Bytes::from(body));
     assert_eq!(
         call("boom").await,
-        Err(CallError::Later { after: None, reason: "b.example answered 500 Internal Server Error".into() })
+        Err(CallError::Later {
+            after: None,
+            unsure: true,
+            reason: "b.example answered 500 Internal Server Error".into()
+        })
     );
     assert_eq!(call("hello").await.unwrap(), "still here");
 }

@@ -240,6 +240,7 @@ async fn our_server_and_our_client_agree_on_when_to_come_back() {
         error,
         CallError::Later {
             after: Some(Duration::from_secs(2)),
+            unsure: false,
             reason: "b.example answered 503 Service Unavailable".into()
         }
     );
@@ -317,7 +318,10 @@ async fn a_peer_that_is_down_or_talks_nonsense_is_tried_again_later() {
 
     provider(&mut world, "<html>We'll be back soon!</html>", Response::builder).await;
     let error = notify(&world.peers_of("a.example")).await.unwrap_err();
-    assert_eq!(error, CallError::Later { after: None, reason: "b.example: the directory is not a JSON object".into() });
+    assert_eq!(
+        error,
+        CallError::Later { after: None, unsure: false, reason: "b.example: the directory is not a JSON object".into() }
+    );
 }
 
 #[tokio::test]

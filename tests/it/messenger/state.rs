@@ -105,6 +105,8 @@ impl State {
                 }
             }
             AdapterFrame::Unreadable { reason } => panic!("{reason}"),
+            // Nobody is asked in one process.
+            AdapterFrame::Ping {} => {}
             AdapterFrame::Deliver(deliver) => {
                 let words = words(&deliver.event).to_owned();
                 self.attempts.push((words.clone(), deliver.key.clone()));

@@ -299,3 +299,27 @@ pub async fn a_network_that_is_away_means_retry(network: impl Harness) {
     scene.alice_does(message("I was out.")).await;
     assert_eq!(scene.comes_in().await.event, message("I was out."));
 }
+
+pub async fn silence_is_noticed_and_made_up_for(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    scene.alice_does(message("Can you hear me?")).await;
+    assert_eq!(scene.comes_in().await.event, message("Can you hear me?"));
+    scene.adapter_is("up").await;
+
+    scene.network.falls_silent().await;
+    for text in ["one", "two", "three"] {
+        scene.alice_does(message(text)).await;
+    }
+    scene.adapter_is("deaf").await;
+
+    scene.network.comes_back().await;
+    super::within("the adapter connects again", scene.network.connected()).await;
+    for text in ["one", "two", "three"] {
+        assert_eq!(scene.comes_in().await.event, message(text));
+    }
+    scene.alice_does(message("four")).await;
+    assert_eq!(scene.comes_in().await.event, message("four"));
+    scene.adapter_is("up").await;
+    scene.deliver("k1", &bob(), message("Loud and clear.")).await;
+    assert_eq!(scene.alice_sees().await.event, message("Loud and clear."));
+}

@@ -60,6 +60,22 @@ impl<H: Harness> Scene<H> {
         self.adapter.capabilities(&self.network.conversation())
     }
 
+    /// Waits until the adapter says this of its session.
+    pub async fn adapter_is(&self, word: &str) {
+        let mut session = self.adapter.session();
+        let mut said = session.borrow().word();
+        let waiting = async {
+            while said != word {
+                // An adapter that has nothing more to say will not say it either.
+                if session.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                said = session.borrow_and_update().word();
+            }
+        };
+        super::within(&format!("the adapter should say that it is {word}"), waiting).await;
+    }
+
     pub async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         within("Alice does something", self.network.alice_does(event)).await
     }

@@ -3,13 +3,13 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use mimi_adapter::{
     Accepted, Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker,
-    async_trait,
+    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal, SenderProof, Session,
+    Speaker, async_trait,
     conformance::{Harness, Seen, checks},
 };
 use tokio::sync::watch;
@@ -28,13 +28,15 @@ enum Lie {
     LosesJoins,
     KeepsWhoIsThereToItself,
     HidesWhoIsMeant,
+    CallsItselfUp,
+    GoesDeafForGood,
 }
 
 macro_rules! is_caught {
     ($($name:ident: $lie:ident by $check:ident, $words:literal;)*) => {$(
         #[tokio::test(start_paused = true)]
         async fn $name() {
-            let check = tokio::spawn(checks::$check(Liars { people: People::in_process(), lie: Lie::$lie }));
+            let check = tokio::spawn(checks::$check(Liars::who(Lie::$lie)));
             let panic = check.await.unwrap_err().into_panic();
             let formatted = panic.downcast_ref::<String>().map(String::as_str);
             let words = formatted.unwrap_or_else(|| panic.downcast_ref::<&str>().unwrap());
@@ -68,6 +70,10 @@ is_caught! {
         KeepsWhoIsThereToItself by who_is_there_is_reported_when_a_conversation_is_linked, "the core waits for an event";
     who_does_not_say_with_whom:
         HidesWhoIsMeant by a_direct_conversation_is_found_again_and_says_with_whom, "the core waits for an event";
+    who_does_not_notice_the_silence:
+        CallsItselfUp by silence_is_noticed_and_made_up_for, "the adapter should say that it is deaf";
+    who_does_not_make_up_for_the_silence:
+        GoesDeafForGood by silence_is_noticed_and_made_up_for, "the core waits for an event";
 }
 
 struct Liar {
@@ -75,6 +81,7 @@ struct Liar {
     honest: Arc<dyn Adapter>,
     inbox: watch::Sender<Option<Inbox>>,
     held_back: Mutex<Option<Delivery>>,
+    deaf: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -82,7 +89,7 @@ impl Adapter for Liar {
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
         self.inbox.send_replace(Some(inbox.clone()));
         let stop = if self.lie == Lie::IgnoresStop { CancellationToken::new() } else { stop };
-        self.honest.run(Inbox::new(Arc::new(Ear { lie: self.lie, inbox })), stop).await
+        self.honest.run(Inbox::new(Arc::new(Ear { lie: self.lie, deaf: self.deaf.clone(), inbox })), stop).await
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
@@ -132,6 +139,13 @@ impl Adapter for Liar {
         self.honest.capabilities(conversation)
     }
 
+    fn session(&self) -> watch::Receiver<Session> {
+        match self.lie {
+            Lie::CallsItselfUp => watch::Sender::new(Session::Up).subscribe(),
+            _ => self.honest.session(),
+        }
+    }
+
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
         self.honest.open_direct(user, ghost).await
     }
@@ -140,6 +154,7 @@ impl Adapter for Liar {
 /// The core, as the liar hears it.
 struct Ear {
     lie: Lie,
+    deaf: Arc<AtomicBool>,
     inbox: Inbox,
 }
 
@@ -152,6 +167,7 @@ impl Core for Ear {
         match self.lie {
             Lie::KeepsWhoIsThereToItself if inbound.event == Event::Join => return Ok(Accepted::New),
             Lie::HidesWhoIsMeant => inbound.direct = None,
+            Lie::GoesDeafForGood if self.deaf.load(Ordering::Relaxed) => return Ok(Accepted::New),
             _ => {}
         }
         match self.inbox.accept(inbound).await {
@@ -177,13 +193,22 @@ impl Core for Ear {
 struct Liars {
     people: People,
     lie: Lie,
+    /// It has been silent.
+    deaf: Arc<AtomicBool>,
+}
+
+impl Liars {
+    fn who(lie: Lie) -> Self {
+        Self { people: People::in_process(), lie, deaf: Arc::default() }
+    }
 }
 
 #[async_trait]
 impl Harness for Liars {
     async fn adapter(&mut self) -> Arc<dyn Adapter> {
         let honest = self.people.adapter().await;
-        Arc::new(Liar { lie: self.lie, honest, inbox: watch::Sender::new(None), held_back: Mutex::default() })
+        let (inbox, held_back) = (watch::Sender::new(None), Mutex::default());
+        Arc::new(Liar { lie: self.lie, honest, inbox, held_back, deaf: self.deaf.clone() })
     }
     async fn connected(&mut self) {
         self.people.connected().await
@@ -214,5 +239,9 @@ impl Harness for Liars {
     }
     async fn comes_back(&mut self) {
         self.people.comes_back().await
+    }
+    async fn falls_silent(&mut self) {
+        self.deaf.store(true, Ordering::Relaxed);
+        self.people.falls_silent().await
     }
 }

@@ -6,12 +6,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use mimi_adapter::{
-    Adapter, ConversationId, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Text, UserUri, async_trait,
+    Adapter, Canary, ConversationId, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Text, UserUri,
+    async_trait,
     conformance::{Harness, Seen, message},
 };
 use mimi_loopback::{
@@ -27,12 +31,16 @@ use tokio::{
     task::JoinHandle,
 };
 
+const OFTEN: Canary = Canary { every: Duration::from_millis(200), patience: Duration::from_millis(500) };
+
 pub struct People {
     place: Place,
     memory: Arc<Mutex<Memory>>,
     /// How many things Alice has done.
     done: watch::Sender<u64>,
     talk: Option<JoinHandle<()>>,
+    /// What they say gets lost on the way.
+    silent: Arc<AtomicBool>,
     seen: mpsc::UnboundedReceiver<Seen>,
     told: mpsc::UnboundedReceiver<String>,
     show: (mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
@@ -62,8 +70,17 @@ impl People {
     fn at(place: Place) -> Self {
         let (show_seen, seen) = mpsc::unbounded_channel();
         let (show_told, told) = mpsc::unbounded_channel();
-        let memory = Arc::default();
-        Self { place, memory, done: watch::Sender::new(0), talk: None, seen, told, show: (show_seen, show_told) }
+        let (memory, silent) = Default::default();
+        Self {
+            place,
+            memory,
+            silent,
+            done: watch::Sender::new(0),
+            talk: None,
+            seen,
+            told,
+            show: (show_seen, show_told),
+        }
     }
 
     fn does(
@@ -100,14 +117,14 @@ impl Harness for People {
             Place::InProcess(network) => {
                 let (adapter, new) = Loopback::new();
                 *network = Some(new);
-                Arc::new(adapter)
+                Arc::new(adapter.asking(OFTEN))
             }
             Place::Socket(directory) => {
                 // The one before was killed, but inside our process: wait until it is really gone.
                 while UnixStream::connect(Self::socket(directory)).await.is_ok() {
                     tokio::task::yield_now().await;
                 }
-                Arc::new(Loopback::listening(Self::socket(directory)))
+                Arc::new(Loopback::listening(Self::socket(directory)).asking(OFTEN))
             }
         }
     }
@@ -116,15 +133,19 @@ impl Harness for People {
         self.goes_away().await;
         let (to_adapter, from_adapter) = match &self.place {
             Place::InProcess(network) => {
-                let client = network.as_ref().unwrap().connect();
+                let client = network.as_ref().unwrap().connect_by_wire();
                 let (to_adapter, mut frames) = mpsc::unbounded_channel();
+                let silent = self.silent.clone();
                 tokio::spawn(async move {
-                    while client.to_adapter.send(frames.recv().await?).await {}
-                    Some(())
+                    while let Some(frame) = frames.recv().await {
+                        if !silent.load(Relaxed) && !client.to_adapter.send(frame).await {
+                            return;
+                        }
+                    }
                 });
                 (to_adapter, client.from_adapter)
             }
-            Place::Socket(directory) => over(connect(Self::socket(directory)).await),
+            Place::Socket(directory) => over(connect(Self::socket(directory)).await, self.silent.clone()),
         };
         let (memory, done, show) = (self.memory.clone(), self.done.subscribe(), self.show.clone());
         self.talk = Some(tokio::spawn(talk(memory, done, show, to_adapter, from_adapter)));
@@ -165,7 +186,13 @@ impl Harness for People {
         }
     }
 
-    async fn comes_back(&mut self) {}
+    async fn comes_back(&mut self) {
+        self.silent.store(false, Relaxed);
+    }
+
+    async fn falls_silent(&mut self) {
+        self.silent.store(true, Relaxed);
+    }
 }
 
 async fn talk(
@@ -197,6 +224,7 @@ async fn talk(
                     show.1.send(reason).unwrap();
                 }
                 AdapterFrame::Unreadable { reason } => panic!("{reason}"),
+                AdapterFrame::Ping {} => drop(to_adapter.send(ClientFrame::Pong {})),
                 AdapterFrame::Deliver(deliver) => {
                     let key = deliver.key.clone();
                     let id = memory.lock().unwrap().show(deliver, &show);
@@ -267,7 +295,10 @@ async fn connect(path: PathBuf) -> UnixStream {
 }
 
 /// Frames over a stream. It is closed when both channels are dropped.
-fn over(stream: UnixStream) -> (mpsc::UnboundedSender<ClientFrame>, mpsc::Receiver<AdapterFrame>) {
+fn over(
+    stream: UnixStream,
+    silent: Arc<AtomicBool>,
+) -> (mpsc::UnboundedSender<ClientFrame>, mpsc::Receiver<AdapterFrame>) {
     let (reading, mut writing) = stream.into_split();
     let (to_adapter, mut frames) = mpsc::unbounded_channel();
     let (heard, from_adapter) = mpsc::channel(16);
@@ -275,6 +306,9 @@ fn over(stream: UnixStream) -> (mpsc::UnboundedSender<ClientFrame>, mpsc::Receiv
         while let Some(frame) = frames.recv().await {
             let mut line = serde_json::to_vec(&frame).unwrap();
             line.push(b'\n');
+            if silent.load(Relaxed) {
+                continue;
+            }
             if writing.write_all(&line).await.is_err() {
                 return;
             }

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    gateway::{build, context, free_port},
+    gateway::{build, context, free_port, is},
     person::Person,
     synapse::{SERVER, Synapse},
 };
@@ -50,6 +50,9 @@ struct House {
 struct Place {
     name: String,
     homeserver_port: u16,
+    /// Where the homeserver finds the adapter, and where the adapter listens.
+    url_port: u16,
+    listen_port: u16,
     config: String,
 }
 
@@ -73,18 +76,20 @@ fn house() -> &'static House {
 }
 
 fn place(n: usize) -> Place {
-    let (homeserver_port, listen) = (free_port(), free_port());
+    let [homeserver_port, url_port, listen_port] = [(); 3].map(|()| free_port());
     let config = format!(
-        "homeserver = \"http://127.0.0.1:{homeserver_port}\"\nserver_name = \"{SERVER}\"\nlisten = \"127.0.0.1:{listen}\"\n\
-         as_token = \"as-secret-{n}\"\nhs_token = \"hs-secret-{n}\"\nbot = \"gateway{n}\"\nghost_prefix = \"mimi{n}_\"\n"
+        "homeserver = \"http://127.0.0.1:{homeserver_port}\"\nserver_name = \"{SERVER}\"\nlisten = \"127.0.0.1:{listen_port}\"\n\
+         url = \"http://127.0.0.1:{url_port}\"\nas_token = \"as-secret-{n}\"\nhs_token = \"hs-secret-{n}\"\nbot = \"gateway{n}\"\nghost_prefix = \"mimi{n}_\"\n"
     );
-    Place { name: format!("place{n}"), homeserver_port, config }
+    Place { name: format!("place{n}"), homeserver_port, url_port, listen_port, config }
 }
 
 struct TeaHouse {
     place: &'static Place,
     number: usize,
+    /// To the homeserver, and back from it.
     wire: JoinSet<()>,
+    way_back: JoinSet<()>,
     alice: Person,
     room: String,
     adapter: Option<Arc<dyn Adapter>>,
@@ -102,10 +107,11 @@ impl TeaHouse {
         let alice = Person::registers(&house.url, &format!("alice{number}")).await;
         let bot = format!("@gateway{number}:{SERVER}");
         let room = alice.makes_room(json!({ "preset": "private_chat", "invite": [bot] })).await;
-        let mut wire = JoinSet::new();
+        let (mut wire, mut way_back) = (JoinSet::new(), JoinSet::new());
         wire.spawn(carry(place.homeserver_port, house.synapse_port));
+        way_back.spawn(carry(place.url_port, place.listen_port));
         let (seen, told, reactions) = Default::default();
-        Self { place, number, wire, alice, room, adapter: None, seen, told, reactions }
+        Self { place, number, wire, way_back, alice, room, adapter: None, seen, told, reactions }
     }
 
     async fn members(&self) -> Value {
@@ -171,7 +177,8 @@ impl Harness for TeaHouse {
 
     async fn connected(&mut self) {
         let bot = format!("@gateway{}:{SERVER}", self.number);
-        while !self.adapter.as_ref().unwrap().connected() || self.members().await.get(&bot).is_none() {
+        is(&**self.adapter.as_ref().unwrap(), &["up", "deaf"]).await;
+        while self.members().await.get(&bot).is_none() {
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -247,7 +254,28 @@ impl Harness for TeaHouse {
     }
 
     async fn comes_back(&mut self) {
-        self.wire.spawn(carry(self.place.homeserver_port, house().synapse_port));
+        if self.wire.is_empty() {
+            self.wire.spawn(carry(self.place.homeserver_port, house().synapse_port));
+        }
+        self.way_back.shutdown().await;
+        self.way_back.spawn(carry(self.place.url_port, self.place.listen_port));
+    }
+
+    async fn falls_silent(&mut self) {
+        self.way_back.shutdown().await;
+        self.way_back.spawn(swallow(self.place.url_port));
+    }
+}
+
+/// Takes whatever comes, and never says a word.
+async fn swallow(from: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", from)).await.unwrap();
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut near, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            let _ = tokio::io::copy(&mut near, &mut tokio::io::sink()).await;
+        });
     }
 }
 
@@ -258,7 +286,7 @@ async fn carry(from: u16, to: u16) {
     loop {
         let (mut near, _) = listener.accept().await.unwrap();
         connections.spawn(async move {
-            let mut far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            let Ok(mut far) = TcpStream::connect(("127.0.0.1", to)).await else { return };
             let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
         });
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, CancellationToken, Context, ConversationId, Delivered, Delivery, Domain, Event, Ghost, Inbound,
+    Adapter, Canary, CancellationToken, Context, ConversationId, Delivered, Delivery, Domain, Event, Ghost, Inbound,
     NativeMessageId, Refusal, Speaker, UserUri,
     conformance::{Recorder, delivery},
 };
@@ -91,8 +91,19 @@ pub fn context(name: &str) -> Context {
     Context { name: name.into(), domain: Domain::parse("a.example").unwrap() }
 }
 
+/// A rhythm for tests: whoever waits for a canary to stay out should not wait long.
+const OFTEN: Canary = Canary { every: Duration::from_secs(1), patience: Duration::from_secs(5) };
+
 pub fn build(name: &str, config: &str) -> Arc<dyn Adapter> {
-    (mimi_matrix::KIND.build)(config.parse().unwrap(), &context(name)).unwrap()
+    mimi_matrix::build_with(config.parse().unwrap(), &context(name), OFTEN).unwrap()
+}
+
+/// Waits until the adapter says one of these of its session.
+pub async fn is(adapter: &dyn Adapter, words: &[&str]) {
+    let mut session = adapter.session();
+    let there = session.wait_for(|session| words.contains(&session.word()));
+    let there = timeout(PATIENCE, there).await;
+    there.unwrap_or_else(|_| panic!("the adapter is {}, not {words:?}", *adapter.session().borrow())).unwrap();
 }
 
 fn spawn(adapter: &Arc<dyn Adapter>, core: &Arc<Recorder>, stop: &CancellationToken) -> JoinHandle<()> {

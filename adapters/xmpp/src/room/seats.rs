@@ -1,6 +1,6 @@
 //! Being in the room: the listener and the ghosts take their seats, and keep them.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use mimi_adapter::Ghost;
 use minidom::Element;
@@ -60,8 +60,13 @@ impl Room {
         let _ = timeout(at_most, self.unseated.notified()).await;
     }
 
-    /// XEP-0410: are we still in? A room that restarted says nothing to its former occupants.
+    /// XEP-0410: are we still in? A room that restarted says nothing to its former occupants, and one whose server is
+    /// out of reach says nothing at all. In either case the room is entered anew, as soon as that can be done, and what
+    /// was said meanwhile is read in its archive. A room that has just said something need not be asked.
     pub async fn check_seat(&self, link: &Link) {
+        if self.spoken.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let seat = self.state().seats.get(&self.listener.to_bare()).map(|seat| (seat.taken, seat.nick.clone()));
         let Some((true, nick)) = seat else { return };
         let Some(occupant) = self.occupant(&nick) else { return };
@@ -73,6 +78,10 @@ impl Room {
                     && !error.wait =>
             {
                 warn!(room = %self.jid, %error, "The room does not know us any more.");
+                self.unseat(&self.listener.to_bare());
+            }
+            Err(failure @ Failure::Timeout(_)) => {
+                warn!(room = %self.jid, %failure, "The room has fallen silent.");
                 self.unseat(&self.listener.to_bare());
             }
             _ => {}

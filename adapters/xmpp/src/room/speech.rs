@@ -36,6 +36,7 @@ impl Room {
             return Ok(Delivered::default());
         }
         self.enter(link, &jid, &ghost.name).await.map_err(|failure| self.not_let_in(failure, ghost))?;
+        mimi_adapter::failpoint!("xmpp.entered");
         if delivery.event == Event::Join {
             return Ok(Delivered::default());
         }
@@ -56,6 +57,7 @@ impl Room {
         let message = to_native::message(delivery, &route, &self.memory())?;
         let copy = self.expect_copy(key);
         let error = link.expect("message", key.as_str(), &self.jid.clone().into());
+        mimi_adapter::failpoint!("xmpp.say");
         link.send(message);
         tokio::select! {
             biased;
@@ -63,6 +65,7 @@ impl Room {
             Ok(error) = error => return Err(self.not_said(StanzaError::of(&error), key, ghost)),
             () = tokio::time::sleep(PATIENCE) => return Err(Failure::Timeout(self.jid.clone().into()).into()),
         }
+        mimi_adapter::failpoint!("xmpp.repeated");
         let stanza_id = self.memory().delivered(key).cloned().flatten();
         Ok(to_native::delivered(delivery, stanza_id.as_deref()))
     }

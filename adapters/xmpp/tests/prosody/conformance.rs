@@ -10,6 +10,7 @@ use mimi_adapter::{
 use minidom::Element;
 
 use crate::{
+    cable::Cable,
     gateway,
     person::{Person, body, from_nick, stanza_id},
     server::{Prosody, SECRET},
@@ -23,6 +24,7 @@ mimi_adapter::conformance!(TeaRoom::open().await);
 /// Alice in the tea room.
 struct TeaRoom {
     prosody: Prosody,
+    cable: Cable,
     alice: Person,
     adapter: Option<Arc<dyn Adapter>>,
     count: usize,
@@ -41,8 +43,10 @@ impl TeaRoom {
         let prosody = Prosody::start();
         let mut alice = Person::connect(prosody.clients, "alice").await;
         alice.joins(TEA, "Alice").await;
+        let cable = Cable::to(prosody.components).await;
         Self {
             prosody,
+            cable,
             alice,
             adapter: None,
             count: 0,
@@ -100,15 +104,13 @@ fn rooms_id(id: &NativeMessageId) -> &str {
 #[async_trait]
 impl Harness for TeaRoom {
     async fn adapter(&mut self) -> Arc<dyn Adapter> {
-        let adapter = gateway::adapter(self.prosody.components, SECRET);
+        let adapter = gateway::adapter(self.cable.port, SECRET);
         self.adapter = Some(adapter.clone());
         adapter
     }
 
     async fn connected(&mut self) {
-        while !self.adapter.as_ref().unwrap().connected() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        gateway::is(&**self.adapter.as_ref().unwrap(), "up").await;
         // What is said before the gateway has ever been in the room is the room's own. One check
         // links the room later only; there it is waited for in vain.
         let comes = self.alice.notices("the gateway in the room", |stanza| {
@@ -197,7 +199,14 @@ impl Harness for TeaRoom {
         self.prosody.down();
     }
 
+    async fn falls_silent(&mut self) {
+        self.cable.falls_silent();
+    }
+
     async fn comes_back(&mut self) {
+        if self.cable.is_silent() {
+            return self.cable.is_heard_again();
+        }
         self.prosody.up();
         self.alice = Person::connect(self.prosody.clients, "alice").await;
         self.alice.joins(TEA, "Alice").await;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use mimi_adapter::{
-    Accepted, Adapter, CancellationToken, Context, ConversationId, Core, Cursor, Delivered, Delivery, DeliveryKey,
-    Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal, Speaker, Text, UserUri, async_trait, toml,
+    Accepted, Adapter, Canary, CancellationToken, Context, ConversationId, Core, Cursor, Delivered, Delivery,
+    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal, Speaker, Text, UserUri,
+    async_trait, toml,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -178,13 +179,24 @@ impl Drop for Gateway {
     }
 }
 
+/// A rhythm for tests: whoever waits for a canary to stay out should not wait long.
+const OFTEN: Canary = Canary { every: Duration::from_secs(1), patience: Duration::from_secs(5) };
+
+/// Waits until the adapter says this of its session.
+pub async fn is(adapter: &dyn Adapter, word: &str) {
+    let mut session = adapter.session();
+    let there = session.wait_for(|session| session.word() == word);
+    let there = timeout(PATIENCE, there).await;
+    there.unwrap_or_else(|_| panic!("the adapter is {}, not {word}", *adapter.session().borrow())).unwrap();
+}
+
 pub fn adapter(port: u16, secret: &str) -> Arc<dyn Adapter> {
     let table = format!(
         "component = \"mimi.b.example\"\nserver = \"127.0.0.1:{port}\"\nsecret = \"{secret}\"\ndomains = [\"b.example\"]"
     );
     let context = Context { name: "xmpp".into(), domain: Domain::parse("b.example").unwrap() };
     let table: toml::Table = table.parse().unwrap();
-    (mimi_xmpp::KIND.build)(table, &context).unwrap_or_else(|problems| panic!("{problems:?}"))
+    mimi_xmpp::build_with(table, &context, OFTEN).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 pub fn alice() -> Ghost {
