@@ -43,8 +43,11 @@ pub(super) async fn migrate(connection: &mut AnyConnection, place: &Place) -> Re
     };
     let migrator = Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect());
     let done = async {
+        // Processes that start together bring a new database up to date one after the other.
+        connection.lock().await?;
         let before = applied(connection).await?;
         migrator.run_direct(None, connection, false).await?;
+        connection.unlock().await?;
         Ok(before)
     };
     let before = done.await.map_err(|e: MigrateError| {
