@@ -7,7 +7,7 @@
 //! there. Key material and consent belong to people, not rooms; they are rows, and any process answers.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -39,11 +39,23 @@ pub struct Colleagues {
     identity: Identity,
     trust: Trust,
     known: Mutex<HashMap<String, Arc<Peers>>>,
+    /// Rooms that are in our hands by an adapter of ours. They stay there while we have the adapter, unless we
+    /// ourselves take the link away.
+    ours: Mutex<HashSet<RoomUri>>,
 }
 
 impl Colleagues {
     pub fn new(identity: Identity, trust: Trust) -> Self {
-        Self { identity, trust, known: Mutex::default() }
+        Self { identity, trust, known: Mutex::default(), ours: Mutex::default() }
+    }
+
+    /// What was known about our own hands.
+    pub fn forget(&self) {
+        self.ours().clear();
+    }
+
+    fn ours(&self) -> std::sync::MutexGuard<'_, HashSet<RoomUri>> {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn at(&self, address: &str) -> Result<Arc<Peers>, TlsError> {
@@ -89,12 +101,23 @@ impl Core {
     }
 
     async fn whose(&self, tx: &mut Tx, room: &RoomUri) -> Result<Whose, Fault> {
+        if self.colleagues.ours().contains(room) {
+            return Ok(Whose::Ours);
+        }
         let adapter = tx.adapter_of_room(room.as_str()).await?;
         // An adapter that was taken out of the configuration leaves rooms behind.
         let resource = adapter.filter(|it| self.adapters.contains_key(it)).unwrap_or_else(|| REST.to_owned());
         let leases = self.store.leases();
         Ok(match leases.holds(&resource) {
-            true => Whose::Ours,
+            true => {
+                // Until now it was in other hands, or it may go into other hands at any time.
+                tx.forget();
+                self.groups.forget();
+                if resource != REST {
+                    self.colleagues.ours().insert(room.clone());
+                }
+                Whose::Ours
+            }
             false => leases.holder(&resource).map_or(Whose::Nobodys, Whose::Anothers),
         })
     }
@@ -129,7 +152,9 @@ impl Core {
     pub fn forget_if_shared(&self, tx: &mut Tx) {
         if !self.store.leases().is_alone() {
             let groups = self.groups.clone();
-            tx.on_commit(move || groups.forget_all());
+            tx.forget();
+            self.colleagues.forget();
+            tx.on_commit(move || groups.forget());
         }
     }
 

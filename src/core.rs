@@ -152,9 +152,10 @@ impl Core {
             .await
     }
 
-    /// What is remembered of the database may be wrong: everything is read again when it is next needed.
+    /// Forgets what is only a copy of the database: it may be wrong. The store forgets its own.
     pub fn forget_all(&self) {
-        self.groups.forget_all();
+        self.groups.forget();
+        self.colleagues.forget();
         self.hub_states.lock().expect("no panic happens while the states are locked").clear();
     }
 

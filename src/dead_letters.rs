@@ -256,7 +256,7 @@ impl Core {
             }
             .encode();
             let id = message_id(&sender, room, &content, &salt);
-            tx.add_message(room, &id, &sender, self.now()).await?;
+            tx.add_message(room, id, &sender, self.now());
             let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
             self.enqueue(tx, &Destination::Hub(room.clone()), &payload).await?;
         }
@@ -276,7 +276,8 @@ impl Core {
         for (message, _) in statuses.into_iter().filter(|(_, status)| *status == message_status::ERROR) {
             let Some(author) = tx.author(room, &message).await?.filter(|author| self.is_ours(author)) else { continue };
             let once = hash(format!("not shown by {} {message}", by.domain()).as_bytes());
-            if tx.see(room, &once, self.now()).await? {
+            if tx.seen(room, &[once]).await?.is_empty() {
+                tx.see(room, once, self.now());
                 of.entry(author).or_default().push(message);
             }
         }

@@ -200,10 +200,9 @@ struct Seats {
 impl Seats {
     /// Makes the rooms that the configuration links to some adapters, and lets those run.
     async fn take(&self, names: impl Iterator<Item = &String> + Clone) -> Result<(), Fault> {
-        for portal in self.portals.iter().filter(|portal| names.clone().any(|name| portal.adapter == *name)).cloned() {
-            self.core.write(move |core, tx| Box::pin(async move { core.configure_portal(tx, &portal).await })).await?;
-        }
-        self.core.write(|core, tx| Box::pin(async move { core.refresh_links(tx).await })).await?;
+        let ours = self.portals.iter().filter(|portal| names.clone().any(|name| portal.adapter == *name));
+        let ours: Vec<_> = ours.cloned().collect();
+        self.core.write(move |core, tx| Box::pin(async move { core.configure_portals(tx, &ours).await })).await?;
         names.for_each(|name| self.run(name));
         Ok(())
     }

@@ -131,17 +131,34 @@ impl Core {
         body: &[u8],
     ) -> Result<Vec<u8>, HubError> {
         let request = SubmitMessageRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
-        let hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
-        let message = &request.app_message;
-        let name = hash(message.as_bytes());
+        let name = hash(request.app_message.as_bytes());
         if let Some(answer) = tx.hub_answer(room, &name).await? {
             return Ok(answer);
         }
+        let response = self.hub_order(tx, from, room, &request).await?;
+        let answer = response.encode();
+        if let SubmitMessageResponse::Accepted { accepted_timestamp, .. } = response {
+            tx.hub_accepted(room, name, accepted_timestamp, &answer);
+            mimi_adapter::failpoint!("hub.submit.ordered");
+        }
+        Ok(answer)
+    }
+
+    /// Gives a message that is not in the room's order yet its place there, and tells the followers.
+    pub async fn hub_order(
+        &self,
+        tx: &mut Tx,
+        from: &Domain,
+        room: &RoomUri,
+        request: &SubmitMessageRequest,
+    ) -> Result<SubmitMessageResponse, HubError> {
+        let mut hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
+        let message = &request.app_message;
         let (epoch, state, franked) = self.hub_state(tx, &hub).await?;
-        let response = match self.judge_message(from, &request, epoch, &state, &hub.group_id) {
+        Ok(match self.judge_message(from, request, epoch, &state, &hub.group_id) {
             Verdict::Accept => {
-                let timestamp = tx.next_timestamp(&hub, self.now()).await?;
-                let frank = self.frank(&request, room, timestamp, franked)?;
+                let timestamp = tx.next_timestamp(&mut hub, self.now());
+                let frank = self.frank(request, room, timestamp, franked)?;
                 let fanout = FanoutMessage {
                     timestamp,
                     fanout: Fanout::Application { message: message.clone(), frank: frank.clone() },
@@ -151,18 +168,14 @@ impl Core {
                 let followers = providers(&state).into_iter().filter(|to| !(local && *to == self.domain));
                 self.fan_out(tx, room, followers, &fanout).await?;
                 debug!(%room, %from, epoch, timestamp, "A message is in the room's order.");
-                let response = SubmitMessageResponse::Accepted { accepted_timestamp: timestamp, frank }.encode();
-                tx.hub_accepted(room, &name, timestamp, &response).await?;
-                mimi_adapter::failpoint!("hub.submit.ordered");
-                return Ok(response);
+                SubmitMessageResponse::Accepted { accepted_timestamp: timestamp, frank }
             }
             Verdict::TooOld => SubmitMessageResponse::EpochTooOld { current_epoch: epoch },
             Verdict::Deny(reason) => {
                 info!(%room, %from, sender = %request.sending_uri, reason, "A message is not allowed.");
                 SubmitMessageResponse::NotAllowed
             }
-        };
-        Ok(response.encode())
+        })
     }
 
     fn judge_message(
@@ -222,19 +235,19 @@ impl Core {
         body: &[u8],
     ) -> Result<Vec<u8>, HubError> {
         let bundle = UpdateRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
-        let hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
+        let mut hub = tx.hub_room(room).await?.ok_or(HubError::NoSuchRoom)?;
         let name = hash(bundle.proposal_or_commit().as_bytes());
         if let Some(answer) = tx.hub_answer(room, &name).await? {
             return Ok(answer);
         }
         let outcome = match self.judge_update(tx, from, &hub, &bundle).await {
             Ok(fanout) => {
-                let timestamp = tx.next_timestamp(&hub, self.now()).await?;
+                let timestamp = tx.next_timestamp(&mut hub, self.now());
                 for (followers, fanout) in fanout {
                     self.fan_out(tx, room, followers.into_iter(), &FanoutMessage { timestamp, fanout }).await?;
                 }
                 let response = success(timestamp).encode();
-                tx.hub_accepted(room, &name, timestamp, &response).await?;
+                tx.hub_accepted(room, name, timestamp, &response);
                 mimi_adapter::failpoint!("hub.update.ordered");
                 return Ok(response);
             }

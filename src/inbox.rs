@@ -26,16 +26,15 @@ use crate::{
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
     },
     outbox::{Destination, Payload},
-    store::{
-        Tx,
-        portals::Portal,
-        rooms::{Room, RoomState},
-    },
+    store::{Tx, portals::Portal, rooms::RoomState},
 };
 
 /// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
 /// take (D54). Our own hub would take more, and then the followers could not be told.
 const MAX_CONTENT: usize = (1 << 20) - 4096;
+
+/// The longest native id, in octets. Those of Matrix have up to 255, and nobody's should have more than a few dozen.
+const MAX_NATIVE_ID: usize = 1024;
 
 /// The inbox as one adapter sees it.
 pub struct AdapterDoor {
@@ -152,6 +151,11 @@ impl Core {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
         // Too long, or empty: nobody else could read the name.
         UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
+        // An index has to hold it, on every database, and PostgreSQL no NUL.
+        let id = inbound.id.as_str();
+        if id.len() > MAX_NATIVE_ID || id.contains('\0') {
+            return Err(Fault::never("the network's name for it can't be kept: it is too long or has a NUL in it"));
+        }
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {
@@ -163,7 +167,7 @@ impl Core {
             return Err(Fault::later("the portal's room is missing"));
         };
         if let Some(cursor) = &inbound.cursor {
-            tx.set_cursor(portal.id, cursor).await?;
+            tx.set_cursor(portal.id, cursor);
         }
         match inbound.event {
             Event::Join => {
@@ -266,8 +270,8 @@ impl Core {
             return Err(Fault::never(problem));
         }
         let id = message_id(sender, &portal.room, &content, &salt);
-        tx.add_message(&portal.room, &id, sender, self.now()).await?;
-        tx.name_message(portal.id, &id, std::slice::from_ref(native)).await?;
+        tx.add_message(&portal.room, id, sender, self.now());
+        tx.name_message(portal.id, id, std::slice::from_ref(native));
         let to = Destination::Hub(portal.room.clone());
         let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
         match event {
@@ -281,28 +285,28 @@ impl Core {
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
     /// keep the others out.
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
-        for message in messages {
-            match self.accept_one(tx, room, message).await {
-                Ok(()) => {}
-                // C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.
-                Err(Fault::Never(reason)) => warn!(%room, timestamp = message.timestamp, reason, "Discarded."),
-                Err(later) => return Err(later),
+        let hashes: Vec<_> = messages.iter().map(|message| hash(message.message().as_bytes())).collect();
+        let mut seen = tx.seen(room, &hashes).await?;
+        let mut read = Vec::new();
+        for (message, hash) in messages.iter().zip(hashes) {
+            if !seen.insert(hash) {
+                continue;
             }
+            tx.see(room, hash, self.now());
+            let accepted = match &message.fanout {
+                Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
+                _ => {
+                    self.pass_on(tx, room, std::mem::take(&mut read)).await?;
+                    self.accept_handshake(tx, room, message).await
+                }
+            };
+            discard(accepted, room, message.timestamp)?;
         }
-        Ok(())
+        self.pass_on(tx, room, read).await
     }
 
-    async fn accept_one(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
-        let octets_hash = hash(fanout.message().as_bytes());
-        if !tx.see(room, &octets_hash, self.now()).await? {
-            return Ok(());
-        }
-        let state = tx.room(room).await?;
+    async fn accept_handshake(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
         match &fanout.fanout {
-            Fanout::Application { .. } => {
-                let state = state.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
-                self.accept_message(tx, &state, fanout).await
-            }
             Fanout::Commit { message, external_proposals: more }
             | Fanout::Proposal { message, more_proposals: more } => {
                 self.advance(tx, room, message).await?;
@@ -322,48 +326,86 @@ impl Core {
                 }
                 Ok(())
             }
+            Fanout::Application { .. } => Err(Fault::never("not a handshake")),
         }
     }
 
-    async fn accept_message(&self, tx: &mut Tx, room: &Room, fanout: &FanoutMessage) -> Result<(), Fault> {
-        let group = room.group.as_ref().ok_or_else(not_here)?;
-        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(()) };
+    /// Decrypts one message. `None` if one of ours has sent it.
+    async fn read(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<Option<Read>, Fault> {
+        let state = tx.room(room).await?.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
+        let group = state.group.as_ref().ok_or_else(not_here)?;
+        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(None) };
         let sender = client.user().ok_or_else(|| Fault::never("the sender's client does not name its user"))?;
         if self.is_ours(&sender) {
-            return Ok(());
+            return Ok(None);
         }
-        if tx.participant_role(&room.room, &sender).await?.is_none() {
+        if tx.participant_role(room, &sender).await?.is_none() {
             return Err(Fault::never("the sender is not a participant"));
         }
         let framing = ApplicationFraming::decode(&data).map_err(|e| Fault::never(e.to_string()))?;
         if framing.media_type(&MediaTypeList::ours()).media_type != MIMI_CONTENT {
             return Err(Fault::never("application data of another type than MIMI content"));
         }
-        let octets = &framing.inner_application_content;
-        let content = MimiContent::decode(octets).map_err(|e| Fault::never(e.to_string()))?;
-        content.check(&sender, &room.room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
-        let id = message_id(&sender, &room.room, octets, &content.salt);
-        if !tx.add_message(&room.room, &id, &sender, fanout.timestamp).await? {
-            return Ok(());
+        let octets = framing.inner_application_content;
+        let content = MimiContent::decode(&octets).map_err(|e| Fault::never(e.to_string()))?;
+        content.check(&sender, room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
+        let id = message_id(&sender, room, &octets, &content.salt);
+        let accepted = fanout.timestamp;
+        Ok(Some(Read { sender, id, accepted, content, octets: octets.to_vec() }))
+    }
+
+    /// Puts what has been read into the portal's queue, unless the room has it already.
+    async fn pass_on(&self, tx: &mut Tx, room: &RoomUri, messages: Vec<Read>) -> Result<(), Fault> {
+        let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
+        let mut have = tx.have(room, &ids).await?;
+        for Read { sender, id, accepted, content, octets } in messages {
+            if !have.insert(*id.as_bytes()) {
+                continue;
+            }
+            tx.add_message(room, id, &sender, accepted);
+            // C§9.3 again, on the receiving side.
+            if let Some(replaced) = &content.replaces
+                && tx.author(room, replaced).await?.is_some_and(|author| author != sender)
+            {
+                discard(Err(Fault::never("only the author of a message can change it")), room, accepted)?;
+                continue;
+            }
+            debug!(%room, message = %id, "Received.");
+            if let Some(statuses) = message_status::reported(&content) {
+                discard(self.reported(tx, room, &sender, statuses).await, room, accepted)?;
+                continue;
+            }
+            let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
+            let to = Destination::Portal(room.clone());
+            let payload =
+                Payload::Content { sender: sender.clone(), message: *id.as_bytes(), accepted, content: octets };
+            let passed = match deletes {
+                true => self.enqueue_destructive(tx, Deed::Deletion, room, &sender, &to, &payload).await,
+                false => self.enqueue(tx, &to, &payload).await,
+            };
+            discard(passed, room, accepted)?;
         }
-        // C§9.3 again, on the receiving side.
-        if let Some(replaced) = &content.replaces
-            && tx.author(&room.room, replaced).await?.is_some_and(|author| author != sender)
-        {
-            return Err(Fault::never("only the author of a message can change it"));
+        Ok(())
+    }
+}
+
+/// A message from elsewhere, decrypted and understood.
+struct Read {
+    sender: UserUri,
+    id: MessageId,
+    accepted: u64,
+    content: MimiContent,
+    octets: Vec<u8>,
+}
+
+/// C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.
+fn discard(accepted: Result<(), Fault>, room: &RoomUri, timestamp: u64) -> Result<(), Fault> {
+    match accepted {
+        Err(Fault::Never(reason)) => {
+            warn!(%room, timestamp, reason, "Discarded.");
+            Ok(())
         }
-        debug!(room = %room.room, message = %id, "Received.");
-        if let Some(statuses) = message_status::reported(&content) {
-            return self.reported(tx, &room.room, &sender, statuses).await;
-        }
-        let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
-        let to = Destination::Portal(room.room.clone());
-        let (message, accepted) = (*id.as_bytes(), fanout.timestamp);
-        let payload = Payload::Content { sender: sender.clone(), message, accepted, content: octets.to_vec() };
-        match deletes {
-            true => self.enqueue_destructive(tx, Deed::Deletion, &room.room, &sender, &to, &payload).await,
-            false => self.enqueue(tx, &to, &payload).await,
-        }
+        accepted => accepted,
     }
 }
 

@@ -165,9 +165,12 @@ impl From<Fault> for Step {
 impl Core {
     /// Puts something into the outbox, and wakes its worker once it is on disk.
     pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
-        tx.add_to_outbox(&to.to_string(), payload.kind(), &payload.encode()?, self.now()).await?;
+        tx.add_to_outbox(to.to_string(), payload.kind(), payload.encode()?, self.now());
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
-        tx.on_commit(move || dispatcher.wake(to));
+        tx.on_commit(move || {
+            mimi_adapter::failpoint!("outbox.enqueued");
+            dispatcher.wake(to);
+        });
         Ok(())
     }
 
@@ -177,17 +180,18 @@ impl Core {
         tx.on_commit(move || dispatcher.nudge(to));
     }
 
-    /// One turn of a destination's worker: take, send, settle.
-    pub(super) async fn step(self: &Arc<Self>, to: &Destination) -> Step {
+    /// One turn of a destination's worker: take, send, settle, and so on while all goes well. `progress` says whether
+    /// anything was settled before it did not.
+    pub(super) async fn step(self: &Arc<Self>, to: &Destination, progress: &mut bool) -> Step {
         match self.serves(to).await {
             Ok(true) => {}
             Ok(false) => return self.pass_on_wake(to).await.map_or_else(Step::from, |()| Step::Idle),
             Err(fault) => return fault.into(),
         }
         let step = match to {
-            Destination::Portal(room) => self.step_portal(room).await,
-            Destination::Hub(room) => self.step_hub(room).await,
-            Destination::Follower(room, provider) => self.step_follower(room, provider).await,
+            Destination::Portal(room) => self.step_portal(room, progress).await,
+            Destination::Hub(room) => self.step_hub(room, progress).await,
+            Destination::Follower(room, provider) => self.step_follower(room, provider, progress).await,
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
         };

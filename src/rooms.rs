@@ -182,6 +182,18 @@ impl Core {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<(), Fault> {
+        self.put_together(tx, room, adapter, conversation).await?;
+        self.refresh_links(tx).await
+    }
+
+    /// [`link`](Self::link), and the adapters are not told yet.
+    async fn put_together(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        adapter: &str,
+        conversation: &ConversationId,
+    ) -> Result<(), Fault> {
         self.must_run(adapter)?;
         if !self.adapters.contains_key(adapter) {
             let names = self.adapters.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -209,7 +221,7 @@ impl Core {
         tx.add_portal(NewPortal { room, adapter, conversation: Some(conversation), direct: None }).await?;
         info!(%room, adapter, %conversation, "Linked.");
         self.nudge(tx, Destination::Portal(room.clone()));
-        self.refresh_links(tx).await
+        Ok(())
     }
 
     /// Tells the adapters, once this is committed, which conversations to listen to: those whose rooms are
@@ -217,12 +229,8 @@ impl Core {
     pub async fn refresh_links(&self, tx: &mut Tx) -> Result<(), Fault> {
         let mut links: std::collections::BTreeMap<String, std::collections::BTreeSet<ConversationId>> =
             self.adapters.keys().map(|name| (name.clone(), Default::default())).collect();
-        for portal in tx.portals().await? {
-            let ready =
-                tx.room(&portal.room).await?.is_some_and(|room| matches!(room.state, RoomState::Open | RoomState::New));
-            if let (true, Some(conversation), Some(links)) =
-                (ready, portal.conversation, links.get_mut(&portal.adapter))
-            {
+        for (adapter, conversation) in tx.linked_conversations().await? {
+            if let Some(links) = links.get_mut(&adapter) {
                 links.insert(conversation);
             }
         }
@@ -241,9 +249,16 @@ impl Core {
         Ok(())
     }
 
-    /// A `[[portals]]` entry of the configuration. Said again at every start; what is there already stays.
-    pub async fn configure_portal(&self, tx: &mut Tx, portal: &crate::config::Portal) -> Result<(), Fault> {
-        self.link(tx, &portal.room, &portal.adapter, &portal.conversation).await?;
+    /// The `[[portals]]` entries of the configuration. Said again at every start; what is there already stays.
+    pub async fn configure_portals(&self, tx: &mut Tx, portals: &[crate::config::Portal]) -> Result<(), Fault> {
+        for portal in portals {
+            self.configure_portal(tx, portal).await?;
+        }
+        self.refresh_links(tx).await
+    }
+
+    async fn configure_portal(&self, tx: &mut Tx, portal: &crate::config::Portal) -> Result<(), Fault> {
+        self.put_together(tx, &portal.room, &portal.adapter, &portal.conversation).await?;
         if let Some(name) = &portal.name
             && let Some(mut room) = tx.room(&portal.room).await?
             && room.state == RoomState::New

@@ -32,7 +32,9 @@
 //! What was learned in memory is another matter: every cache is emptied ([`Store::when_lost`]), and what a commit
 //! would have woken is looked for in the tables once the server is back ([`Store::restored`]).
 
+mod behind;
 mod copy;
+mod known;
 mod place;
 mod postgres;
 mod schema;
@@ -384,7 +386,11 @@ impl Writer {
     async fn look(&mut self) {
         let State::Connected(connected) = &mut self.state else { return };
         let watchers = self.watchers.clone();
-        let looked = self.leases.look(connected.tx.connection(), &mut self.patience, move || watchers.forget()).await;
+        let looked = self.leases.look(connected.tx.bare(), &mut self.patience, move || watchers.forget()).await;
+        // What was gained has been changed by others.
+        if looked.as_ref().is_ok_and(|gained| *gained) {
+            connected.tx.forget();
+        }
         if let Err(e) = looked {
             error!(error = %e, "It can't be found out what other processes hold.");
             if postgres::is_lost(&e) {
@@ -478,7 +484,7 @@ impl Connected {
     }
 
     async fn run_job(&mut self, job: Job) -> Result<Answer, sqlx::Error> {
-        self.tx.savepoint().await?;
+        self.tx.savepoint();
         let finished = job(&mut self.tx).await;
         if finished.succeeded {
             self.tx.release().await?;

@@ -147,7 +147,7 @@ impl Core {
                 let salt: [u8; 16] = rand::random();
                 let content = text_content(&text, &sender, room, salt).ok_or_else(no_message)?;
                 let message = message_id(&sender, room, &content, &salt);
-                tx.add_message(room, &message, &sender, self.now()).await?;
+                tx.add_message(room, message, &sender, self.now());
                 let payload = Payload::Submit { sender, message: *message.as_bytes(), content };
                 self.enqueue(tx, &Destination::Hub(room.clone()), &payload).await?;
             }

@@ -38,14 +38,14 @@ impl Groups {
     /// Keeps a new group: its rows go into this transaction under a new owner.
     pub async fn found<E: From<StoreError> + From<MlsError>>(&self, tx: &mut Tx, member: Member) -> Result<Owner, E> {
         let owner = tx.new_mls_owner("leaf").await?;
-        self.keep_member(tx, owner, member).await?;
+        self.keep_member(tx, owner, member);
         Ok(owner)
     }
 
     /// Keeps a group we become the hub of.
     pub async fn follow<E: From<StoreError> + From<MlsError>>(&self, tx: &mut Tx, hub: HubGroup) -> Result<Owner, E> {
         let owner = tx.new_mls_owner("hub").await?;
-        self.keep_hub(tx, owner, hub).await?;
+        self.keep_hub(tx, owner, hub);
         Ok(owner)
     }
 
@@ -59,7 +59,7 @@ impl Groups {
     ) -> Result<(), E> {
         let rows = Rows::load(tx.mls_rows(owner).await?);
         let member = Member::join(rows, welcome, tree)?;
-        self.keep_member(tx, owner, member).await?;
+        self.keep_member(tx, owner, member);
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Groups {
             None => Member::load(Rows::load(tx.mls_rows(owner).await?), group_id)?,
         };
         let done = work(&mut member)?;
-        self.keep_member(tx, owner, member).await?;
+        self.keep_member(tx, owner, member);
         Ok(done)
     }
 
@@ -95,35 +95,33 @@ impl Groups {
             None => HubGroup::load(Rows::load(tx.mls_rows(owner).await?), group_id)?,
         };
         let done = work(&mut hub)?;
-        self.keep_hub(tx, owner, hub).await?;
+        self.keep_hub(tx, owner, hub);
         Ok(done)
     }
 
-    /// Drops every loaded group.
-    pub fn forget_all(&self) {
+    /// Everything is read again. For when another process may have worked with a group.
+    pub fn forget(&self) {
         let mut loaded = self.lock();
         loaded.members.clear();
         loaded.hubs.clear();
     }
 
-    async fn keep_member(&self, tx: &mut Tx, owner: Owner, member: Member) -> Result<(), StoreError> {
-        tx.save_mls_rows(owner, member.provider.rows.drain()).await?;
+    fn keep_member(&self, tx: &mut Tx, owner: Owner, member: Member) {
+        tx.save_mls_rows(owner, member.provider.rows.drain());
         self.forget_on_rollback(tx, owner);
         let mut loaded = self.lock();
         let now = loaded.tick();
         loaded.members.insert(owner, (now, member));
         trim(&mut loaded.members);
-        Ok(())
     }
 
-    async fn keep_hub(&self, tx: &mut Tx, owner: Owner, hub: HubGroup) -> Result<(), StoreError> {
-        tx.save_mls_rows(owner, hub.provider.rows.drain()).await?;
+    fn keep_hub(&self, tx: &mut Tx, owner: Owner, hub: HubGroup) {
+        tx.save_mls_rows(owner, hub.provider.rows.drain());
         self.forget_on_rollback(tx, owner);
         let mut loaded = self.lock();
         let now = loaded.tick();
         loaded.hubs.insert(owner, (now, hub));
         trim(&mut loaded.hubs);
-        Ok(())
     }
 
     fn forget_on_rollback(&self, tx: &mut Tx, owner: Owner) {

@@ -47,7 +47,7 @@ impl Pair {
                     let alice = keep.found::<Fault>(tx, founder).await?;
                     let bob = tx.new_mls_owner("leaf").await?;
                     let rows = key_package.rows.into_iter().map(|(key, value)| (key, Some(value))).collect();
-                    tx.save_mls_rows(bob, rows).await?;
+                    tx.save_mls_rows(bob, rows);
                     keep.join::<Fault>(tx, bob, &commit.welcome.unwrap(), &commit.tree).await?;
                     Ok::<_, Fault>((alice, bob))
                 })

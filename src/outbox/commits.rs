@@ -66,7 +66,7 @@ impl Core {
         }
         if change.add.is_empty() {
             for row in carried {
-                tx.remove_outbox_row(row).await?;
+                tx.remove_outbox_row(row);
             }
             return Ok(None);
         }
@@ -199,7 +199,7 @@ impl Core {
         let client = self.client(tx, user).await?;
         let material = client.key_package()?;
         let owner = tx.new_mls_owner("leaf").await?;
-        tx.save_mls_rows(owner, material.rows.into_iter().map(|(key, value)| (key, Some(value))).collect()).await?;
+        tx.save_mls_rows(owner, material.rows.into_iter().map(|(key, value)| (key, Some(value))).collect());
         tx.add_key_package(owner, client.uri(), &material.reference, material.not_after as i64).await?;
         Ok(material.key_package)
     }

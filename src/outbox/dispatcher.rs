@@ -129,6 +129,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether the stop has been asked for: no new delivery is begun.
+    pub(super) fn stopping(&self) -> bool {
+        self.0.started.get().is_some_and(|started| started.lifecycle.stop().asked())
+    }
+
     /// Is there a worker at it now, if only one that waits for its next try?
     pub fn is_serving(&self, to: &Destination) -> bool {
         self.lock().contains_key(to)
@@ -163,6 +168,13 @@ impl Dispatcher {
         }
     }
 
+    /// A row of this destination is done.
+    pub(super) fn has_settled(&self, to: &Destination) {
+        if matches!(to, Destination::Portal(_)) {
+            self.0.settled.send_replace(());
+        }
+    }
+
     /// Waits until a row is no longer the head of a portal's queue, but not for a network that takes nothing.
     pub async fn until_settled(&self, core: &Arc<Core>, room: &RoomUri, row: i64) {
         let to = Destination::Portal(room.clone()).to_string();
@@ -183,20 +195,19 @@ impl Dispatcher {
         let mut pause = FIRST_PAUSE;
         let mut broken = 0;
         while !stop.asked() {
+            let mut progress = false;
             // A panic in an adapter, or of ours, would leave the destination without a worker and nobody told.
-            let step = AssertUnwindSafe(core.step(&to)).catch_unwind().await;
+            let step = AssertUnwindSafe(core.step(&to, &mut progress)).catch_unwind().await;
             let step = step.unwrap_or_else(|_| Step::Broken("a delivery panicked; the log says where".into()));
-            let (problem, after, unsure) = match step {
-                Step::Settled => {
-                    (pause, broken) = (FIRST_PAUSE, 0);
-                    if matches!(to, Destination::Portal(_)) {
-                        self.0.settled.send_replace(());
-                    }
-                    if self.troubled().contains(&to) && core.works_again(&to).await.is_ok() {
-                        self.troubled().remove(&to);
-                    }
-                    continue;
+            if progress || matches!(step, Step::Settled) {
+                (pause, broken) = (FIRST_PAUSE, 0);
+                self.has_settled(&to);
+                if self.troubled().contains(&to) && core.works_again(&to).await.is_ok() {
+                    self.troubled().remove(&to);
                 }
+            }
+            let (problem, after, unsure) = match step {
+                Step::Settled => continue,
                 Step::Idle => {
                     let mut running = self.lock();
                     match running.get_mut(&to) {

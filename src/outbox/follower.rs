@@ -19,7 +19,12 @@ const BATCH_ROWS: i64 = 256;
 const BATCH_OCTETS: usize = 1 << 20;
 
 impl Core {
-    pub(super) async fn step_follower(self: &Arc<Self>, room: &RoomUri, provider: &Domain) -> Result<Step, Fault> {
+    pub(super) async fn step_follower(
+        self: &Arc<Self>,
+        room: &RoomUri,
+        provider: &Domain,
+        progress: &mut bool,
+    ) -> Result<Step, Fault> {
         let to = Destination::Follower(room.clone(), provider.clone()).to_string();
         if *provider == self.domain {
             // Our own follower half: the same octets through the same door, in one transaction.
@@ -27,19 +32,51 @@ impl Core {
             return self
                 .write(move |core, tx| {
                     Box::pin(async move {
-                        let Some((rows, body)) = take(tx, &to).await? else { return Ok(Step::Idle) };
+                        let Some((rows, body)) = pick(tx, &to, i64::MIN, BATCH_ROWS).await? else {
+                            return Ok(Step::Idle);
+                        };
                         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
                         core.accept_fanout(tx, &room, &messages).await?;
                         mimi_adapter::failpoint!("outbox.follower.own.accepted");
-                        settle(tx, &rows).await?;
+                        settle(tx, &rows);
                         Ok(Step::Settled)
                     })
                 })
                 .await;
         }
-        let taken = self.write(move |_, tx| Box::pin(async move { take(tx, &to).await })).await?;
-        let Some((rows, body)) = taken else { return Ok(Step::Idle) };
-        mimi_adapter::failpoint!("outbox.follower.taken");
+        let queue = to.clone();
+        let mut taken = self.write(move |_, tx| Box::pin(async move { take_again(tx, &queue).await })).await?;
+        while let Some((rows, body)) = taken {
+            mimi_adapter::failpoint!("outbox.follower.taken");
+            if let Some(step) = self.notify(room, provider, &rows, body).await? {
+                return Ok(step);
+            }
+            let (queue, stopping) = (to.clone(), self.dispatcher.stopping());
+            taken = self
+                .write(move |_, tx| {
+                    Box::pin(async move {
+                        settle(tx, &rows);
+                        match rows.last() {
+                            Some(&last) if !stopping => take(tx, &queue, last).await,
+                            _ => Ok(None),
+                        }
+                    })
+                })
+                .await?;
+            mimi_adapter::failpoint!("outbox.follower.settled");
+            *progress = true;
+        }
+        Ok(Step::Idle)
+    }
+
+    /// Sends a batch. `None` if it is where it should be.
+    async fn notify(
+        self: &Arc<Self>,
+        room: &RoomUri,
+        provider: &Domain,
+        rows: &[i64],
+        body: Vec<u8>,
+    ) -> Result<Option<Step>, Fault> {
         let size = body.len();
         let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::from(body)).await;
         mimi_adapter::failpoint!("outbox.follower.answered");
@@ -51,21 +88,42 @@ impl Core {
             Err(CallError::Never { status: Some(status), .. }) if status.as_u16() == 404 => {
                 warn!(%room, %provider, messages = rows.len(), "The provider has nobody in the room.");
             }
-            Err(CallError::Later { after, unsure, .. }) => return Ok(Step::Later { problem: words, after, unsure }),
+            Err(CallError::Later { after, unsure, .. }) => {
+                return Ok(Some(Step::Later { problem: words, after, unsure }));
+            }
             // A peer that refuses what it must take has a fault of its own; the room waits for it.
-            Err(_) => return Ok(Step::later(words)),
+            Err(_) => return Ok(Some(Step::later(words))),
         }
-        self.write(move |_, tx| Box::pin(async move { settle(tx, &rows).await })).await?;
-        mimi_adapter::failpoint!("outbox.follower.settled");
-        Ok(Step::Settled)
+        Ok(None)
     }
 }
 
-/// The next batch: the one begun before, or as many rows as fit.
-async fn take(tx: &mut Tx, to: &str) -> Result<Option<(Vec<i64>, Vec<u8>)>, Fault> {
-    let rows = tx.outbox_head(to, BATCH_ROWS).await?;
-    let Some(first) = rows.first() else { return Ok(None) };
-    let (first, begun) = (first.id, first.batch);
+type Batch = (Vec<i64>, Vec<u8>);
+
+/// The first batch after a start or a failure, which the follower may have already: the one that was tied together,
+/// or the first row, which then was sent alone if it was sent at all.
+async fn take_again(tx: &mut Tx, to: &str) -> Result<Option<Batch>, Fault> {
+    match tx.outbox_after(to, i64::MIN, 1).await?.first() {
+        Some(row) if row.batch.is_none() => pick(tx, to, i64::MIN, 1).await,
+        _ => pick(tx, to, i64::MIN, BATCH_ROWS).await,
+    }
+}
+
+/// The next batch behind row `last`, tied together before it leaves.
+async fn take(tx: &mut Tx, to: &str, last: i64) -> Result<Option<Batch>, Fault> {
+    let batch = pick(tx, to, last, BATCH_ROWS).await?;
+    if let Some((rows, _)) = &batch
+        && let [first, .., last] = rows[..]
+    {
+        tx.batch_outbox_rows(to, first, last).await?;
+    }
+    Ok(batch)
+}
+
+/// The batch begun before, or as many rows as fit.
+async fn pick(tx: &mut Tx, to: &str, last: i64, most: i64) -> Result<Option<Batch>, Fault> {
+    let rows = tx.outbox_after(to, last, most).await?;
+    let Some(begun) = rows.first().map(|row| row.batch) else { return Ok(None) };
     let mut body = Vec::new();
     let mut ids = Vec::new();
     for row in rows {
@@ -84,15 +142,11 @@ async fn take(tx: &mut Tx, to: &str) -> Result<Option<(Vec<i64>, Vec<u8>)>, Faul
         body.extend(message);
         ids.push(row.id);
     }
-    if begun.is_none() {
-        tx.batch_outbox_rows(to, first, *ids.last().expect("the first row always fits")).await?;
-    }
     Ok(Some((ids, body)))
 }
 
-async fn settle(tx: &mut Tx, rows: &[i64]) -> Result<(), Fault> {
+fn settle(tx: &mut Tx, rows: &[i64]) {
     for row in rows {
-        tx.remove_outbox_row(*row).await?;
+        tx.remove_outbox_row(*row);
     }
-    Ok(())
 }

@@ -58,7 +58,7 @@ impl Core {
                 self.write(move |core, tx| {
                     Box::pin(async move {
                         let Some(invite) = tx.invite(&room, &user).await? else {
-                            tx.remove_outbox_row(row).await?;
+                            tx.remove_outbox_row(row);
                             return Ok(Step::Settled);
                         };
                         match response {
@@ -68,7 +68,7 @@ impl Core {
                                     .await?
                             }
                         }
-                        tx.remove_outbox_row(row).await?;
+                        tx.remove_outbox_row(row);
                         Ok(Step::Settled)
                     })
                 })
@@ -81,7 +81,7 @@ impl Core {
                         if let Some(invite) = tx.invite(&room, &user).await? {
                             core.fail_invite(tx, invite, &words).await?;
                         }
-                        tx.remove_outbox_row(row).await?;
+                        tx.remove_outbox_row(row);
                         Ok(Step::Settled)
                     })
                 })
@@ -228,7 +228,13 @@ impl Core {
             }
             Ok(_) => {}
         }
-        self.write(move |_, tx| Box::pin(async move { Ok(tx.remove_outbox_row(row.id).await?) })).await?;
+        self.write(move |_, tx| {
+            Box::pin(async move {
+                tx.remove_outbox_row(row.id);
+                Ok::<_, Fault>(())
+            })
+        })
+        .await?;
         mimi_adapter::failpoint!("outbox.peer.settled");
         Ok(Step::Settled)
     }

@@ -15,7 +15,10 @@ use crate::{
         content::{MessageId, MimiContent},
         uri::RoomUri,
     },
-    store::{Tx, portals::Portal},
+    store::{
+        Tx,
+        portals::{Portal, PortalId},
+    },
 };
 
 /// What the head of a portal's queue needs from the adapter.
@@ -34,74 +37,111 @@ enum Act {
     Skipped,
 }
 
-impl Core {
-    pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri) -> Result<Step, Fault> {
-        let of = room.clone();
-        let taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of).await })).await?;
-        let Some((portal, act)) = taken else { return Ok(Step::Idle) };
-        if let Act::Skipped = act {
-            return Ok(Step::Settled);
+/// A delivery that the network has confirmed, or will never take.
+struct Done {
+    portal: PortalId,
+    row: i64,
+    message: Option<MessageId>,
+    ids: Vec<NativeMessageId>,
+}
+
+impl Done {
+    fn settle(&self, tx: &mut Tx) {
+        if let Some(message) = self.message {
+            tx.name_message(self.portal, message, &self.ids);
         }
-        let Some(seat) = self.adapters.get(&portal.adapter) else {
-            return Ok(Step::later(format!("no adapter is called {}", portal.adapter)));
-        };
-        mimi_adapter::failpoint!("outbox.portal.taken");
-        match act {
-            Act::Skipped => Ok(Step::Settled),
-            Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
-                Ok(conversation) => {
-                    mimi_adapter::failpoint!("outbox.portal.opened");
-                    info!(%room, %conversation, "A one-to-one conversation is open.");
-                    self.write(move |core, tx| {
-                        Box::pin(async move {
-                            tx.portal_is_open(portal.id, &conversation).await?;
-                            core.refresh_links(tx).await
+        tx.remove_outbox_row(self.row);
+    }
+}
+
+impl Core {
+    pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
+        let (of, to) = (room.clone(), Destination::Portal(room.clone()));
+        let mut taken =
+            self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, i64::MIN).await })).await?;
+        loop {
+            let Some((portal, act)) = taken else { return Ok(Step::Idle) };
+            if let Act::Skipped = act {
+                return Ok(Step::Settled);
+            }
+            let Some(seat) = self.adapters.get(&portal.adapter) else {
+                return Ok(Step::later(format!("no adapter is called {}", portal.adapter)));
+            };
+            mimi_adapter::failpoint!("outbox.portal.taken");
+            let done = match act {
+                Act::Skipped => return Ok(Step::Settled),
+                Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
+                    Ok(conversation) => {
+                        mimi_adapter::failpoint!("outbox.portal.opened");
+                        info!(%room, %conversation, "A one-to-one conversation is open.");
+                        self.write(move |core, tx| {
+                            Box::pin(async move {
+                                tx.portal_is_open(portal.id, &conversation).await?;
+                                core.refresh_links(tx).await
+                            })
                         })
-                    })
-                    .await?;
-                    Ok(Step::Settled)
+                        .await?;
+                        return Ok(Step::Settled);
+                    }
+                    Err(refusal) => return Ok(Step::later(refusal.to_string())),
+                },
+                Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
+                    Ok(delivered) => {
+                        mimi_adapter::failpoint!("outbox.portal.delivered");
+                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids })
+                    }
+                    Err(Refusal::Retry { after, source }) => {
+                        return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
+                    }
+                    Err(Refusal::Reject { reason }) => {
+                        self.write(move |core, tx| {
+                            Box::pin(async move { core.bury_id(tx, &to, row, &Reason::refused(&reason)).await })
+                        })
+                        .await?;
+                        return Ok(Step::Settled);
+                    }
+                },
+            };
+            // What is next is taken in the transaction that settles what was, so each costs one fsync.
+            let (of, was, stopping) = (room.clone(), done.clone(), self.dispatcher.stopping());
+            let next = self.write(move |core, tx| {
+                Box::pin(async move {
+                    was.settle(tx);
+                    if stopping { Ok(None) } else { core.take_portal(tx, &of, was.row).await }
+                })
+            });
+            taken = match next.await {
+                Ok(next) => {
+                    mimi_adapter::failpoint!("outbox.portal.settled");
+                    *progress = true;
+                    self.dispatcher.has_settled(&to);
+                    next
                 }
-                Err(refusal) => Ok(Step::later(refusal.to_string())),
-            },
-            Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
-                Ok(delivered) => {
-                    mimi_adapter::failpoint!("outbox.portal.delivered");
+                // What is next must not hold up the settling of what has been delivered.
+                Err(_) => {
                     self.write(move |_, tx| {
                         Box::pin(async move {
-                            if let Some(message) = message {
-                                tx.name_message(portal.id, &message, &delivered.ids).await?;
-                            }
-                            Ok(tx.remove_outbox_row(row).await?)
+                            done.settle(tx);
+                            Ok::<_, Fault>(())
                         })
                     })
                     .await?;
-                    mimi_adapter::failpoint!("outbox.portal.settled");
-                    Ok(Step::Settled)
+                    return Ok(Step::Settled);
                 }
-                Err(Refusal::Retry { after, source }) => {
-                    Ok(Step::Later { problem: source.to_string(), after, unsure: true })
-                }
-                Err(Refusal::Reject { reason }) => {
-                    let to = Destination::Portal(room.clone());
-                    self.write(move |core, tx| {
-                        Box::pin(async move { core.bury_id(tx, &to, row, &Reason::refused(&reason)).await })
-                    })
-                    .await?;
-                    Ok(Step::Settled)
-                }
-            },
+            };
         }
     }
 
-    /// The head of the queue as the conversation can show it. `None` if there is nothing, or no portal yet.
-    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri) -> Result<Option<(Portal, Act)>, Fault> {
+    /// The head of the queue behind row `after`, as the conversation can show it. `None` if there is nothing, or no
+    /// portal yet.
+    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Option<(Portal, Act)>, Fault> {
         let to = Destination::Portal(room.clone());
-        let Some(row) = tx.outbox_head(&to.to_string(), 1).await?.pop() else { return Ok(None) };
+        let Some(row) = tx.outbox_after(&to.to_string(), after, 1).await?.pop() else { return Ok(None) };
         let Some(portal) = tx.portal_of_room(room).await? else {
             let Some(portal) = tx.unlinked_portal(room).await? else { return Ok(None) };
             // What comes after an unlink is shown if that is undone; who came and went is asked for then.
             match Payload::decode(&row.payload) {
-                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id).await?,
+                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id),
                 _ => self.bury(tx, &to, &[row], &Reason::UNLINKED).await?,
             }
             return Ok(Some((portal, Act::Skipped)));
@@ -141,7 +181,7 @@ impl Core {
             Ok(event) => event,
             Err(reason) => {
                 info!(%room, %key, reason, "Not shown.");
-                tx.remove_outbox_row(row.id).await?;
+                tx.remove_outbox_row(row.id);
                 return Ok(Some((portal, Act::Skipped)));
             }
         };

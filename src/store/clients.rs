@@ -6,7 +6,8 @@ use crate::{
     mls::Owner,
 };
 
-/// A client as the database has it.
+/// A client as the database has it. It never changes.
+#[derive(Clone)]
 pub struct ClientRow {
     pub uri: ClientUri,
     pub public_key: Vec<u8>,
@@ -15,18 +16,21 @@ pub struct ClientRow {
 
 impl Tx {
     pub async fn client_of(&mut self, user: &UserUri) -> Result<Option<ClientRow>, StoreError> {
+        if let Some(known) = self.known.clients.get(user) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query("SELECT uri, public_key, private_key FROM client WHERE user_uri = $1")
             .bind(user.as_str())
             .fetch_optional(self.connection())
             .await?;
-        row.map(|row| {
-            Ok(ClientRow {
-                uri: ClientUri::parse(&column::<String>(&row, 0)?).map_err(|e| StoreError::corrupt("client", e))?,
-                public_key: column(&row, 1)?,
-                private_key: column(&row, 2)?,
-            })
-        })
-        .transpose()
+        let Some(row) = row else { return Ok(None) };
+        let client = ClientRow {
+            uri: ClientUri::parse(&column::<String>(&row, 0)?).map_err(|e| StoreError::corrupt("client", e))?,
+            public_key: column(&row, 1)?,
+            private_key: column(&row, 2)?,
+        };
+        self.known.clients.keep(user.clone(), client.clone());
+        Ok(Some(client))
     }
 
     pub async fn add_client(&mut self, user: &UserUri, client: &ClientRow) -> Result<(), StoreError> {
@@ -56,33 +60,10 @@ impl Tx {
             .await?)
     }
 
-    pub async fn save_mls_rows(
-        &mut self,
-        owner: Owner,
-        changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    ) -> Result<(), StoreError> {
+    /// Of a row that is saved again in the same commit only the last is written.
+    pub fn save_mls_rows(&mut self, owner: Owner, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) {
         for (key, value) in changes {
-            match value {
-                Some(value) => {
-                    sqlx::query(
-                        "INSERT INTO mls_row (owner, key, value) VALUES ($1, $2, $3)
-                         ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
-                    )
-                    .bind(owner)
-                    .bind(key)
-                    .bind(value)
-                    .execute(self.connection())
-                    .await?
-                }
-                None => {
-                    sqlx::query("DELETE FROM mls_row WHERE owner = $1 AND key = $2")
-                        .bind(owner)
-                        .bind(key)
-                        .execute(self.connection())
-                        .await?
-                }
-            };
+            self.behind.mls.put((owner, key), value);
         }
-        Ok(())
     }
 }

@@ -51,13 +51,14 @@ impl Tx {
         )
         .bind(id)
         .bind(cause)
-        .bind(reason)
+        .bind(super::tx::text(reason))
         .bind(i64::from(certain))
         .bind(i64::from(keep_prepared))
         .bind(now as i64)
         .execute(self.connection())
         .await?;
-        self.remove_outbox_row(id).await
+        self.remove_outbox_row(id);
+        Ok(())
     }
 
     /// Back into the outbox, at its old place and with a life before it.

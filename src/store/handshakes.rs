@@ -14,6 +14,7 @@ impl Tx {
         hash: &[u8],
         message: &MlsMessage,
     ) -> Result<Option<i64>, StoreError> {
+        self.known.handshakes.forget(room);
         let row = sqlx::query_as::<_, (i64,)>(
             "INSERT INTO handshake (room, epoch, hash, message) VALUES ($1, $2, $3, $4)
              ON CONFLICT (room, hash) DO NOTHING RETURNING position",
@@ -38,6 +39,9 @@ impl Tx {
         room: &RoomUri,
         position: i64,
     ) -> Result<Vec<(i64, MlsMessage)>, StoreError> {
+        if self.known.handshakes.get(room).is_some_and(|last| last <= position) {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query_as::<_, (i64, Vec<u8>)>(
             "SELECT position, message FROM handshake WHERE room = $1 AND position > $2 ORDER BY position",
         )
@@ -45,6 +49,8 @@ impl Tx {
         .bind(position)
         .fetch_all(self.connection())
         .await?;
+        let last = rows.last().map_or(position, |(position, _)| *position);
+        self.known.handshakes.keep(room.clone(), last);
         rows.into_iter()
             .map(|(position, message)| {
                 Ok((position, MlsMessage::decode(&message).map_err(|e| StoreError::corrupt("handshake", e))?))

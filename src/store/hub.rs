@@ -14,18 +14,19 @@ pub struct HubRoom {
 
 impl Tx {
     pub async fn hub_room(&mut self, room: &RoomUri) -> Result<Option<HubRoom>, StoreError> {
+        if let Some(known) = self.known.hubs.get(room) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query_as::<_, (i64, Vec<u8>, i64)>(
             "SELECT owner, group_id, last_timestamp FROM hub_room WHERE room = $1",
         )
         .bind(room.as_str())
         .fetch_optional(self.connection())
         .await?;
-        Ok(row.map(|(owner, group_id, last)| HubRoom {
-            room: room.clone(),
-            owner,
-            group_id,
-            last_timestamp: last as u64,
-        }))
+        let Some((owner, group_id, last)) = row else { return Ok(None) };
+        let hub = HubRoom { room: room.clone(), owner, group_id, last_timestamp: last as u64 };
+        self.known.hubs.keep(room.clone(), hub.clone());
+        Ok(Some(hub))
     }
 
     pub async fn add_hub_room(&mut self, hub: &HubRoom) -> Result<(), StoreError> {
@@ -40,41 +41,28 @@ impl Tx {
     }
 
     /// The accepted_timestamp for the next event: now, but later than the last one (D44).
-    pub async fn next_timestamp(&mut self, hub: &HubRoom, now: u64) -> Result<u64, StoreError> {
-        let next = now.max(hub.last_timestamp + 1);
-        sqlx::query("UPDATE hub_room SET last_timestamp = $2 WHERE room = $1")
-            .bind(hub.room.as_str())
-            .bind(next as i64)
-            .execute(self.connection())
-            .await?;
-        Ok(next)
+    pub fn next_timestamp(&mut self, hub: &mut HubRoom, now: u64) -> u64 {
+        hub.last_timestamp = now.max(hub.last_timestamp + 1);
+        self.behind.timestamps.put(hub.room.clone(), hub.last_timestamp);
+        self.known.hubs.keep(hub.room.clone(), hub.clone());
+        hub.last_timestamp
     }
 
     /// The answer given to these very octets before, for a provider that did not hear it (D43).
-    pub async fn hub_answer(&mut self, room: &RoomUri, hash: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn hub_answer(&mut self, room: &RoomUri, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some((_, response)) = self.behind.answers.get(&(room.clone(), *hash)) {
+            return Ok(Some(response.clone()));
+        }
         let row = sqlx::query_as::<_, (Vec<u8>,)>("SELECT response FROM hub_accepted WHERE room = $1 AND hash = $2")
             .bind(room.as_str())
-            .bind(hash)
-            .fetch_optional(self.connection())
+            .bind(hash.as_slice())
+            .fetch_optional(self.reading())
             .await?;
         Ok(row.map(|(response,)| response))
     }
 
-    pub async fn hub_accepted(
-        &mut self,
-        room: &RoomUri,
-        hash: &[u8],
-        timestamp: u64,
-        response: &[u8],
-    ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO hub_accepted (room, hash, timestamp, response) VALUES ($1, $2, $3, $4)")
-            .bind(room.as_str())
-            .bind(hash)
-            .bind(timestamp as i64)
-            .bind(response)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub fn hub_accepted(&mut self, room: &RoomUri, hash: [u8; 32], timestamp: u64, response: &[u8]) {
+        self.behind.answers.put((room.clone(), hash), (timestamp, response.to_vec()));
     }
 
     /// Private and public key for a purpose of the hub's.

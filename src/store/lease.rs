@@ -115,13 +115,13 @@ impl Leases {
     }
 
     /// One look: says that we live, ends who does not, and takes what is free. `gaining` runs before anything that
-    /// was gained is used.
+    /// was gained is used. Answers whether anything was.
     pub(super) async fn look(
         &self,
         connection: &mut AnyConnection,
         patience: &mut u32,
         gaining: impl Fn() + Send,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let members = members(connection).await?;
         for member in members.iter().filter(|it| it.age > if it.active { STUCK } else { STALE }) {
             warn!(process = %member.address, silent_ms = member.age, "A process says nothing any more; it is ended.");
@@ -144,7 +144,7 @@ impl Leases {
             0 if *patience >= POLITE => 1,
             0 => {
                 *patience = if free.is_empty() { 0 } else { *patience + 1 };
-                return Ok(());
+                return Ok(false);
             }
             wanted => wanted,
         };
@@ -155,12 +155,13 @@ impl Leases {
                 gained.push(resource);
             }
         }
-        if !gained.is_empty() {
-            gaining();
-            info!(?gained, "Took over.");
-            self.held.send_modify(|held| held.extend(gained));
+        if gained.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        gaining();
+        info!(?gained, "Took over.");
+        self.held.send_modify(|held| held.extend(gained));
+        Ok(true)
     }
 
     /// In a new session: everything that was held in the one before. Answers what others have taken meanwhile.
@@ -195,7 +196,7 @@ impl Tx {
     pub async fn adapter_of_room(&mut self, room: &str) -> Result<Option<String>, StoreError> {
         let row = sqlx::query_as::<_, (String,)>("SELECT adapter FROM portal WHERE room = $1")
             .bind(room)
-            .fetch_optional(self.connection())
+            .fetch_optional(self.reading())
             .await?;
         Ok(row.map(|(adapter,)| adapter))
     }

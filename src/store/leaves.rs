@@ -59,13 +59,20 @@ impl Tx {
     }
 
     pub async fn leaf_in_room(&mut self, room: &RoomUri, client: &ClientUri) -> Result<Option<Leaf>, StoreError> {
+        let name = (room.clone(), client.clone());
+        if let Some(known) = self.known.leaves.get(&name) {
+            return Ok(Some(known));
+        }
         let row =
             sqlx::query("SELECT owner, client, room, welcome, position FROM leaf WHERE room = $1 AND client = $2")
                 .bind(room.as_str())
                 .bind(client.as_str())
                 .fetch_optional(self.connection())
                 .await?;
-        row.map(|row| leaf(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let leaf = leaf(&row)?;
+        self.known.leaves.keep(name, leaf.clone());
+        Ok(Some(leaf))
     }
 
     pub async fn leaf(&mut self, owner: Owner) -> Result<Option<Leaf>, StoreError> {
@@ -118,6 +125,7 @@ impl Tx {
         welcome: Option<i64>,
         position: i64,
     ) -> Result<(), StoreError> {
+        self.known.leaves.forget_where(|leaf| leaf.owner == owner);
         sqlx::query("UPDATE leaf SET room = $2, welcome = $3, position = $4 WHERE owner = $1")
             .bind(owner)
             .bind(room.as_str())
@@ -129,6 +137,7 @@ impl Tx {
     }
 
     pub async fn leaf_has_read(&mut self, owner: Owner, position: i64) -> Result<(), StoreError> {
+        self.known.leaves.forget_where(|leaf| leaf.owner == owner);
         sqlx::query("UPDATE leaf SET welcome = NULL, position = $2 WHERE owner = $1")
             .bind(owner)
             .bind(position)
@@ -139,6 +148,7 @@ impl Tx {
 
     /// The leaf is out of the room; its keys go with it.
     pub async fn remove_leaf(&mut self, owner: Owner) -> Result<(), StoreError> {
+        self.known.leaves.forget_where(|leaf| leaf.owner == owner);
         for sql in ["DELETE FROM leaf WHERE owner = $1", "DELETE FROM mls_row WHERE owner = $1"] {
             sqlx::query(sql).bind(owner).execute(self.connection()).await?;
         }

@@ -1,74 +1,43 @@
 //! Names of messages, never their text: native id ⇄ MIMI message ID, author, and what has been seen.
 
-use mimi_adapter::NativeMessageId;
+use std::collections::HashSet;
 
-use super::{StoreError, Tx, portals::PortalId};
+use mimi_adapter::NativeMessageId;
+use sqlx::AssertSqlSafe;
+
+use super::{StoreError, Tx, behind, portals::PortalId};
 use crate::mimi::{
     content::MessageId,
     uri::{RoomUri, UserUri},
 };
 
 impl Tx {
-    /// Remembers a message. `false` if the room has it already.
-    pub async fn add_message(
-        &mut self,
-        room: &RoomUri,
-        id: &MessageId,
-        sender: &UserUri,
-        accepted: u64,
-    ) -> Result<bool, StoreError> {
-        let done = sqlx::query(
-            "INSERT INTO message (room, message_id, sender, accepted) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (room, message_id) DO NOTHING",
-        )
-        .bind(room.as_str())
-        .bind(id.as_bytes().as_slice())
-        .bind(sender.as_str())
-        .bind(accepted as i64)
-        .execute(self.connection())
-        .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    pub async fn message_accepted(&mut self, room: &RoomUri, id: &MessageId, at: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE message SET accepted = $3 WHERE room = $1 AND message_id = $2")
-            .bind(room.as_str())
-            .bind(id.as_bytes().as_slice())
-            .bind(at as i64)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    /// Remembers a message that the room does not have yet, or when the hub has accepted it.
+    pub fn add_message(&mut self, room: &RoomUri, id: MessageId, sender: &UserUri, accepted: u64) {
+        self.behind.messages.put((room.clone(), id), (sender.clone(), accepted));
     }
 
     pub async fn author(&mut self, room: &RoomUri, id: &MessageId) -> Result<Option<UserUri>, StoreError> {
+        if let Some((sender, _)) = self.behind.messages.get(&(room.clone(), *id)) {
+            return Ok(Some(sender.clone()));
+        }
         let row = sqlx::query_as::<_, (String,)>("SELECT sender FROM message WHERE room = $1 AND message_id = $2")
             .bind(room.as_str())
             .bind(id.as_bytes().as_slice())
-            .fetch_optional(self.connection())
+            .fetch_optional(self.reading())
             .await?;
         row.map(|(sender,)| UserUri::parse(&sender).map_err(|e| StoreError::corrupt("message", e))).transpose()
     }
 
     /// Ties native ids to a message; the first is the one others will point at.
-    pub async fn name_message(
-        &mut self,
-        portal: PortalId,
-        id: &MessageId,
-        native: &[NativeMessageId],
-    ) -> Result<(), StoreError> {
+    pub fn name_message(&mut self, portal: PortalId, id: MessageId, native: &[NativeMessageId]) {
         for (index, native) in native.iter().enumerate() {
-            sqlx::query(
-                "INSERT INTO native_message (portal, native_id, message_id, first) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (portal, native_id) DO NOTHING",
-            )
-            .bind(portal)
-            .bind(native.as_str())
-            .bind(id.as_bytes().as_slice())
-            .bind(i64::from(index == 0))
-            .execute(self.connection())
-            .await?;
+            let name = (portal, native.clone());
+            // What has a meaning keeps it.
+            if self.behind.natives.get(&name).is_none() {
+                self.behind.natives.put(name, (id, index == 0));
+            }
         }
-        Ok(())
     }
 
     pub async fn message_of_native(
@@ -76,12 +45,15 @@ impl Tx {
         portal: PortalId,
         native: &NativeMessageId,
     ) -> Result<Option<MessageId>, StoreError> {
+        if let Some((id, _)) = self.behind.natives.get(&(portal, native.clone())) {
+            return Ok(Some(*id));
+        }
         let row = sqlx::query_as::<_, (Vec<u8>,)>(
             "SELECT message_id FROM native_message WHERE portal = $1 AND native_id = $2",
         )
         .bind(portal)
         .bind(native.as_str())
-        .fetch_optional(self.connection())
+        .fetch_optional(self.reading())
         .await?;
         row.map(|(id,)| {
             let id = <[u8; 32]>::try_from(id).map_err(|_| StoreError::corrupt("native_message", "not a message ID"))?;
@@ -95,26 +67,60 @@ impl Tx {
         portal: PortalId,
         id: &MessageId,
     ) -> Result<Option<NativeMessageId>, StoreError> {
+        let waiting = self.behind.natives.iter().filter(|((of, _), (named, _))| *of == portal && named == id);
+        if let Some(((_, native), _)) = waiting.max_by_key(|(_, (_, first))| *first) {
+            return Ok(Some(native.clone()));
+        }
         let row = sqlx::query_as::<_, (String,)>(
             "SELECT native_id FROM native_message WHERE portal = $1 AND message_id = $2 ORDER BY first DESC LIMIT 1",
         )
         .bind(portal)
         .bind(id.as_bytes().as_slice())
-        .fetch_optional(self.connection())
+        .fetch_optional(self.reading())
         .await?;
         Ok(row.map(|(native,)| NativeMessageId::new(native)))
     }
 
-    /// `true` the first time these octets are seen in the room.
-    pub async fn see(&mut self, room: &RoomUri, hash: &[u8], at: u64) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query("INSERT INTO seen (room, hash, at) VALUES ($1, $2, $3) ON CONFLICT (room, hash) DO NOTHING")
-                .bind(room.as_str())
-                .bind(hash)
-                .bind(at as i64)
-                .execute(self.connection())
-                .await?;
-        Ok(done.rows_affected() > 0)
+    /// Which of these octets have been seen in the room, by their hashes.
+    pub async fn seen(&mut self, room: &RoomUri, hashes: &[[u8; 32]]) -> Result<HashSet<[u8; 32]>, StoreError> {
+        let waiting = |hash: &[u8; 32]| self.behind.seen.get(&(room.clone(), *hash)).is_some();
+        let (seen, rest): (Vec<[u8; 32]>, Vec<_>) = hashes.iter().copied().partition(waiting);
+        let mut all = self.which("SELECT hash FROM seen WHERE room = $1 AND hash IN ", room, rest).await?;
+        all.extend(seen);
+        Ok(all)
+    }
+
+    /// Remembers octets that have been seen in the room.
+    pub fn see(&mut self, room: &RoomUri, hash: [u8; 32], at: u64) {
+        self.behind.seen.put((room.clone(), hash), at);
+    }
+
+    /// Which of these messages the room has.
+    pub async fn have(&mut self, room: &RoomUri, ids: &[MessageId]) -> Result<HashSet<[u8; 32]>, StoreError> {
+        let waiting = |id: &MessageId| self.behind.messages.get(&(room.clone(), *id)).is_some();
+        let (here, rest): (Vec<MessageId>, Vec<_>) = ids.iter().copied().partition(waiting);
+        let rest = rest.iter().map(|id| *id.as_bytes()).collect();
+        let mut all =
+            self.which("SELECT message_id FROM message WHERE room = $1 AND message_id IN ", room, rest).await?;
+        all.extend(here.iter().map(|id| *id.as_bytes()));
+        Ok(all)
+    }
+
+    async fn which(
+        &mut self,
+        head: &'static str,
+        room: &RoomUri,
+        names: Vec<[u8; 32]>,
+    ) -> Result<HashSet<[u8; 32]>, StoreError> {
+        let mut found = HashSet::new();
+        for names in behind::chunks(names) {
+            let query = sqlx::query_as::<_, (Vec<u8>,)>(AssertSqlSafe(behind::listed(head, 2, names.len())));
+            let query = names.into_iter().fold(query.bind(room.as_str()), |query, name| query.bind(name.to_vec()));
+            for (name,) in query.fetch_all(self.reading()).await? {
+                found.insert(name.try_into().map_err(|_| StoreError::corrupt("message", "a name of another length"))?);
+            }
+        }
+        Ok(found)
     }
 
     /// Forgets what nobody repeats any more.

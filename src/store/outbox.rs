@@ -1,6 +1,11 @@
 //! The outbox's rows. What they mean is the business of `crate::outbox`.
 
-use super::{StoreError, Tx};
+use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::QueryAs};
+
+use super::{
+    StoreError, Tx,
+    behind::{self, NewRow},
+};
 
 /// One accepted and undelivered thing.
 #[derive(Clone, Debug)]
@@ -41,35 +46,26 @@ pub struct Waiting {
 type Columns = (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64, i64);
 
 impl Tx {
-    pub async fn add_to_outbox(
-        &mut self,
-        destination: &str,
-        kind: &'static str,
-        payload: &[u8],
-        now: u64,
-    ) -> Result<i64, StoreError> {
-        let (id,) = sqlx::query_as::<_, (i64,)>(
-            "INSERT INTO outbox (destination, kind, payload, created) VALUES ($1, $2, $3, $4) RETURNING id",
-        )
-        .bind(destination)
-        .bind(kind)
-        .bind(payload)
-        .bind(now as i64)
-        .fetch_one(self.connection())
-        .await?;
-        Ok(id)
+    pub fn add_to_outbox(&mut self, destination: String, kind: &'static str, payload: Vec<u8>, created: u64) {
+        self.behind.outbox.push(NewRow { destination, kind, payload, created });
     }
 
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query_as::<_, Columns>(
-            "SELECT id, payload, prepared, batch, attempts, unsure FROM outbox
-             WHERE destination = $1 ORDER BY id LIMIT $2",
-        )
-        .bind(destination)
-        .bind(limit)
-        .fetch_all(self.connection())
-        .await?;
+        if self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
+            let rows = head(destination, i64::MIN, limit).fetch_all(self.connection()).await?;
+            return Ok(rows.into_iter().map(row).collect());
+        }
+        self.outbox_after(destination, i64::MIN, limit).await
+    }
+
+    /// For the destination's worker: the first rows behind `last`, which has been settled and may still wait to be
+    /// removed. What the commit under way adds is not among them; the worker is woken for it.
+    pub async fn outbox_after(&mut self, destination: &str, last: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
+        let mut rows = head(destination, last, limit).fetch_all(self.reading()).await?;
+        if rows.iter().any(|(id, ..)| self.behind.settled.get(id).is_some()) {
+            rows = head(destination, last, limit).fetch_all(self.connection()).await?;
+        }
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -118,6 +114,22 @@ impl Tx {
         Ok(())
     }
 
+    /// Keeps what was made of several rows.
+    pub async fn prepare_outbox_rows(&mut self, rows: Vec<(i64, Vec<u8>)>) -> Result<(), StoreError> {
+        for rows in behind::chunks(rows) {
+            let sql = behind::many(
+                "UPDATE outbox SET prepared = made.column2 FROM (VALUES ",
+                2,
+                rows.len(),
+                ") AS made WHERE outbox.id = made.column1",
+            );
+            let query = sqlx::query(AssertSqlSafe(sql));
+            let query = rows.into_iter().fold(query, |query, (id, prepared)| query.bind(id).bind(prepared));
+            query.execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+
     /// Ties the rows from `first` to `last` of one destination together.
     pub async fn batch_outbox_rows(&mut self, destination: &str, first: i64, last: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE outbox SET batch = $2 WHERE destination = $1 AND id BETWEEN $2 AND $3")
@@ -143,7 +155,7 @@ impl Tx {
         )
         .bind(destination)
         .bind(id)
-        .bind(problem)
+        .bind(super::tx::text(problem))
         .bind(i64::from(unsure))
         .execute(self.connection())
         .await?;
@@ -161,9 +173,8 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn remove_outbox_row(&mut self, id: i64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM outbox WHERE id = $1").bind(id).execute(self.connection()).await?;
-        Ok(())
+    pub fn remove_outbox_row(&mut self, id: i64) {
+        self.behind.settled.put(id, ());
     }
 
     pub async fn outbox_destinations(&mut self) -> Result<Vec<String>, StoreError> {
@@ -227,6 +238,16 @@ impl Tx {
             .fetch_one(self.connection())
             .await?)
     }
+}
+
+fn head(destination: &str, last: i64, limit: i64) -> QueryAs<'static, Any, Columns, AnyArguments> {
+    sqlx::query_as(
+        "SELECT id, payload, prepared, batch, attempts, unsure FROM outbox WHERE destination = $1 AND id > $2
+         ORDER BY id LIMIT $3",
+    )
+    .bind(destination.to_owned())
+    .bind(last)
+    .bind(limit)
 }
 
 fn row((id, payload, prepared, batch, attempts, unsure): Columns) -> Row {

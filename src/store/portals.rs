@@ -44,6 +44,10 @@ impl Tx {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<Option<Portal>, StoreError> {
+        let name = (adapter.to_owned(), conversation.clone());
+        if let Some(known) = self.known.portals_by_conversation.get(&name) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
              WHERE adapter = $1 AND conversation = $2 AND unlinked IS NULL ORDER BY id LIMIT 1",
@@ -52,10 +56,16 @@ impl Tx {
         .bind(conversation.as_str())
         .fetch_optional(self.connection())
         .await?;
-        row.map(|row| parse(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let portal = parse(&row)?;
+        self.known.portals_by_conversation.keep(name, portal.clone());
+        Ok(Some(portal))
     }
 
     pub async fn portal_of_room(&mut self, room: &RoomUri) -> Result<Option<Portal>, StoreError> {
+        if let Some(known) = self.known.portals.get(room) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query(
             "SELECT id, room, adapter, conversation, direct_user, direct_ghost FROM portal
              WHERE room = $1 AND unlinked IS NULL",
@@ -63,7 +73,10 @@ impl Tx {
         .bind(room.as_str())
         .fetch_optional(self.connection())
         .await?;
-        row.map(|row| parse(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let portal = parse(&row)?;
+        self.known.portals.keep(room.clone(), portal.clone());
+        Ok(Some(portal))
     }
 
     /// The direct portal of these two, whichever of them began it.
@@ -93,6 +106,17 @@ impl Tx {
         .fetch_all(self.connection())
         .await?;
         rows.iter().map(parse).collect()
+    }
+
+    /// By adapter, the conversations whose rooms are open, or ours to open.
+    pub async fn linked_conversations(&mut self) -> Result<Vec<(String, ConversationId)>, StoreError> {
+        let rows = sqlx::query_as::<_, (String, String)>(
+            "SELECT portal.adapter, portal.conversation FROM portal JOIN room ON room.room = portal.room
+             WHERE portal.conversation IS NOT NULL AND portal.unlinked IS NULL AND room.state IN ('open', 'new')",
+        )
+        .fetch_all(self.connection())
+        .await?;
+        Ok(rows.into_iter().map(|(adapter, conversation)| (adapter, ConversationId::new(conversation))).collect())
     }
 
     /// The portal that a room had, while that can still be taken back.
@@ -128,6 +152,7 @@ impl Tx {
     }
 
     pub async fn mark_unlinked(&mut self, id: PortalId, at: Option<u64>) -> Result<(), StoreError> {
+        self.portal_has_changed(id);
         sqlx::query("UPDATE portal SET unlinked = $2 WHERE id = $1")
             .bind(id)
             .bind(at.map(|at| at as i64))
@@ -152,6 +177,7 @@ impl Tx {
     }
 
     pub async fn portal_is_open(&mut self, id: PortalId, conversation: &ConversationId) -> Result<(), StoreError> {
+        self.portal_has_changed(id);
         sqlx::query("UPDATE portal SET conversation = $2 WHERE id = $1")
             .bind(id)
             .bind(conversation.as_str())
@@ -161,6 +187,7 @@ impl Tx {
     }
 
     pub async fn remove_portal(&mut self, id: PortalId) -> Result<(), StoreError> {
+        self.portal_has_changed(id);
         sqlx::query("DELETE FROM portal WHERE id = $1").bind(id).execute(self.connection()).await?;
         sqlx::query("DELETE FROM native_message WHERE portal = $1").bind(id).execute(self.connection()).await?;
         Ok(())
@@ -174,13 +201,14 @@ impl Tx {
         Ok(row.and_then(|(cursor,)| cursor).map(Cursor::new))
     }
 
-    pub async fn set_cursor(&mut self, id: PortalId, cursor: &Cursor) -> Result<(), StoreError> {
-        sqlx::query("UPDATE portal SET cursor = $2 WHERE id = $1")
-            .bind(id)
-            .bind(cursor.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub fn set_cursor(&mut self, id: PortalId, cursor: &Cursor) {
+        self.behind.cursors.put(id, cursor.clone());
+    }
+
+    fn portal_has_changed(&mut self, id: PortalId) {
+        self.known.portals.forget_where(|portal| portal.id == id);
+        // Which portal a conversation belongs to may depend on several.
+        self.known.portals_by_conversation.forget_where(|_| true);
     }
 }
 

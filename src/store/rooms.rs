@@ -54,11 +54,17 @@ impl RoomState {
 
 impl Tx {
     pub async fn room(&mut self, room: &RoomUri) -> Result<Option<Room>, StoreError> {
+        if let Some(known) = self.known.rooms.get(room) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query("SELECT room, name, direct, state, group_id, reader, epoch FROM room WHERE room = $1")
             .bind(room.as_str())
             .fetch_optional(self.connection())
             .await?;
-        row.map(|row| parse(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let row = parse(&row)?;
+        self.known.rooms.keep(room.clone(), row.clone());
+        Ok(Some(row))
     }
 
     pub async fn rooms(&mut self) -> Result<Vec<Room>, StoreError> {
@@ -69,13 +75,14 @@ impl Tx {
     }
 
     pub async fn save_room(&mut self, room: &Room) -> Result<(), StoreError> {
+        self.known.rooms.forget(&room.room);
         sqlx::query(
             "INSERT INTO room (room, name, direct, state, group_id, reader, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7)
              ON CONFLICT (room) DO UPDATE SET name = excluded.name, direct = excluded.direct, state = excluded.state,
                  group_id = excluded.group_id, reader = excluded.reader, epoch = excluded.epoch",
         )
         .bind(room.room.as_str())
-        .bind(room.name.as_str())
+        .bind(super::tx::text(&room.name))
         .bind(i64::from(room.direct))
         .bind(room.state.as_str())
         .bind(room.group.as_ref().map(|group| group.group_id.clone()))
@@ -102,12 +109,18 @@ impl Tx {
     }
 
     pub async fn participant_role(&mut self, room: &RoomUri, user: &UserUri) -> Result<Option<u32>, StoreError> {
+        let name = (room.clone(), user.clone());
+        if let Some(known) = self.known.roles.get(&name) {
+            return Ok(Some(known));
+        }
         let row = sqlx::query_as::<_, (i64,)>("SELECT role FROM participant WHERE room = $1 AND user_uri = $2")
             .bind(room.as_str())
             .bind(user.as_str())
             .fetch_optional(self.connection())
             .await?;
-        Ok(row.map(|(role,)| role as u32))
+        let Some((role,)) = row else { return Ok(None) };
+        self.known.roles.keep(name, role as u32);
+        Ok(Some(role as u32))
     }
 
     /// Makes the participants of `room` those of `list`, and answers who came and who went.
@@ -125,6 +138,7 @@ impl Tx {
                 Some(_) => {}
                 None => came.push(entry.user.clone()),
             }
+            self.known.roles.forget(&(room.clone(), entry.user.clone()));
             sqlx::query(
                 "INSERT INTO participant (room, user_uri, role) VALUES ($1, $2, $3)
                  ON CONFLICT (room, user_uri) DO UPDATE SET role = excluded.role",
@@ -138,6 +152,7 @@ impl Tx {
         let now: std::collections::HashSet<_> = list.iter().map(|entry| &entry.user).collect();
         let mut went = Vec::new();
         for (user, _) in before.iter().filter(|(user, _)| !now.contains(user)) {
+            self.known.roles.forget(&(room.clone(), user.clone()));
             sqlx::query("DELETE FROM participant WHERE room = $1 AND user_uri = $2")
                 .bind(room.as_str())
                 .bind(user.as_str())

@@ -48,7 +48,7 @@ async fn what_fails_takes_nothing_with_it_that_shares_its_commit() {
             store
                 .write(move |tx| {
                     Box::pin(async move {
-                        tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", b"x", n).await?;
+                        tx.add_to_outbox("hub mimi://a.example/r/tea".into(), "submit", b"x".to_vec(), n);
                         if n % 2 == 0 { Ok(()) } else { Err(StoreError::Unavailable) }
                     })
                 })
@@ -84,7 +84,7 @@ async fn work_that_panics_is_rolled_back_and_the_next_goes_on() {
     let outcome: Result<(), StoreError> = store
         .write(|tx| {
             Box::pin(async move {
-                tx.add_to_outbox("peer b.example", "invite", b"x", 1).await?;
+                tx.add_to_outbox("peer b.example".into(), "invite", b"x".to_vec(), 1);
                 panic!("on purpose")
             })
         })
@@ -96,7 +96,12 @@ async fn work_that_panics_is_rolled_back_and_the_next_goes_on() {
 #[tokio::test]
 async fn work_goes_on_when_its_caller_has_hung_up() {
     let (_directory, store) = store().await;
-    let caller = store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
+    let caller = store.write(|tx| {
+        Box::pin(async move {
+            tx.add_to_outbox("peer b.example".into(), "invite", b"x".to_vec(), 1);
+            Ok::<_, StoreError>(())
+        })
+    });
     // Polled once, so that the work is queued, and dropped.
     assert!(futures::FutureExt::now_or_never(caller).is_none());
     assert_eq!(queued(&store).await, 1);
@@ -183,11 +188,12 @@ async fn inhabited(place: Place) {
     let work = store.write(|tx| {
         Box::pin(async move {
             for n in 0..150 {
-                tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", &[0, 255, n], u64::from(n)).await?;
+                tx.add_to_outbox("hub mimi://a.example/r/tea".into(), "submit", vec![0, 255, n], u64::from(n));
             }
-            tx.remove_outbox_row(150).await?;
             tx.prepare_outbox_row(1, Some(b"ciphertext")).await?;
-            tx.see(&RoomUri::parse("mimi://a.example/r/tea").unwrap(), b"octets", 7).await
+            tx.remove_outbox_row(150);
+            tx.see(&RoomUri::parse("mimi://a.example/r/tea").unwrap(), [7; 32], 7);
+            Ok::<_, StoreError>(())
         })
     });
     work.await.unwrap();
@@ -208,8 +214,9 @@ async fn moves(from: Place, to: Place) {
     let look = store.write(|tx| {
         Box::pin(async move {
             let head = tx.outbox_head("hub mimi://a.example/r/tea", 2).await?;
-            let next = tx.add_to_outbox("hub mimi://a.example/r/tea", "submit", b"x", 1).await?;
-            Ok::<_, StoreError>((head, next))
+            tx.add_to_outbox("hub mimi://a.example/r/next".into(), "submit", b"x".to_vec(), 1);
+            let next = tx.outbox_head("hub mimi://a.example/r/next", 1).await?;
+            Ok::<_, StoreError>((head, next[0].id))
         })
     });
     let (head, next) = look.await.unwrap();
@@ -328,8 +335,14 @@ mod server {
         let mut restored = store.restored();
         let others = "datname = current_database() AND pid <> pg_backend_pid()";
         said(&database, format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")).await;
-        let lost =
-            store.write(|tx| Box::pin(async move { tx.add_to_outbox("peer b.example", "invite", b"x", 1).await }));
+        let lost = store.write(|tx| {
+            Box::pin(async move {
+                {
+                    tx.add_to_outbox("peer b.example".into(), "invite", b"x".to_vec(), 1);
+                    Ok::<_, StoreError>(())
+                }
+            })
+        });
         lost.await.unwrap_err();
         restored.changed().await.unwrap();
         assert_eq!(forgotten.load(Ordering::SeqCst), 1);
@@ -399,7 +412,10 @@ mod server {
                 Box::pin(async move {
                     tx.on_rollback(move || _ = undone.fetch_add(1, Ordering::SeqCst));
                     tx.on_commit(move || _ = done.fetch_add(1, Ordering::SeqCst));
-                    tx.see(&RoomUri::parse("mimi://a.example/r/tea").unwrap(), b"these octets", 1).await
+                    let room = RoomUri::parse("mimi://a.example/r/tea").unwrap();
+                    let seen = tx.seen(&room, &[[7; 32]]).await?;
+                    tx.see(&room, [7; 32], 1);
+                    Ok::<_, StoreError>(seen.is_empty())
                 })
             })
         };
@@ -419,10 +435,10 @@ async fn a_dead_letter_goes_back_to_its_old_place_and_is_still_in_doubt() {
     let (ids, dead, revived) = store
         .write(move |tx| {
             Box::pin(async move {
-                let mut ids = Vec::new();
                 for (n, payload) in [b"one", b"two"].into_iter().enumerate() {
-                    ids.push(tx.add_to_outbox(to, "submit", payload, n as u64).await?);
+                    tx.add_to_outbox(to.into(), "submit", payload.to_vec(), n as u64);
                 }
+                let ids: Vec<_> = tx.outbox_head(to, 2).await?.iter().map(|row| row.id).collect();
                 // The first was in hand when the process ended.
                 tx.prepare_outbox_row(ids[0], Some(b"ciphertext")).await?;
                 tx.doubt_outbox().await?;

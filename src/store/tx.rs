@@ -1,12 +1,27 @@
 //! What runs inside a write: a connection in an open transaction, and what to undo in memory if it fails.
 
-use sqlx::{AnyConnection, any::AnyRow};
+use std::fmt;
 
-use super::StoreError;
+use futures::{StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
+use sqlx::{
+    Any, AnyConnection, Either, Execute, Executor, SqlStr,
+    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+};
+
+use super::{StoreError, behind::Behind, known::Known};
 
 /// The current transaction. Rows are read and written by the `impl Tx` blocks beside each table.
 pub struct Tx {
     connection: AnyConnection,
+    /// Rows that are written before anybody reads them, or with the commit.
+    pub(super) behind: Behind,
+    /// Rows that have been read before and are as they were.
+    pub(super) known: Known,
+    /// The current job has a savepoint to go back to. It gets one with its first statement that could change
+    /// something.
+    saved: bool,
+    /// Rows of an earlier job could not be written, so nothing of this group can be committed.
+    broken: bool,
     /// Run if the work (from `job` on) or the whole group (from 0 on) is rolled back: caches forget what
     /// they learned from it.
     on_rollback: Vec<Box<dyn FnOnce() + Send>>,
@@ -19,11 +34,51 @@ pub struct Tx {
 
 impl Tx {
     pub(super) fn new(connection: AnyConnection) -> Self {
-        Self { connection, on_rollback: Vec::new(), job: 0, on_commit: Vec::new(), job_commits: 0 }
+        Self {
+            connection,
+            behind: Behind::default(),
+            known: Known::default(),
+            saved: false,
+            broken: false,
+            on_rollback: Vec::new(),
+            job: 0,
+            on_commit: Vec::new(),
+            job_commits: 0,
+        }
     }
 
-    pub fn connection(&mut self) -> &mut AnyConnection {
+    /// For any statement: what waits to be written is written first, and the job can be undone from there.
+    pub fn connection(&mut self) -> Prepared<'_> {
+        Prepared(self)
+    }
+
+    /// Rows that were read before are read again: somebody else may have changed them.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// For a SELECT, and only of rows that nothing in [`Behind`] could change, or whose reader has looked there.
+    pub(super) fn reading(&mut self) -> &mut AnyConnection {
         &mut self.connection
+    }
+
+    /// Between two transactions.
+    pub(super) fn bare(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+
+    async fn prepare(&mut self) -> Result<(), sqlx::Error> {
+        if !self.saved {
+            let earlier = self.behind.write(&mut self.connection, false).await;
+            self.broken |= earlier.is_err();
+            earlier?;
+            self.statement("SAVEPOINT job").await?;
+            self.saved = true;
+        }
+        let own = self.behind.write(&mut self.connection, true).await;
+        // The job might go on as if nothing were missing.
+        self.broken |= own.is_err();
+        own
     }
 
     /// `undo` runs if what this job did is rolled back, whatever the reason.
@@ -41,14 +96,18 @@ impl Tx {
         self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
     }
 
-    pub(super) async fn savepoint(&mut self) -> Result<(), sqlx::Error> {
+    /// A job begins. What it leaves waiting is apart from what others left.
+    pub(super) fn savepoint(&mut self) {
         self.job = self.on_rollback.len();
         self.job_commits = self.on_commit.len();
-        self.statement("SAVEPOINT job").await
+        self.behind.begin_job();
     }
 
     pub(super) async fn release(&mut self) -> Result<(), sqlx::Error> {
-        self.statement("RELEASE SAVEPOINT job").await
+        match std::mem::take(&mut self.saved) {
+            true => self.statement("RELEASE SAVEPOINT job").await,
+            false => Ok(()),
+        }
     }
 
     pub(super) async fn rollback_to_savepoint(&mut self) -> Result<(), sqlx::Error> {
@@ -56,11 +115,20 @@ impl Tx {
             undo();
         }
         self.on_commit.truncate(self.job_commits);
-        self.statement("ROLLBACK TO SAVEPOINT job").await?;
-        self.statement("RELEASE SAVEPOINT job").await
+        self.behind.forget_job();
+        self.known.clear();
+        if std::mem::take(&mut self.saved) {
+            self.statement("ROLLBACK TO SAVEPOINT job").await?;
+            self.statement("RELEASE SAVEPOINT job").await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        if self.broken {
+            return Err(sqlx::Error::Protocol("a row could not be written".into()));
+        }
+        self.behind.write(&mut self.connection, true).await?;
         mimi_adapter::failpoint!("store.commit");
         mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
         self.statement("COMMIT").await?;
@@ -78,6 +146,10 @@ impl Tx {
             undo();
         }
         self.on_commit.clear();
+        self.behind.clear();
+        self.known.clear();
+        self.saved = false;
+        self.broken = false;
         self.statement("ROLLBACK").await
     }
 
@@ -88,6 +160,60 @@ impl Tx {
     async fn statement(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         sqlx::query(sql).execute(&mut self.connection).await.map(|_| ())
     }
+}
+
+/// The connection, once everything is ready for a statement that may read and change anything.
+pub struct Prepared<'c>(&'c mut Tx);
+
+impl fmt::Debug for Prepared<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prepared")
+    }
+}
+
+impl<'c> Executor<'c> for Prepared<'c> {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let tx: &'c mut Tx = self.0;
+        let prepared = async move {
+            tx.prepare().await?;
+            let connection: &'c mut AnyConnection = &mut tx.connection;
+            Ok(connection.fetch_many(query))
+        };
+        prepared.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        Box::pin(async move {
+            self.0.prepare().await?;
+            self.0.connection.fetch_optional(query).await
+        })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [AnyTypeInfo],
+    ) -> BoxFuture<'e, Result<AnyStatement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        self.0.connection.prepare_with(sql, parameters)
+    }
+}
+
+/// Words that came from others, as both databases can hold them: in PostgreSQL no text has a NUL.
+pub(super) fn text(words: &str) -> String {
+    words.replace('\0', "\u{FFFD}")
 }
 
 /// Reads one column by its position.

@@ -32,8 +32,7 @@ pub struct Gateways {
 
 pub struct Gateway {
     pub domain: &'static str,
-    /// Held because it ends with its handle.
-    _process: Child,
+    process: Child,
     pid: u32,
     files: PathBuf,
 }
@@ -41,17 +40,8 @@ pub struct Gateway {
 impl Gateways {
     /// Room n is joined to the conversation `n` on both sides, and bob of b.example invited into it.
     pub async fn start(rooms: usize) -> Result<Self, BoxError> {
-        let directory = tempfile::tempdir()?;
+        let directory = directory_with_certificates().await?;
         let path = directory.path();
-        let mut issue = Command::new(PROGRAM);
-        issue.args(["ca", "issue", "--out"]).arg(path);
-        for domain in DOMAINS {
-            issue.args(["--domain", domain]);
-        }
-        let issued = issue.output().await?;
-        if !issued.status.success() {
-            return Err(format!("ca issue: {}", String::from_utf8_lossy(&issued.stderr)).into());
-        }
         let ports = free_ports()?;
         for us in [0, 1] {
             fs::write(path.join(format!("{}.toml", DOMAINS[us])), config(us, ports, rooms)?)?;
@@ -70,6 +60,50 @@ impl Gateways {
         Ok([cpu_seconds(self.both[0].pid)?, cpu_seconds(self.both[1].pid)?, cpu_seconds(std::process::id())?])
     }
 }
+
+/// a.example with nobody to talk to, and room n joined to the conversation `n`.
+pub struct Alone {
+    directory: TempDir,
+}
+
+impl Alone {
+    pub async fn new(rooms: usize) -> Result<Self, BoxError> {
+        let directory = directory_with_certificates().await?;
+        let text = config(0, free_ports()?, rooms)?.replace(INVITE, "");
+        fs::write(directory.path().join(format!("{}.toml", DOMAINS[0])), text)?;
+        Ok(Self { directory })
+    }
+
+    /// Answers, with the gateway, how long it took until an admin could speak to it.
+    pub async fn start(&self) -> Result<(Gateway, Duration), BoxError> {
+        let begun = Instant::now();
+        let gateway = Gateway::start(self.directory.path(), DOMAINS[0])?;
+        let socket = self.directory.path().join(format!("{}.admin.sock", DOMAINS[0]));
+        while UnixStream::connect(&socket).await.is_err() {
+            if begun.elapsed() > PATIENCE {
+                return Err(gateway.trouble("is not up"));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok((gateway, begun.elapsed()))
+    }
+}
+
+async fn directory_with_certificates() -> Result<TempDir, BoxError> {
+    let directory = tempfile::tempdir()?;
+    let mut issue = Command::new(PROGRAM);
+    issue.args(["ca", "issue", "--out"]).arg(directory.path());
+    for domain in DOMAINS {
+        issue.args(["--domain", domain]);
+    }
+    let issued = issue.output().await?;
+    if !issued.status.success() {
+        return Err(format!("ca issue: {}", String::from_utf8_lossy(&issued.stderr)).into());
+    }
+    Ok(directory)
+}
+
+const INVITE: &str = r#"invite = ["mimi://b.example/u/bob"]"#;
 
 fn free_ports() -> io::Result<[u16; 2]> {
     let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
@@ -93,7 +127,7 @@ fn config(us: usize, ports: [u16; 2], rooms: usize) -> Result<String, std::fmt::
         adapters.loopback = {{ kind = "loopback", socket = "{domain}.sock" }}
         "#
     );
-    let invite = if us == 0 { r#"invite = ["mimi://b.example/u/bob"]"# } else { "" };
+    let invite = if us == 0 { INVITE } else { "" };
     for room in 0..rooms {
         write!(
             text,
@@ -121,7 +155,12 @@ impl Gateway {
             .kill_on_drop(true)
             .spawn()?;
         let pid = process.id().ok_or("the gateway ended at once")?;
-        Ok(Self { domain, _process: process, pid, files: files.to_owned() })
+        Ok(Self { domain, process, pid, files: files.to_owned() })
+    }
+
+    /// As a power cut would end it.
+    pub async fn kill(mut self) -> io::Result<()> {
+        self.process.kill().await
     }
 
     /// Connects as the people of this provider.

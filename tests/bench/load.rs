@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -115,27 +116,68 @@ impl<'g> Conversation<'g> {
                 side.write(ClientFrame::Join(side.act(room, format!("join {room}"))));
             }
         }
-        for side in &mut talk.sides {
-            let mut ghosts = 0;
-            while ghosts < rooms {
-                let heard = timeout(PATIENCE, side.hear()).await;
-                let frame = heard.map_err(|_| side.gateway.trouble("does not open the rooms"))??;
-                // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
-                if let AdapterFrame::Deliver(deliver) = frame {
-                    ghosts += usize::from(deliver.event == Shown::Join);
-                    side.confirm(deliver);
+        let mut ghosts = [0; 2];
+        while ghosts.iter().any(|there| *there < rooms) {
+            // Both are listened to, since who does not answer a ping is hung up on.
+            let [alice, bob] = &mut talk.sides;
+            let either = async {
+                tokio::select! {
+                    frame = alice.hear() => (0, frame),
+                    frame = bob.hear() => (1, frame),
                 }
+            };
+            let heard = timeout(PATIENCE, either).await;
+            let slow = &gateways.both[usize::from(ghosts[0] >= rooms)];
+            let (at, frame) = heard.map_err(|_| slow.trouble("does not open the rooms"))?;
+            // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
+            if let AdapterFrame::Deliver(deliver) = frame? {
+                ghosts[at] += usize::from(deliver.event == Shown::Join);
+                talk.sides[at].confirm(deliver);
             }
         }
         Ok(talk)
     }
 
-    /// One side talks for `span` in the first `rooms` rooms, until the other has been shown everything.
-    pub async fn carry(&mut self, way: Way, rooms: usize, span: Duration, pace: Pace) -> Result<Carried, BoxError> {
+    /// So many more people of a.example come into a room, and Bob sees them all there.
+    pub async fn crowd(&mut self, room: usize, people: usize) -> Result<(), BoxError> {
+        let [alice, bob] = &mut self.sides;
+        for n in 0..people {
+            let act = Act { from: NativeUserId::new(format!("guest{n}")), ..alice.act(room, format!("guest {n}")) };
+            alice.write(ClientFrame::Join(act));
+        }
+        let mut ghosts = 0;
+        while ghosts < people {
+            let (gateway, frame) = tokio::select! {
+                frame = alice.hear() => (alice.gateway, frame?),
+                frame = timeout(PATIENCE, bob.hear()) => {
+                    (bob.gateway, frame.map_err(|_| bob.gateway.trouble("does not show who has come"))??)
+                }
+            };
+            match frame {
+                AdapterFrame::Deliver(deliver) => {
+                    ghosts += usize::from(deliver.event == Shown::Join);
+                    bob.confirm(deliver);
+                }
+                AdapterFrame::Refused { reason, .. } => return Err(gateway.trouble(&reason)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One side talks for `span` in some rooms, until the other has been shown everything.
+    pub async fn carry(
+        &mut self,
+        way: Way,
+        rooms: Range<usize>,
+        span: Duration,
+        pace: Pace,
+    ) -> Result<Carried, BoxError> {
+        let (first, rooms) = (rooms.start, rooms.len());
         let cpu = self.gateways.cpu_seconds()?;
         let mut latencies = Vec::new();
         let mut said = 0;
-        let mut free: VecDeque<usize> = (0..rooms * WINDOW).map(|n| n % rooms).collect();
+        let mut free: VecDeque<usize> = (0..rooms * WINDOW).map(|n| first + n % rooms).collect();
         let begun = Instant::now();
         let took = loop {
             let mut wait = PATIENCE;
@@ -144,7 +186,7 @@ impl<'g> Conversation<'g> {
                 let now = Instant::now();
                 let (room, due) = match pace {
                     Pace::Flood => (free.pop_front(), now),
-                    Pace::Even(rate) => (Some(said % rooms), begun + Duration::from_secs(said as u64) / rate),
+                    Pace::Even(rate) => (Some(first + said % rooms), begun + Duration::from_secs(said as u64) / rate),
                 };
                 match room {
                     Some(room) if due <= now => self.say(way, room, due),
@@ -201,10 +243,7 @@ impl<'g> Conversation<'g> {
                 return Ok(None);
             }
             AdapterFrame::Unreadable { reason } => return Err(reason.into()),
-            AdapterFrame::Ping {} => {
-                side.write(ClientFrame::Pong {});
-                return Ok(None);
-            }
+            AdapterFrame::Ping {} => return Ok(None),
             AdapterFrame::Deliver(deliver) => deliver,
         };
         let room = deliver.conversation.as_str().parse::<usize>()?;
@@ -291,7 +330,13 @@ impl<'g> Side<'g> {
 
     async fn hear(&mut self) -> Result<AdapterFrame, BoxError> {
         match self.lines.next_line().await {
-            Ok(Some(line)) => Ok(serde_json::from_str(&line)?),
+            Ok(Some(line)) => {
+                let frame = serde_json::from_str(&line)?;
+                if frame == (AdapterFrame::Ping {}) {
+                    self.write(ClientFrame::Pong {});
+                }
+                Ok(frame)
+            }
             _ => Err(self.gateway.trouble("hung up")),
         }
     }

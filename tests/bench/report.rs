@@ -11,7 +11,7 @@ use std::{
 use crate::{
     BoxError,
     gateways::Gateways,
-    load::{Carried, Verdict},
+    load::{Carried, Verdict, Way},
 };
 
 /// The median of several runs.
@@ -88,6 +88,19 @@ pub fn print(title: &str, runs: &[Carried], raw: Option<&Figure>) -> f64 {
         cpu(2)
     );
     rate.median
+}
+
+/// What a message costs in a room with many of a.example's people, beside what it costs with one.
+pub fn print_crowd(way: Way, crowd: usize, two: &[Carried], many: &[Carried]) {
+    let cost = |run: &Carried| (run.cpu[0] + run.cpu[1]) / run.messages as f64 * 1000.0;
+    let ratio = Figure::of(two.iter().zip(many).map(|(two, many)| cost(many) / cost(two)));
+    println!("{way}, a room with {crowd} people of a.example beside a room with one");
+    println!("    {ratio:.2} times the CPU of both gateways per message");
+    println!(
+        "    CPU seconds per 1000 messages: {:.2} and {:.2}\n",
+        Figure::of(many.iter().map(cost)),
+        Figure::of(two.iter().map(cost))
+    );
 }
 
 /// The smallest value that this share of all is not above.

@@ -8,6 +8,7 @@ mod bad_members;
 mod bad_proposals;
 mod bad_requests;
 mod breaker;
+mod brittle;
 mod changes;
 mod consent;
 #[path = "../database.rs"]

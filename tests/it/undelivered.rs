@@ -190,7 +190,10 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
     let to = Destination::Portal(tea());
     let name = to.to_string();
     let poison = world.core("b.example").write(move |core, tx| {
-        Box::pin(async move { Ok(tx.add_to_outbox(&name, "content", b"\xff\xff\xff", core.now()).await?) })
+        Box::pin(async move {
+            tx.add_to_outbox(name.clone(), "content", b"\xff\xff\xff".to_vec(), core.now());
+            Ok(tx.outbox_head(&name, 1).await?.remove(0).id)
+        })
     });
     let poison = poison.await.unwrap();
     world.alice.says("After it.").await;
@@ -208,6 +211,27 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
     assert_eq!(desk.retry(ALL).await, Ok(0));
     desk.drop_letter(poison).await.unwrap();
     assert_eq!(desk.outbox(None).await.unwrap().dead, []);
+}
+
+#[tokio::test]
+async fn a_message_that_brings_an_adapter_down_does_not_stop_its_queue() {
+    let world = World::of_two().await;
+    world.alice.says("Boom!").await;
+    world.alice.says("After it.").await;
+    let desk = world.desk("b.example");
+    let is_dead = async || {
+        world.core("b.example").dispatcher.nudge(Destination::Portal(tea()));
+        !desk.outbox(None).await.unwrap().dead.is_empty()
+    };
+    world.eventually("the message is out of the way", is_dead).await;
+    world.bob.sees(&["alice (a.example): After it."]).await;
+    let dead = desk.outbox(None).await.unwrap().dead;
+    // What an adapter has done before it fell is not known.
+    assert_eq!((dead[0].cause.as_deref(), dead[0].certain, dead[0].attempts), (Some("broken"), false, 4));
+    world
+        .alice
+        .reads("the gateway to alice about \"Boom!\": b.example could not show your message to its people.")
+        .await;
 }
 
 #[tokio::test]

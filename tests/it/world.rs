@@ -31,6 +31,7 @@ use sqlx::Connection;
 use tokio::task::JoinHandle;
 
 use crate::{
+    brittle::Brittle,
     database::Database,
     messenger::{Messenger, PATIENCE},
     person::Person,
@@ -258,7 +259,7 @@ impl World {
             public_port: Some(provider.address.port()),
             store: Store::open(place, name).await.unwrap(),
             addresses,
-            adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
+            adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
             portals: provider.portals.clone(),

@@ -83,3 +83,26 @@ def flip_a_bit(file: Path, luck: random.Random) -> str:
         octets.seek(at)
         octets.write(bytes([before ^ bit]))
     return f"octet {at} of {size}: {before:#04x} became {before ^ bit:#04x}"
+
+
+def flip_a_bit_of(words: bytes):
+    """In or close to one of the places where these words stand: what waits to be sent."""
+
+    def flip(file: Path, luck: random.Random) -> str:
+        octets = file.read_bytes()
+        places = [at for at in range(len(octets)) if octets.startswith(words, at)]
+        if not places:
+            return flip_a_bit(file, luck)
+        at, bit = luck.choice(places) + luck.randrange(-40, 40), 1 << luck.randrange(8)
+        changed = octets[:at] + bytes([octets[at] ^ bit]) + octets[at + 1 :]
+        file.write_bytes(changed)
+        return f"octet {at} of {len(octets)}, by a queued message: {octets[at]:#04x} became {changed[at]:#04x}"
+
+    return flip
+
+
+def flip_a_bit_of_what_is_committed(wal: Path, luck: random.Random) -> str:
+    octets = wal.read_bytes()
+    at, bit = luck.randrange(transactions(octets)[-1][1]), 1 << luck.randrange(8)
+    wal.write_bytes(octets[:at] + bytes([octets[at] ^ bit]) + octets[at + 1 :])
+    return f"octet {at}: {octets[at]:#04x} became {octets[at] ^ bit:#04x}"

@@ -10,10 +10,12 @@ none.
 
 import argparse
 import asyncio
+import contextlib
 import copy
 import random
 import re
 import shutil
+import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
@@ -22,7 +24,7 @@ from lab.process import Ended
 from lab.verdict import verdict
 
 from .checker import Harm
-from .damage import flip_a_bit
+from .damage import flip_a_bit, flip_a_bit_of, flip_a_bit_of_what_is_committed
 from .messenger import Messenger
 from .pair import DOMAINS, Pair, other
 from .results import Case, record
@@ -35,8 +37,8 @@ _USUAL = re.compile(r"can't be reached|nobody is connected|waits for|has not con
 
 
 class Experiment:
-    def __init__(self, pair: Pair, seed: int):
-        self._pair, self._seed = pair, seed
+    def __init__(self, pair: Pair, kind: str, seed: int):
+        self._pair, self._kind, self._seed = pair, kind, seed
         self.outcomes: Counter[str] = Counter()
         self.told: list[str] = []
 
@@ -60,21 +62,24 @@ class Experiment:
                 at.edits(room, first, id, f"waits, corrected {line} ({room})")
                 at.reacts(room, second, id, "⏳")
         await pair.at["a"].until(lambda: not pair.at["a"].unanswered, 20, "answers")
-        await pair.a.stop()
+        await (pair.a.kill() if self._kind == LOG else pair.a.stop())
         self._before = {me: copy.deepcopy(dict(at.conversations)) for me, at in pair.at.items()}
         for at in pair.at.values():
             await at.close()
         self._kept = self._pair.directory / "before"
         self._kept.mkdir()
         for me in DOMAINS:
+            if (me, self._kind) != ("a", LOG):
+                with contextlib.closing(sqlite3.connect(self._pair.directory / f"{DOMAINS[me]}.sqlite")) as database:
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for file in self._files(me):
                 shutil.copy(file, self._kept)
 
     def _files(self, me: str) -> list[Path]:
-        """The database, and its log where the last process has left one."""
+        """The database, and behind it its log, where the last process has left one."""
         return sorted(self._pair.directory.glob(f"{DOMAINS[me]}.sqlite*"))
 
-    async def trial(self, number: int, flip=flip_a_bit) -> str:
+    async def trial(self, number: int, flip: bool = True) -> str:
         pair = self._pair
         for me in DOMAINS:
             for file in self._files(me):
@@ -82,9 +87,8 @@ class Experiment:
         for file in self._kept.iterdir():
             shutil.copy(file, self._pair.directory)
         luck = random.Random(f"{self._seed}-{number}")
-        files = self._files("a")
-        [file] = luck.choices(files, [file.stat().st_size for file in files])
-        what = f"{file.name}, {flip(file, luck)}" if flip else "nothing flipped"
+        file = self._files("a")[-1]
+        what = f"{file.name}, {KINDS[self._kind](file, luck)}" if flip else "nothing flipped"
         begun = {me: len(each.gateway.log.read_text(errors="replace")) for me, each in pair.gateways.items()}
         messengers = {me: self._messenger(me, number) for me in DOMAINS}
         try:
@@ -160,12 +164,22 @@ class _Never(set):
         pass
 
 
-async def flips(count: int, seed: int, report=print) -> Case:
+# Most of a database is not in use at any time, so one kind of trial aims.
+KINDS = {
+    "anywhere in the database": flip_a_bit,
+    "in a message that waits": flip_a_bit_of(b"waits for the"),
+    # Of a gateway that was killed: what it committed last is here and nowhere else.
+    "in the write-ahead log": flip_a_bit_of_what_is_committed,
+}
+LOG = "in the write-ahead log"
+
+
+async def flips(kind: str, count: int, seed: int, report=print) -> Case:
     # What is put off is told at `debug` only.
     async with Pair.running("flips", env=lambda *_: {"RUST_LOG": "info,mimi_gateway::outbox=debug"}) as pair:
-        experiment = Experiment(pair, seed)
+        experiment = Experiment(pair, kind, seed)
         await experiment.prepare()
-        control = await experiment.trial(-1, flip=None)
+        control = await experiment.trial(-1, flip=False)
         report(f"control: {control}")
         experiment.outcomes.clear()
         for number in range(count):
@@ -173,9 +187,9 @@ async def flips(count: int, seed: int, report=print) -> Case:
         silent = experiment.outcomes[SILENT]
         case = Case(
             section="storms",
-            point=f"a flipped bit in the database, {count} times (seed {seed})",
+            point=f"a flipped bit {kind}",
             adapter="loopback",
-            note="; ".join(f"{experiment.outcomes[each]} {each}" for each in OUTCOMES),
+            note=f"{count} times: " + "; ".join(f"{experiment.outcomes[each]} {each}" for each in OUTCOMES),
             stuck=[line for line in experiment.told if line.startswith(SILENT)],
         )
         if not control.startswith("harmless"):
@@ -191,8 +205,9 @@ def main():
     parser = argparse.ArgumentParser(prog="proof.flips", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=list(KINDS), default=next(iter(KINDS)))
     arguments = parser.parse_args()
-    case = asyncio.run(flips(arguments.count, arguments.seed))
+    case = asyncio.run(flips(arguments.kind, arguments.count, arguments.seed))
     sys.exit(not case.is_good)
 
 

@@ -1,0 +1,318 @@
+//! Writes that wait: the rows of a message's path, written many at a time.
+//!
+//! A statement costs a trip to the database's thread (or its server) and back, many times what the row itself
+//! costs, and on the way of one message there are a dozen rows. So those that nobody has to read at once are kept
+//! here and written just before the group's commit, in statements of up to 64 rows: a group of a hundred accepts
+//! makes as few of them as one does. The same row written again and again, as a ratchet is, is written once.
+//!
+//! Invariant: nobody can tell. Who reads what waits here either asks here first or has it written first
+//! ([`Tx::connection`](super::Tx::connection) does), a job that fails takes what it left here with it, and the
+//! commit writes the rest or fails.
+
+use std::{collections::HashMap, hash::Hash};
+
+use mimi_adapter::{Cursor, NativeMessageId};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, query::Query};
+
+use super::portals::PortalId;
+use crate::{
+    mimi::{
+        content::MessageId,
+        uri::{RoomUri, UserUri},
+    },
+    mls::Owner,
+};
+
+/// The most rows in one statement. Fewer are written in powers of two, so that there are few different statements
+/// and each is prepared once.
+const ROWS: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Behind {
+    pub outbox: Waiting<(), NewRow>,
+    /// Rows of the outbox that are done.
+    pub settled: Waiting<i64, ()>,
+    pub mls: Waiting<(Owner, Vec<u8>), Option<Vec<u8>>>,
+    pub messages: Waiting<(RoomUri, MessageId), (UserUri, u64)>,
+    pub natives: Waiting<(PortalId, NativeMessageId), (MessageId, bool)>,
+    pub seen: Waiting<(RoomUri, [u8; 32]), u64>,
+    pub answers: Waiting<(RoomUri, [u8; 32]), (u64, Vec<u8>)>,
+    pub timestamps: Waiting<RoomUri, u64>,
+    pub cursors: Waiting<PortalId, Cursor>,
+}
+
+pub(super) struct NewRow {
+    pub destination: String,
+    pub kind: &'static str,
+    pub payload: Vec<u8>,
+    pub created: u64,
+}
+
+/// The rows of one table that wait, in the order they came. Of two with the same name the later one counts.
+pub(super) struct Waiting<K, V> {
+    rows: Vec<(K, V)>,
+    latest: HashMap<K, usize>,
+    /// Where those of the current job begin.
+    job: usize,
+}
+
+impl<K, V> Default for Waiting<K, V> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), latest: HashMap::new(), job: 0 }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Waiting<K, V> {
+    pub fn put(&mut self, name: K, row: V) {
+        self.latest.insert(name.clone(), self.rows.len());
+        self.rows.push((name, row));
+    }
+
+    pub fn get(&self, name: &K) -> Option<&V> {
+        self.latest.get(name).map(|&index| &self.rows[index].1)
+    }
+
+    /// The rows whose names `which` picks, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &(K, V)> {
+        self.rows.iter()
+    }
+
+    fn begin_job(&mut self) {
+        self.job = self.rows.len();
+    }
+
+    fn forget_job(&mut self) {
+        if self.rows.len() > self.job {
+            self.rows.truncate(self.job);
+            self.index();
+        }
+    }
+
+    /// Takes out what came before the current job, or all, without what was written again later.
+    fn take(&mut self, all: bool) -> Vec<(K, V)> {
+        let many = if all { self.rows.len() } else { self.job };
+        if many == 0 {
+            return Vec::new();
+        }
+        let rows: Vec<_> = self.rows.drain(..many).collect();
+        self.job -= self.job.min(many);
+        let mut latest = HashMap::with_capacity(rows.len());
+        for (index, (name, _)) in rows.iter().enumerate() {
+            latest.insert(name.clone(), index);
+        }
+        self.index();
+        let last = |(index, row): (usize, (K, V))| (latest[&row.0] == index).then_some(row);
+        rows.into_iter().enumerate().filter_map(last).collect()
+    }
+
+    fn index(&mut self) {
+        self.latest.clear();
+        self.latest.extend(self.rows.iter().enumerate().map(|(index, (name, _))| (name.clone(), index)));
+    }
+}
+
+impl<V> Waiting<(), V> {
+    /// For rows that have no name yet: the database gives them one.
+    pub fn push(&mut self, row: V) {
+        self.rows.push(((), row));
+    }
+
+    fn take_unnamed(&mut self, all: bool) -> Vec<V> {
+        let many = if all { self.rows.len() } else { self.job };
+        self.job -= self.job.min(many);
+        self.rows.drain(..many).map(|(_, row)| row).collect()
+    }
+}
+
+macro_rules! every {
+    ($behind:ident, $do:ident) => {{
+        $behind.outbox.$do();
+        $behind.settled.$do();
+        $behind.mls.$do();
+        $behind.messages.$do();
+        $behind.natives.$do();
+        $behind.seen.$do();
+        $behind.answers.$do();
+        $behind.timestamps.$do();
+        $behind.cursors.$do();
+    }};
+}
+
+impl Behind {
+    pub fn begin_job(&mut self) {
+        every!(self, begin_job);
+    }
+
+    pub fn forget_job(&mut self) {
+        every!(self, forget_job);
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Writes what came before the current job, or all.
+    pub async fn write(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {
+        for rows in chunks(self.outbox.take_unnamed(all)) {
+            let sql = many("INSERT INTO outbox (destination, kind, payload, created) VALUES ", 4, rows.len(), "");
+            run(connection, sql, rows, |query, row| {
+                query.bind(row.destination).bind(row.kind).bind(row.payload).bind(row.created as i64)
+            })
+            .await?;
+        }
+        for rows in chunks(self.settled.take(all)) {
+            let sql = listed("DELETE FROM outbox WHERE id IN ", 1, rows.len());
+            run(connection, sql, rows, |query, (id, ())| query.bind(id)).await?;
+        }
+        let (set, gone): (Vec<_>, Vec<_>) = self.mls.take(all).into_iter().partition(|(_, value)| value.is_some());
+        for rows in chunks(set) {
+            let sql = many(
+                "INSERT INTO mls_row (owner, key, value) VALUES ",
+                3,
+                rows.len(),
+                " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
+            );
+            run(connection, sql, rows, |query, ((owner, key), value)| query.bind(owner).bind(key).bind(value)).await?;
+        }
+        for ((owner, key), _) in gone {
+            let sql = "DELETE FROM mls_row WHERE owner = $1 AND key = $2";
+            sqlx::query(sql).bind(owner).bind(key).execute(&mut *connection).await?;
+        }
+        for rows in chunks(self.messages.take(all)) {
+            let sql = many(
+                "INSERT INTO message (room, message_id, sender, accepted) VALUES ",
+                4,
+                rows.len(),
+                " ON CONFLICT (room, message_id) DO UPDATE SET accepted = excluded.accepted",
+            );
+            run(connection, sql, rows, |query, ((room, id), (sender, accepted))| {
+                let sender = sender.as_str().to_owned();
+                query.bind(room.as_str().to_owned()).bind(id.as_bytes().to_vec()).bind(sender).bind(accepted as i64)
+            })
+            .await?;
+        }
+        for rows in chunks(self.natives.take(all)) {
+            let sql = many(
+                "INSERT INTO native_message (portal, native_id, message_id, first) VALUES ",
+                4,
+                rows.len(),
+                " ON CONFLICT (portal, native_id) DO NOTHING",
+            );
+            run(connection, sql, rows, |query, ((portal, native), (id, first))| {
+                let native = native.as_str().to_owned();
+                query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first))
+            })
+            .await?;
+        }
+        for rows in chunks(self.seen.take(all)) {
+            let sql = many(
+                "INSERT INTO seen (room, hash, at) VALUES ",
+                3,
+                rows.len(),
+                " ON CONFLICT (room, hash) DO NOTHING",
+            );
+            run(connection, sql, rows, |query, ((room, hash), at)| {
+                query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(at as i64)
+            })
+            .await?;
+        }
+        for rows in chunks(self.answers.take(all)) {
+            let sql = many("INSERT INTO hub_accepted (room, hash, timestamp, response) VALUES ", 4, rows.len(), "");
+            run(connection, sql, rows, |query, ((room, hash), (timestamp, response))| {
+                let room = room.as_str().to_owned();
+                query.bind(room).bind(hash.to_vec()).bind(timestamp as i64).bind(response)
+            })
+            .await?;
+        }
+        for (room, timestamp) in self.timestamps.take(all) {
+            sqlx::query("UPDATE hub_room SET last_timestamp = $2 WHERE room = $1")
+                .bind(room.as_str())
+                .bind(timestamp as i64)
+                .execute(&mut *connection)
+                .await?;
+        }
+        for (portal, cursor) in self.cursors.take(all) {
+            sqlx::query("UPDATE portal SET cursor = $2 WHERE id = $1")
+                .bind(portal)
+                .bind(cursor.as_str())
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+type Statement = Query<'static, Any, sqlx::any::AnyArguments>;
+
+async fn run<T>(
+    connection: &mut AnyConnection,
+    sql: String,
+    rows: Vec<T>,
+    bind: impl Fn(Statement, T) -> Statement,
+) -> Result<(), sqlx::Error> {
+    let query = rows.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
+    query.execute(connection).await.map(|_| ())
+}
+
+/// In pieces of a power of two, [`ROWS`] at most, in order.
+pub(super) fn chunks<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    while !rows.is_empty() {
+        let rest = rows.split_off(piece(rows.len()));
+        chunks.push(std::mem::replace(&mut rows, rest));
+    }
+    chunks
+}
+
+fn piece(rows: usize) -> usize {
+    if rows >= ROWS { ROWS } else { 1 << rows.ilog2() }
+}
+
+/// `<head>($1, $2), ($3, $4)<tail>`
+pub(super) fn many(head: &str, columns: usize, rows: usize, tail: &str) -> String {
+    let row = |row: usize| {
+        let values: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", values.join(", "))
+    };
+    format!("{head}{}{tail}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+}
+
+/// `<head>($2, $3)`
+pub(super) fn listed(head: &str, first: usize, values: usize) -> String {
+    let values: Vec<_> = (first..first + values).map(|value| format!("${value}")).collect();
+    format!("{head}({})", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_of_a_name_counts_and_a_failed_job_is_forgotten() {
+        let mut waiting = Waiting::default();
+        waiting.put("ratchet", 1);
+        waiting.begin_job();
+        waiting.put("ratchet", 2);
+        waiting.put("tree", 3);
+        assert_eq!((waiting.get(&"ratchet"), waiting.get(&"tree")), (Some(&2), Some(&3)));
+        waiting.forget_job();
+        assert_eq!((waiting.get(&"ratchet"), waiting.get(&"tree")), (Some(&1), None));
+        waiting.put("ratchet", 4);
+        assert_eq!(waiting.take(false), [("ratchet", 1)]);
+        assert_eq!(waiting.get(&"ratchet"), Some(&4));
+        waiting.put("ratchet", 5);
+        assert_eq!(waiting.take(true), [("ratchet", 5)]);
+        assert_eq!(waiting.get(&"ratchet"), None);
+    }
+
+    #[test]
+    fn rows_are_written_in_few_sizes_and_in_order() {
+        let sizes = |rows: usize| chunks((0..rows).collect()).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(0), [0; 0]);
+        assert_eq!(sizes(7), [4, 2, 1]);
+        assert_eq!(sizes(150), [64, 64, 16, 4, 2]);
+        assert_eq!(chunks((0..7).collect()).concat(), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(many("VALUES ", 2, 2, " END"), "VALUES ($1, $2), ($3, $4) END");
+        assert_eq!(listed("IN ", 2, 3), "IN ($2, $3, $4)");
+    }
+}
