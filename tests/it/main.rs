@@ -12,6 +12,8 @@ mod breaker;
 mod brittle;
 mod changes;
 mod consent;
+#[path = "../database.rs"]
+mod database;
 mod direct;
 mod hello;
 mod membership;
