@@ -8,7 +8,8 @@
 //! A dead letter keeps the id it had in the outbox, and goes back under it. So a delivery has one number for life,
 //! which its delivery key is made of: a network that has seen it before shows it once. And it goes back to its
 //! old place, before what was accepted later: a provider that missed a commit gets it before the messages that
-//! can't be read without it.
+//! can't be read without it. (A worker that is going through its queue at that moment finds it when it is through;
+//! one that waits for its next try begins with it.)
 //!
 //! What we tell is what we know. "Was not delivered" is said if it was refused, or if no attempt can have arrived;
 //! otherwise "may not have been delivered" ([`Row::unsure`]). To an author at another provider says it the status
@@ -276,7 +277,7 @@ impl Core {
         for (message, _) in statuses.into_iter().filter(|(_, status)| *status == message_status::ERROR) {
             let Some(author) = tx.author(room, &message).await?.filter(|author| self.is_ours(author)) else { continue };
             let once = hash(format!("not shown by {} {message}", by.domain()).as_bytes());
-            if !tx.seen(room, &[once]).await?.contains(&once) {
+            if tx.seen(room, &[once]).await?.is_empty() {
                 tx.see(room, once, self.now());
                 of.entry(author).or_default().push(message);
             }

@@ -16,6 +16,7 @@
 mod behind;
 mod known;
 mod schema;
+mod seal;
 #[cfg(test)]
 mod tests;
 mod tx;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use openmls::{
     component::ComponentsList,
-    group::{GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, StagedCommit, StagedWelcome},
+    group::{
+        GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, ProposalValidationError, StageCommitError,
+        StagedCommit, StagedWelcome,
+    },
     prelude::{
         AppDataDictionary, AppDataDictionaryExtension, AppDataUpdateOperation, AppDataUpdateProposal, BasicCredential,
         Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext, LeafNodeIndex,
@@ -12,6 +15,7 @@ use openmls::{
         ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
         RequiredCapabilitiesExtension, SafeAadItem, SenderRatchetConfiguration,
     },
+    treesync::errors::LeafNodeValidationError,
 };
 use tls_codec::Serialize;
 
@@ -240,6 +244,7 @@ impl Member {
         let processed = self.group.process_message(&self.provider, message).map_err(|e| match e {
             ProcessMessageError::StorageError(e) => MlsError::from(e),
             ProcessMessageError::LibraryError(e) => MlsError::state(e),
+            ProcessMessageError::InvalidCommit(e) => unstaged(e),
             e => MlsError::invalid(e),
         })?;
         let sender = identity(processed.credential())?;
@@ -258,8 +263,7 @@ impl Member {
             ProcessedMessageContent::UnresolvedAppDataCommit(commit) => {
                 let changes =
                     app_data::apply(self.group.app_data_dictionary_updater(), commit.app_data_update_proposals())?;
-                let staged =
-                    self.group.stage_app_data_commit(&self.provider, *commit, changes).map_err(MlsError::invalid)?;
+                let staged = self.group.stage_app_data_commit(&self.provider, *commit, changes).map_err(unstaged)?;
                 self.staged(sender, staged).map(Processed::Commit)
             }
         }
@@ -365,6 +369,20 @@ impl Member {
     /// The hub did not.
     pub fn abandon_pending(&mut self) -> Result<(), MlsError> {
         self.group.clear_pending_commit(self.provider.storage()).map_err(|e: RowError| e.into())
+    }
+}
+
+/// A commit can't be staged. openmls looks at the lifetime of who is added by our own clock, and once more when the
+/// commit is long accepted. If that is all that is wrong with it, the clock may be: nobody can go on without it.
+fn unstaged(e: StageCommitError) -> MlsError {
+    match e {
+        StageCommitError::ProposalValidationError(ProposalValidationError::LeafNodeValidation(
+            LeafNodeValidationError::Lifetime(e),
+        ))
+        | StageCommitError::LeafNodeValidation(LeafNodeValidationError::Lifetime(e)) => {
+            MlsError::state(format!("a commit waits for the clock to be right: {e}"))
+        }
+        e => MlsError::invalid(e),
     }
 }
 

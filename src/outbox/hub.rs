@@ -296,7 +296,13 @@ impl Core {
                 OtherEnd::Coming => rows.retain(adds),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
-                    self.bury(tx, &Destination::Hub(room.clone()), &[row.clone()], &Reason::refused(&reason)).await?;
+                    self.bury(
+                        tx,
+                        &Destination::Hub(room.clone()),
+                        std::slice::from_ref(row),
+                        &Reason::refused(&reason),
+                    )
+                    .await?;
                     return Ok(Take::Done);
                 }
             }
@@ -411,7 +417,7 @@ impl Core {
             }
         }
         tx.prepare_outbox_rows(fresh).await?;
-        mimi_adapter::failpoint!("outbox.hub.prepared");
+        mimi_adapter::failpoint!("outbox.hub.encrypted");
         Ok(Encrypted::Messages(items))
     }
 

@@ -89,3 +89,17 @@ async fn claim(connection: &mut AnyConnection, domain: &str) -> Result<Result<()
         Err(format!("belongs to the provider {owner}, not to {domain} (change [provider] domain or [store] path)"))
     })
 }
+
+impl super::Tx {
+    /// Writes a row for no other reason than to see whether one can be written.
+    pub async fn was_ready(&mut self, now: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('was ready', $1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(now.to_string())
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+}

@@ -58,10 +58,12 @@ async fn found(gateway: &Gateway, rooms: usize) -> Result<(), BoxError> {
             line.push(b'\n');
             writing.write_all(&line).await?;
         }
-        for _ in from..to {
+        let mut accepted = 0;
+        while accepted < to - from {
             let line = timeout(PATIENCE, lines.next_line()).await??.ok_or_else(|| gateway.trouble("hung up"))?;
             match serde_json::from_str(&line)? {
-                AdapterFrame::Accepted { .. } => {}
+                AdapterFrame::Accepted { .. } => accepted += 1,
+                AdapterFrame::Ping {} => writing.write_all(b"{\"pong\":{}}\n").await?,
                 other => return Err(gateway.trouble(&format!("answered {other:?} to a join"))),
             }
         }

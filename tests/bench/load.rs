@@ -116,16 +116,23 @@ impl<'g> Conversation<'g> {
                 side.write(ClientFrame::Join(side.act(room, format!("join {room}"))));
             }
         }
-        for side in &mut talk.sides {
-            let mut ghosts = 0;
-            while ghosts < rooms {
-                let heard = timeout(PATIENCE, side.hear()).await;
-                let frame = heard.map_err(|_| side.gateway.trouble("does not open the rooms"))??;
-                // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
-                if let AdapterFrame::Deliver(deliver) = frame {
-                    ghosts += usize::from(deliver.event == Shown::Join);
-                    side.confirm(deliver);
+        let mut ghosts = [0; 2];
+        while ghosts.iter().any(|there| *there < rooms) {
+            // Both are listened to, since who does not answer a ping is hung up on.
+            let [alice, bob] = &mut talk.sides;
+            let either = async {
+                tokio::select! {
+                    frame = alice.hear() => (0, frame),
+                    frame = bob.hear() => (1, frame),
                 }
+            };
+            let heard = timeout(PATIENCE, either).await;
+            let slow = &gateways.both[usize::from(ghosts[0] >= rooms)];
+            let (at, frame) = heard.map_err(|_| slow.trouble("does not open the rooms"))?;
+            // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
+            if let AdapterFrame::Deliver(deliver) = frame? {
+                ghosts[at] += usize::from(deliver.event == Shown::Join);
+                talk.sides[at].confirm(deliver);
             }
         }
         Ok(talk)
@@ -236,10 +243,7 @@ impl<'g> Conversation<'g> {
                 return Ok(None);
             }
             AdapterFrame::Unreadable { reason } => return Err(reason.into()),
-            AdapterFrame::Ping {} => {
-                side.write(ClientFrame::Pong {});
-                return Ok(None);
-            }
+            AdapterFrame::Ping {} => return Ok(None),
             AdapterFrame::Deliver(deliver) => deliver,
         };
         let room = deliver.conversation.as_str().parse::<usize>()?;
@@ -326,7 +330,13 @@ impl<'g> Side<'g> {
 
     async fn hear(&mut self) -> Result<AdapterFrame, BoxError> {
         match self.lines.next_line().await {
-            Ok(Some(line)) => Ok(serde_json::from_str(&line)?),
+            Ok(Some(line)) => {
+                let frame: AdapterFrame = serde_json::from_str(&line)?;
+                if frame == (AdapterFrame::Ping {}) {
+                    self.write(ClientFrame::Pong {});
+                }
+                Ok(frame)
+            }
             _ => Err(self.gateway.trouble("hung up")),
         }
     }

@@ -9,6 +9,7 @@ mod bad_proposals;
 mod bad_requests;
 mod batches;
 mod breaker;
+mod brittle;
 mod changes;
 mod consent;
 mod direct;

@@ -1,6 +1,6 @@
 //! A gateway stops, or is killed, and comes back: nobody notices more than a pause.
 
-use crate::{person::Person, world::World};
+use crate::{messenger::Mood, person::Person, world::World};
 
 /// The numbers that somebody from elsewhere has said in this conversation.
 fn from_elsewhere(person: &Person) -> Vec<usize> {
@@ -169,4 +169,34 @@ async fn gateways_are_killed_while_people_come_and_go_and_nothing_is_lost() {
             reader.reads(&format!("guest{round} ({provider}): Hello.")).await;
         }
     }
+}
+
+#[tokio::test]
+async fn an_answer_to_what_was_shown_just_before_the_gateway_was_killed_is_an_answer() {
+    let mut world = World::of_two().await;
+    world.bob.messenger.when("Tea?", Mood::Mute);
+    world.alice.says("Tea?").await;
+    // He has it on his screen, and his gateway does not know yet what it is called there.
+    world.bob.reads("alice (a.example): Tea?").await;
+    world.kill("b.example").await;
+    let bob = world.bob.clone();
+    tokio::join!(bob.replies_to("Tea?", "Please."), world.start("b.example"));
+    bob.reacts_to("Tea?", "🫖").await;
+    world.alice.reads("bob (b.example) answers \"Tea?\": Please.").await;
+    world.alice.reads("bob (b.example) reacts to \"Tea?\": 🫖").await;
+}
+
+#[tokio::test]
+async fn who_leaves_and_comes_back_while_the_hub_is_away_is_in() {
+    let mut world = World::of_two().await;
+    let ben = world.person("ben", "b.example");
+    ben.joins().await;
+    world.alice.is_with(&["ben (b.example)", "bob (b.example)"]).await;
+    world.kill("a.example").await;
+    ben.leaves().await;
+    ben.joins().await;
+    ben.says("Did I miss anything?").await;
+    world.start("a.example").await;
+    world.alice.reads("ben (b.example): Did I miss anything?").await;
+    world.alice.is_with(&["ben (b.example)", "bob (b.example)"]).await;
 }

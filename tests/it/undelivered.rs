@@ -26,13 +26,20 @@ async fn attempts(world: &World, name: &str, to: &Destination) -> u64 {
     queues.iter().find(|queue| queue.destination == to.to_string()).map_or(u64::MAX, |queue| queue.attempts)
 }
 
+/// For so many seconds it has failed.
+async fn failing(world: &World, name: &str, to: &Destination) -> u64 {
+    let queues = world.desk(name).outbox(None).await.unwrap().queues;
+    queues.iter().find(|queue| queue.destination == to.to_string()).map_or(u64::MAX, |queue| queue.failing_s)
+}
+
 /// Time passes, and the destination is tried again and fails.
 async fn is_tried_after(world: &World, time: Duration, name: &str, to: &Destination) {
-    let before = attempts(world, name, to).await;
+    // An attempt from before that fails only now has not seen the time pass, so attempts say nothing.
+    let so_far = failing(world, name, to).await;
     world.clock.moves(time);
     let tried = async || {
         world.core(name).dispatcher.nudge(to.clone());
-        attempts(world, name, to).await > before
+        failing(world, name, to).await >= so_far.saturating_add(time.min(DAY).as_secs())
     };
     world.eventually("another attempt has failed", tried).await;
 }
@@ -85,15 +92,16 @@ async fn what_is_refused_for_good_is_kept_and_told_and_arrives_once_the_cause_is
 async fn what_is_retried_takes_its_old_place() {
     let world = World::of_two().await;
     world.bob.messenger.when("One.", Mood::Never("not today"));
-    world.bob.messenger.when("Two.", Mood::Held);
+    world.bob.messenger.when("Two.", Mood::NotNow(1000));
     for text in ["One.", "Two.", "Three."] {
         world.alice.says(text).await;
     }
-    world.bob.messenger.is_offered("Two.").await;
+    has_failed_once(&world, "b.example", &Destination::Portal(tea())).await;
     world.bob.messenger.when("One.", Mood::NotNow(0));
     assert_eq!(world.desk("b.example").retry(ALL).await, Ok(1));
-    world.bob.messenger.lets_pass("Two.");
-    world.bob.sees(&["alice (a.example): Two.", "alice (a.example): One.", "alice (a.example): Three."]).await;
+    world.bob.reads("alice (a.example): One.").await;
+    world.bob.messenger.when("Two.", Mood::NotNow(0));
+    world.bob.sees(&["alice (a.example): One.", "alice (a.example): Two.", "alice (a.example): Three."]).await;
 }
 
 #[tokio::test]
@@ -192,7 +200,7 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
     let poison = world.core("b.example").write(move |core, tx| {
         Box::pin(async move {
             tx.add_to_outbox(name.clone(), "content", b"\xff\xff\xff".to_vec(), core.now());
-            Ok(tx.outbox_head(&name, 1).await?[0].id)
+            Ok(tx.outbox_head(&name, 1).await?.remove(0).id)
         })
     });
     let poison = poison.await.unwrap();
@@ -211,6 +219,27 @@ async fn a_row_that_nobody_can_read_does_not_stop_its_queue() {
     assert_eq!(desk.retry(ALL).await, Ok(0));
     desk.drop_letter(poison).await.unwrap();
     assert_eq!(desk.outbox(None).await.unwrap().dead, []);
+}
+
+#[tokio::test]
+async fn a_message_that_brings_an_adapter_down_does_not_stop_its_queue() {
+    let world = World::of_two().await;
+    world.alice.says("Boom!").await;
+    world.alice.says("After it.").await;
+    let desk = world.desk("b.example");
+    let is_dead = async || {
+        world.core("b.example").dispatcher.nudge(Destination::Portal(tea()));
+        !desk.outbox(None).await.unwrap().dead.is_empty()
+    };
+    world.eventually("the message is out of the way", is_dead).await;
+    world.bob.sees(&["alice (a.example): After it."]).await;
+    let dead = desk.outbox(None).await.unwrap().dead;
+    // What an adapter has done before it fell is not known.
+    assert_eq!((dead[0].cause.as_deref(), dead[0].certain, dead[0].attempts), (Some("broken"), false, 4));
+    world
+        .alice
+        .reads("the gateway to alice about \"Boom!\": b.example could not show your message to its people.")
+        .await;
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::{
+    brittle::Brittle,
     messenger::{Messenger, PATIENCE},
     person::Person,
 };
@@ -255,7 +256,7 @@ impl World {
             public_port: Some(provider.address.port()),
             store: Store::open(&provider.database, name).await.unwrap(),
             addresses,
-            adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
+            adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
             portals: provider.portals.clone(),

@@ -27,8 +27,9 @@ class Talk:
         self._over = False
         self._progress = asyncio.Condition()
 
-    async def everybody_says(self, lines: int):
-        await asyncio.gather(*(self._speak(person, room, lines) for person, room in self._speakers()))
+    async def everybody_says(self, lines: int, among: list[Person] | None = None):
+        speakers = [(person, room) for person, room in self._speakers() if among is None or person in among]
+        await asyncio.gather(*(self._speak(person, room, lines) for person, room in speakers))
 
     @asynccontextmanager
     async def going_on(self):

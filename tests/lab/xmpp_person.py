@@ -33,6 +33,7 @@ class XmppPerson(Person):
         self._chats: dict[str, _GroupChat] = {}
         self._refused: dict[str, str] = {}
         self._directly: set[tuple[str, str]] = set()
+        self._received: set[str] = set()
         self.repeats = 0
         self._connections = 0  # How many there have been; grows when one is lost.
         self._online = False
@@ -40,12 +41,14 @@ class XmppPerson(Person):
         client.enable_starttls = client.enable_direct_tls = False
         client.enable_plaintext = True
         client.plugin["feature_mechanisms"].unencrypted_plain = True
-        for plugin in ("xep_0045", "xep_0066", "xep_0199", "xep_0313", "xep_0359"):
+        for plugin in ("xep_0045", "xep_0066", "xep_0184", "xep_0199", "xep_0313", "xep_0359"):
             client.register_plugin(plugin)
+        client.plugin["xep_0184"].auto_request = False
         client.add_event_handler("session_start", self._on_session)
         client.add_event_handler("disconnected", self._on_disconnected)
         client.add_event_handler("message", self._on_message)
         client.add_event_handler("message_error", self._on_error)
+        client.add_event_handler("receipt_received", self._on_receipt)
         self._staying_online = asyncio.create_task(self._stay_online())
         await self.until(lambda: self._online, 30, "to be signed in")
         return self
@@ -115,6 +118,22 @@ class XmppPerson(Person):
         self._client.make_message(mto=jid, mbody=text, mtype="chat").send()
         # A server handles one client's stanzas in order (RFC 6120 §10.1).
         await self._client.plugin["xep_0199"].ping(DOMAIN)
+
+    async def makes_sure_of(self, jid: str, text: str, within: float = 60):
+        """Writes to somebody directly, and again under the same id until a receipt comes (XEP-0184)."""
+        id = uuid.uuid4().hex
+        async with asyncio.timeout(within):
+            while id not in self._received:
+                message = self._client.make_message(mto=jid, mbody=text, mtype="chat")
+                message["id"] = id
+                message["request_receipt"] = True
+                message.send()
+                try:
+                    async with asyncio.timeout(3):
+                        while id not in self._received:
+                            await self._news.wait()
+                except TimeoutError:
+                    pass
 
     async def _stay_online(self):
         while True:
@@ -198,6 +217,10 @@ class XmppPerson(Person):
         if sender.resource == self.name:
             chat.confirmed.add(message["id"])
         self._show(chat.room, sender.full, sender.resource, message["body"])
+
+    def _on_receipt(self, message):
+        self._received.add(message["receipt"])
+        self._something_happened()
 
     def _on_error(self, message):
         self._refused[message["id"]] = f"{message['error']['condition']}: {message['error']['text']}"

@@ -188,8 +188,12 @@ class Messenger:
                 self.duplicates += said["duplicate"]
             case "refused" if not said["retry"]:
                 self._answered(said["id"], said["reason"])
+            case "ping":
+                self._write({"pong": {}})
             case "deliver":
                 self._show(said)
+            case "ping":
+                self._write({"pong": {}})
             case "unreadable":
                 raise AssertionError(f"the adapter could not read what we said: {said}")
         self._something_happened()

@@ -144,14 +144,13 @@ class RealWorld:
         ghost = rf"\40carol{number}\3amatrix.a.example\40a.example@mimi.xmpp.b.example"
         said, answers = [f"dan says {n}" for n in range(4)], [f"carol says {n}" for n in range(4)]
         opening = "Are you there?"
-        await dan.writes_to(ghost, opening)
+        await dan.makes_sure_of(ghost, opening)
         room, _ = await carol.is_invited(PATIENCE)
         await carol.joins(room)
         await carol.sees(opening, within=PATIENCE)
         for one, other in zip(said, answers):
-            await dan.writes_to(ghost, one)
+            await dan.makes_sure_of(ghost, one)
             await carol.says(room, other)
-            # A component that is away can't be written to: the server says so at once, and dan would try again.
             await carol.sees(one, within=PATIENCE)
             await dan.sees(other, within=PATIENCE)
         from lab.verdict import verdict

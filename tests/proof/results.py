@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from lab.gateway import ROOT
@@ -32,14 +33,15 @@ class Case:
     stuck: list[str] = field(default_factory=list)
     """Whatever else should not have been."""
     note: str = ""
-    known: str = ""
-    """A failure that is known, with its reason."""
+    may_tell: str = ""
+    """Why something can't be carried here, so that it is right to tell whoever said it."""
     seconds: float = 0.0
     table: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return self.reached and not self.stuck and all(harm.is_none for harm in self.directions.values())
+        harmless = [harm.is_none_but_told if self.may_tell else harm.is_none for harm in self.directions.values()]
+        return self.reached and not self.stuck and all(harmless)
 
     def line(self) -> str:
         where = f"{self.adapter} {self.point}" + (f" ×{self.passes} at {self.killed}" if self.killed else "")
@@ -60,11 +62,15 @@ def record(case: Case):
         file.write(json.dumps(about) + "\n")
 
 
+@cache
 def commit() -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "?"
+    """Which code this is. The table itself is no code."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", ".", ":!tests/proof/RESULTS.md")
+    return (git("rev-parse", "--short", "HEAD") or "?") + ("+" if changed else "")
 
 
 def machine() -> str:
@@ -84,7 +90,8 @@ def latest() -> list[dict]:
 
 
 def is_good(case: dict) -> bool:
-    harmless = all(not any(each[name] for name in HARMS) for each in case["directions"].values())
+    harms = [name for name in HARMS if name != "told" or not case["may_tell"]]
+    harmless = all(not any(each[name] for name in harms) for each in case["directions"].values())
     return case["reached"] and not case["stuck"] and harmless
 
 
@@ -129,8 +136,7 @@ def write(path: Path, command: str):
     for case in bad:
         problems = [f"{way}: {text}" for way, each in case["directions"].items() for text in each["details"]]
         problems += case["stuck"] + ([] if case["reached"] else ["NOT REACHED"])
-        known = f" Known: {case['known']}" if case["known"] else ""
-        lines.append(f"- **{case['adapter']} {case['point']} {case['killed']}**: {'; '.join(problems)[:700]}.{known}")
+        lines.append(f"- **{case['adapter']} {case['point']} {case['killed']}**: {'; '.join(problems)[:700]}.")
     lines += [] if bad else ["Nothing."]
 
     lines += [
@@ -173,7 +179,7 @@ def write(path: Path, command: str):
         ways = list(case["directions"].values()) or [dict.fromkeys(("said", *HARMS), "–")]
         both = lambda name: " / ".join(str(each[name]) for each in ways)
         counts = " | ".join(both(name) for name in ("said", "lost", "told", "doubled", "reordered", "invented"))
-        outcome = "" if is_good(case) else "**BAD**"
+        outcome = case["may_tell"] if is_good(case) else "**BAD**"
         lines.append(
             f"| {case['point']} | {counts} | {case['repeats']} | {case['seconds']:.0f} | {case['note']} | {outcome} |"
         )

@@ -23,10 +23,13 @@ def bad(cases) -> list[str]:
 
 
 async def test_nothing_is_lost_doubled_or_reordered_wherever_a_gateway_ends_on_loopback():
-    done = await matrix("loopback", trials("loopback"), pairs=3)
+    # Each point at one of the two gateways, in turn; `tests/proof/run` ends both.
+    turn = {point: "ab"[number % 2] for number, point in enumerate(POINTS)}
+    chosen = [trial for trial in trials("loopback") if trial.killed == turn[trial.point]]
+    done = await matrix("loopback", chosen, pairs=3)
     assert bad(done) == []
-    reached = {(case.point, case.killed) for case in done if case.reached}
-    missing = {(point, killed) for point in POINTS for killed in "ab" if not unreachable("loopback", point, killed)}
+    reached = {case.point for case in done if case.reached}
+    missing = {point for point in POINTS if not unreachable("loopback", point, turn[point])}
     assert missing - reached == set()
 
 

