@@ -116,7 +116,8 @@ async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
 
             async def weather(_):
                 nonlocal full, said_503, not_ready
-                await asyncio.sleep(1.0)
+                said = lambda: sum(len(place.said) for place in pair.at["a"].conversations.values())
+                assert await pair.at["a"].until(lambda: said() > 20, 60, "people to talk")
                 child = pair.a.gateway._child.pid
                 ballast = disk / "ballast"
                 with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -126,8 +127,9 @@ async def test_a_full_disk_refuses_and_resumes_by_itself(keep):
                     await asyncio.sleep(0.2)
                     status, _ = await pair.a._ask("GET", "/ready", None)
                     not_ready += status == 503
-                assert pair.at["a"].unanswered, "something was accepted that could not be kept"
+                unanswered = pair.at["a"].unanswered
                 ballast.unlink()
+                assert unanswered, "something was accepted that could not be kept"
                 full = log.read_text().count("full")
                 said_503 = log.read_text().count("Not now.")
                 assert pair.a.gateway._child.pid == child, "it had to be started again"
