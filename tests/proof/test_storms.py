@@ -17,7 +17,7 @@ import pytest
 from lab.process import free_ports
 
 from proof import damage
-from proof.checker import Harm
+from proof.checker import Harm, harm
 from proof.flips import KINDS, flips
 from proof.pair import DOMAINS, Pair, other
 from proof.proxy import Proxy
@@ -191,13 +191,8 @@ async def test_a_peer_that_was_away_for_seven_days_gets_everything(keep):
             for room in talk.rooms:
                 at.says(room, talk.people["a"][step % 2], f"half-day {step} ({room})")
             await asyncio.sleep(0.3)
-        if step % 5 == 4:
-            await pair.a.kill()
-            await pair.a.start()
         (pair.directory / "b.clock").write_text("+7d")
         await pair.b.start()
-        from proof.checker import harm
-
         for room in talk.rooms:
             last = f"half-day 13 ({room})"
             await talk._until("b", lambda: any(last in line for line in reader.conversations[room].shown), last)
