@@ -59,19 +59,22 @@ impl Tx {
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
         if self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
-            let rows = head(destination, i64::MIN, limit).fetch_all(self.connection()).await?;
+            let rows = head(destination, limit).fetch_all(self.connection()).await?;
             return Ok(rows.into_iter().map(row).collect());
         }
-        self.outbox_after(destination, i64::MIN, limit).await
+        self.outbox_left(destination, limit, 0).await
     }
 
-    /// For the destination's worker: the first rows behind `last`, which has been settled and may still wait to be
-    /// removed. What the commit under way adds is not among them; the worker is woken for it.
-    pub async fn outbox_after(&mut self, destination: &str, last: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
-        let mut rows = head(destination, last, limit).fetch_all(self.reading()).await?;
-        if rows.iter().any(|(id, ..)| self.behind.settled.get(id).is_some()) {
-            rows = head(destination, last, limit).fetch_all(self.connection()).await?;
+    /// For the destination's worker: the first rows of its queue but for the `done` that it has settled in this very
+    /// job. What the commit under way adds is not among them; the worker is woken for it.
+    pub async fn outbox_left(&mut self, destination: &str, limit: i64, done: usize) -> Result<Vec<Row>, StoreError> {
+        let mut rows = head(destination, limit + done as i64).fetch_all(self.reading()).await?;
+        let found = rows.len();
+        rows.retain(|(id, ..)| self.behind.settled.get(id).is_none());
+        if found - rows.len() > done {
+            rows = head(destination, limit).fetch_all(self.connection()).await?;
         }
+        rows.truncate(limit as usize);
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -247,9 +250,9 @@ impl Tx {
     }
 }
 
-fn head(destination: &str, last: i64, limit: i64) -> QueryAs<'static, Any, Columns, AnyArguments> {
-    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE destination = $1 AND id > $2 ORDER BY id LIMIT $3");
-    sqlx::query_as(AssertSqlSafe(sql)).bind(destination.to_owned()).bind(last).bind(limit)
+fn head(destination: &str, limit: i64) -> QueryAs<'static, Any, Columns, AnyArguments> {
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE destination = $1 ORDER BY id LIMIT $2");
+    sqlx::query_as(AssertSqlSafe(sql)).bind(destination.to_owned()).bind(limit)
 }
 
 fn row((id, destination, kind, payload, prepared, batch, attempts, unsure): Columns) -> Row {
