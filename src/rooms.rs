@@ -251,8 +251,16 @@ impl Core {
 
     /// The `[[portals]]` entries of the configuration. Said again at every start; what is there already stays.
     pub async fn configure_portals(&self, tx: &mut Tx, portals: &[crate::config::Portal]) -> Result<(), Fault> {
+        // At most starts all of them are there. One look at all is quicker than one at each of ten thousand.
+        let there: std::collections::HashMap<_, _> =
+            tx.portals().await?.into_iter().map(|portal| (portal.room.clone(), portal)).collect();
         for portal in portals {
-            self.configure_portal(tx, portal).await?;
+            let linked = there.get(&portal.room).is_some_and(|there| {
+                there.adapter == portal.adapter && there.conversation.as_ref() == Some(&portal.conversation)
+            });
+            if !linked || portal.name.is_some() || !portal.invite.is_empty() {
+                self.configure_portal(tx, portal).await?;
+            }
         }
         self.refresh_links(tx).await
     }

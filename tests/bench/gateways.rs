@@ -80,7 +80,8 @@ impl Alone {
         let gateway = Gateway::start(self.directory.path(), DOMAINS[0])?;
         let socket = self.directory.path().join(format!("{}.admin.sock", DOMAINS[0]));
         while UnixStream::connect(&socket).await.is_err() {
-            if begun.elapsed() > PATIENCE {
+            // The first start has every room to link.
+            if begun.elapsed() > 10 * PATIENCE {
                 return Err(gateway.trouble("is not up"));
             }
             sleep(Duration::from_millis(5)).await;
