@@ -8,7 +8,8 @@
 //! A dead letter keeps the id it had in the outbox, and goes back under it. So a delivery has one number for life,
 //! which its delivery key is made of: a network that has seen it before shows it once. And it goes back to its
 //! old place, before what was accepted later: a provider that missed a commit gets it before the messages that
-//! can't be read without it.
+//! can't be read without it. (A worker that is going through its queue at that moment finds it when it is through;
+//! one that waits for its next try begins with it.)
 //!
 //! What we tell is what we know. "Was not delivered" is said if it was refused, or if no attempt can have arrived;
 //! otherwise "may not have been delivered" ([`Row::unsure`]). To an author at another provider says it the status

@@ -344,8 +344,9 @@ impl Operator for Desk {
 
     async fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        // An empty transaction proves that the database takes one.
-        if let Err(fault) = self.0.write(|_, _| Box::pin(async { Ok(()) })).await {
+        // A database on a full disk takes any transaction that writes nothing.
+        let written = self.0.write(|core, tx| Box::pin(async move { Ok(tx.was_ready(core.now()).await?) }));
+        if let Err(fault) = written.await {
             reasons.push(format!("the database: {fault}"));
         }
         for (name, seat) in self.0.adapters.iter().filter(|(name, _)| self.0.store.leases().holds(name)) {

@@ -32,7 +32,7 @@ impl Core {
             return self
                 .write(move |core, tx| {
                     Box::pin(async move {
-                        let Some((rows, body)) = pick(tx, &to, i64::MIN, BATCH_ROWS).await? else {
+                        let Some((rows, body)) = pick(tx, &to, BATCH_ROWS, 0).await? else {
                             return Ok(Step::Idle);
                         };
                         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
@@ -56,10 +56,7 @@ impl Core {
                 .write(move |_, tx| {
                     Box::pin(async move {
                         settle(tx, &rows);
-                        match rows.last() {
-                            Some(&last) if !stopping => take(tx, &queue, last).await,
-                            _ => Ok(None),
-                        }
+                        if stopping { Ok(None) } else { take(tx, &queue, rows.len()).await }
                     })
                 })
                 .await?;
@@ -103,15 +100,15 @@ type Batch = (Vec<i64>, Vec<u8>);
 /// The first batch after a start or a failure, which the follower may have already: the one that was tied together,
 /// or the first row, which then was sent alone if it was sent at all.
 async fn take_again(tx: &mut Tx, to: &str) -> Result<Option<Batch>, Fault> {
-    match tx.outbox_after(to, i64::MIN, 1).await?.first() {
-        Some(row) if row.batch.is_none() => pick(tx, to, i64::MIN, 1).await,
-        _ => pick(tx, to, i64::MIN, BATCH_ROWS).await,
+    match tx.outbox_left(to, 1, 0).await?.first() {
+        Some(row) if row.batch.is_none() => pick(tx, to, 1, 0).await,
+        _ => pick(tx, to, BATCH_ROWS, 0).await,
     }
 }
 
-/// The next batch behind row `last`, tied together before it leaves.
-async fn take(tx: &mut Tx, to: &str, last: i64) -> Result<Option<Batch>, Fault> {
-    let batch = pick(tx, to, last, BATCH_ROWS).await?;
+/// The next batch but for the `done` rows that have just been settled, tied together before it leaves.
+async fn take(tx: &mut Tx, to: &str, done: usize) -> Result<Option<Batch>, Fault> {
+    let batch = pick(tx, to, BATCH_ROWS, done).await?;
     if let Some((rows, _)) = &batch
         && let [first, .., last] = rows[..]
     {
@@ -121,8 +118,8 @@ async fn take(tx: &mut Tx, to: &str, last: i64) -> Result<Option<Batch>, Fault> 
 }
 
 /// The batch begun before, or as many rows as fit.
-async fn pick(tx: &mut Tx, to: &str, last: i64, most: i64) -> Result<Option<Batch>, Fault> {
-    let rows = tx.outbox_after(to, last, most).await?;
+async fn pick(tx: &mut Tx, to: &str, most: i64, done: usize) -> Result<Option<Batch>, Fault> {
+    let rows = tx.outbox_left(to, most, done).await?;
     let Some(begun) = rows.first().map(|row| row.batch) else { return Ok(None) };
     let mut body = Vec::new();
     let mut ids = Vec::new();

@@ -150,7 +150,7 @@ impl Core {
             return self
                 .write(move |core, tx| {
                     Box::pin(async move {
-                        match core.take_hub(tx, &of, i64::MIN).await? {
+                        match core.take_hub(tx, &of, 0).await? {
                             Take::Nothing => Ok(Step::Idle),
                             Take::Done => Ok(Step::Settled),
                             Take::Ready(taken) => core.order(tx, *taken).await,
@@ -159,8 +159,7 @@ impl Core {
                 })
                 .await;
         }
-        let mut taken =
-            self.write(move |core, tx| Box::pin(async move { core.take_hub(tx, &of, i64::MIN).await })).await?;
+        let mut taken = self.write(move |core, tx| Box::pin(async move { core.take_hub(tx, &of, 0).await })).await?;
         loop {
             let batch = match taken {
                 Take::Nothing => return Ok(Step::Idle),
@@ -177,9 +176,8 @@ impl Core {
                 Box::pin(async move {
                     Ok(match core.settle_sent(tx, &then).await? {
                         Step::Settled => {
-                            let last = then.taken.items.last().map_or(i64::MIN, |item| item.row.id);
-                            let after = if then.answer.is_none() { last } else { i64::MIN };
-                            (Step::Settled, Some(core.take_hub(tx, &then.taken.room.room, after).await?))
+                            let (of, done) = (&then.taken.room.room, then.taken.items.len());
+                            (Step::Settled, Some(core.take_hub(tx, of, done).await?))
                         }
                         step => (step, None),
                     })
@@ -269,11 +267,11 @@ impl Core {
     }
 
     /// [`prepare`](Self::prepare), where what can never be prepared is given up: it must not stop the rest.
-    async fn take_hub(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Take, Fault> {
-        match self.prepare(tx, room, after).await {
+    async fn take_hub(&self, tx: &mut Tx, room: &RoomUri, done: usize) -> Result<Take, Fault> {
+        match self.prepare(tx, room, done).await {
             Err(Fault::Never(reason)) => {
                 let to = Destination::Hub(room.clone());
-                let head = tx.outbox_after(&to.to_string(), after, 1).await?;
+                let head = tx.outbox_left(&to.to_string(), 1, done).await?;
                 self.bury(tx, &to, &head, &Reason::refused(&reason)).await?;
                 Ok(Take::Done)
             }
@@ -281,16 +279,21 @@ impl Core {
         }
     }
 
-    /// Take: the head of the queue behind row `after`, encrypted or made a commit, saved before a byte leaves.
-    async fn prepare(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Take, Fault> {
+    /// Take: the head of the queue but for the `done` that have just been settled, encrypted or made a commit, saved
+    /// before a byte leaves.
+    async fn prepare(&self, tx: &mut Tx, room: &RoomUri, done: usize) -> Result<Take, Fault> {
         let to = Destination::Hub(room.clone()).to_string();
-        let mut rows = tx.outbox_after(&to, after, ADDS).await?;
+        let mut rows = tx.outbox_left(&to, MESSAGES as i64, done).await?;
         let Some(state) = tx.room(room).await? else { return Ok(Take::Nothing) };
+        let adds = |row: &Row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }));
+        if state.direct || rows.first().is_some_and(adds) {
+            rows = tx.outbox_left(&to, ADDS, done).await?;
+        }
         if state.direct {
             match self.other_end(tx, room).await? {
                 OtherEnd::There => {}
                 // Whoever joins later can't read what was said before, so in a conversation of two it waits.
-                OtherEnd::Coming => rows.retain(|row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }))),
+                OtherEnd::Coming => rows.retain(adds),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
                     self.bury(
@@ -414,7 +417,7 @@ impl Core {
             }
         }
         tx.prepare_outbox_rows(fresh).await?;
-        mimi_adapter::failpoint!("outbox.hub.prepared");
+        mimi_adapter::failpoint!("outbox.hub.encrypted");
         Ok(Encrypted::Messages(items))
     }
 

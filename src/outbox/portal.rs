@@ -57,8 +57,7 @@ impl Done {
 impl Core {
     pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
         let (of, to) = (room.clone(), Destination::Portal(room.clone()));
-        let mut taken =
-            self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, i64::MIN).await })).await?;
+        let mut taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, 0).await })).await?;
         loop {
             let Some((portal, act)) = taken else { return Ok(Step::Idle) };
             if let Act::Skipped = act {
@@ -107,7 +106,7 @@ impl Core {
             let next = self.write(move |core, tx| {
                 Box::pin(async move {
                     was.settle(tx);
-                    if stopping { Ok(None) } else { core.take_portal(tx, &of, was.row).await }
+                    if stopping { Ok(None) } else { core.take_portal(tx, &of, 1).await }
                 })
             });
             taken = match next.await {
@@ -132,11 +131,11 @@ impl Core {
         }
     }
 
-    /// The head of the queue behind row `after`, as the conversation can show it. `None` if there is nothing, or no
-    /// portal yet.
-    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri, after: i64) -> Result<Option<(Portal, Act)>, Fault> {
+    /// The head of the queue but for the `done` that have just been settled, as the conversation can show it. `None` if
+    /// there is nothing, or no portal yet.
+    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri, done: usize) -> Result<Option<(Portal, Act)>, Fault> {
         let to = Destination::Portal(room.clone());
-        let Some(row) = tx.outbox_after(&to.to_string(), after, 1).await?.pop() else { return Ok(None) };
+        let Some(row) = tx.outbox_left(&to.to_string(), 1, done).await?.pop() else { return Ok(None) };
         let Some(portal) = tx.portal_of_room(room).await? else {
             let Some(portal) = tx.unlinked_portal(room).await? else { return Ok(None) };
             // What comes after an unlink is shown if that is undone; who came and went is asked for then.

@@ -14,7 +14,7 @@ use std::{collections::HashMap, hash::Hash};
 use mimi_adapter::{Cursor, NativeMessageId};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, query::Query};
 
-use super::portals::PortalId;
+use super::{portals::PortalId, seal};
 use crate::{
     mimi::{
         content::MessageId,
@@ -156,7 +156,8 @@ impl Behind {
         for rows in chunks(self.outbox.take_unnamed(all)) {
             let sql = many("INSERT INTO outbox (destination, kind, payload, created) VALUES ", 4, rows.len(), "");
             run(connection, sql, rows, |query, row| {
-                query.bind(row.destination).bind(row.kind).bind(row.payload).bind(row.created as i64)
+                let payload = seal::seal(&[row.destination.as_bytes(), row.kind.as_bytes()], row.payload);
+                query.bind(row.destination).bind(row.kind).bind(payload).bind(row.created as i64)
             })
             .await?;
         }
@@ -172,7 +173,11 @@ impl Behind {
                 rows.len(),
                 " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
             );
-            run(connection, sql, rows, |query, ((owner, key), value)| query.bind(owner).bind(key).bind(value)).await?;
+            run(connection, sql, rows, |query, ((owner, key), value)| {
+                let value = value.map(|value| seal::seal(&[&owner.to_be_bytes(), &key], value));
+                query.bind(owner).bind(key).bind(value)
+            })
+            .await?;
         }
         for ((owner, key), _) in gone {
             let sql = "DELETE FROM mls_row WHERE owner = $1 AND key = $2";
@@ -180,27 +185,29 @@ impl Behind {
         }
         for rows in chunks(self.messages.take(all)) {
             let sql = many(
-                "INSERT INTO message (room, message_id, sender, accepted) VALUES ",
-                4,
+                "INSERT INTO message (room, message_id, sender, accepted, sum) VALUES ",
+                5,
                 rows.len(),
                 " ON CONFLICT (room, message_id) DO UPDATE SET accepted = excluded.accepted",
             );
             run(connection, sql, rows, |query, ((room, id), (sender, accepted))| {
-                let sender = sender.as_str().to_owned();
-                query.bind(room.as_str().to_owned()).bind(id.as_bytes().to_vec()).bind(sender).bind(accepted as i64)
+                let sum = seal::sum(&[room.as_str().as_bytes(), id.as_bytes(), sender.as_str().as_bytes()]);
+                let (room, sender) = (room.as_str().to_owned(), sender.as_str().to_owned());
+                query.bind(room).bind(id.as_bytes().to_vec()).bind(sender).bind(accepted as i64).bind(sum)
             })
             .await?;
         }
         for rows in chunks(self.natives.take(all)) {
             let sql = many(
-                "INSERT INTO native_message (portal, native_id, message_id, first) VALUES ",
-                4,
+                "INSERT INTO native_message (portal, native_id, message_id, first, sum) VALUES ",
+                5,
                 rows.len(),
                 " ON CONFLICT (portal, native_id) DO NOTHING",
             );
             run(connection, sql, rows, |query, ((portal, native), (id, first))| {
+                let sum = seal::sum(&[&portal.to_be_bytes(), native.as_str().as_bytes(), id.as_bytes()]);
                 let native = native.as_str().to_owned();
-                query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first))
+                query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first)).bind(sum)
             })
             .await?;
         }
@@ -219,8 +226,8 @@ impl Behind {
         for rows in chunks(self.answers.take(all)) {
             let sql = many("INSERT INTO hub_accepted (room, hash, timestamp, response) VALUES ", 4, rows.len(), "");
             run(connection, sql, rows, |query, ((room, hash), (timestamp, response))| {
-                let room = room.as_str().to_owned();
-                query.bind(room).bind(hash.to_vec()).bind(timestamp as i64).bind(response)
+                let response = seal::seal(&[room.as_str().as_bytes(), &hash], response);
+                query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(timestamp as i64).bind(response)
             })
             .await?;
         }

@@ -1,6 +1,6 @@
 //! The MLS clients we run, and the rows openmls keeps for their leaves.
 
-use super::{StoreError, Tx, tx::column};
+use super::{StoreError, Tx, seal, tx::column};
 use crate::{
     mimi::uri::{ClientUri, UserUri},
     mls::Owner,
@@ -26,8 +26,8 @@ impl Tx {
         let Some(row) = row else { return Ok(None) };
         let client = ClientRow {
             uri: ClientUri::parse(&column::<String>(&row, 0)?).map_err(|e| StoreError::corrupt("client", e))?,
-            public_key: column(&row, 1)?,
-            private_key: column(&row, 2)?,
+            public_key: seal::open("client", &[user.as_str().as_bytes(), b"public"], column(&row, 1)?)?,
+            private_key: seal::open("client", &[user.as_str().as_bytes(), b"private"], column(&row, 2)?)?,
         };
         self.known.clients.keep(user.clone(), client.clone());
         Ok(Some(client))
@@ -38,8 +38,8 @@ impl Tx {
         sqlx::query("INSERT INTO client (uri, user_uri, public_key, private_key) VALUES ($1, $2, $3, $4)")
             .bind(client.uri.as_str())
             .bind(user.as_str())
-            .bind(client.public_key.as_slice())
-            .bind(client.private_key.as_slice())
+            .bind(seal::seal(&[user.as_str().as_bytes(), b"public"], client.public_key.clone()))
+            .bind(seal::seal(&[user.as_str().as_bytes(), b"private"], client.private_key.clone()))
             .execute(self.connection())
             .await?;
         Ok(())
@@ -54,10 +54,15 @@ impl Tx {
     }
 
     pub async fn mls_rows(&mut self, owner: Owner) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        Ok(sqlx::query_as("SELECT key, value FROM mls_row WHERE owner = $1")
+        let rows = sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>("SELECT key, value FROM mls_row WHERE owner = $1")
             .bind(owner)
             .fetch_all(self.connection())
-            .await?)
+            .await?;
+        let open = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let value = seal::open("mls_row", &[&owner.to_be_bytes(), &key], value)?;
+            Ok((key, value))
+        };
+        rows.into_iter().map(open).collect()
     }
 
     /// Of a row that is saved again in the same commit only the last is written.

@@ -3,7 +3,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::{StoreError, Tx, tx::column};
+use super::{StoreError, Tx, outbox::payload_of, tx::column};
 
 #[derive(Clone, Debug)]
 pub struct DeadRow {
@@ -114,11 +114,12 @@ impl Tx {
 }
 
 fn parse(row: &AnyRow) -> Result<DeadRow, StoreError> {
+    let (id, destination, kind) = (column(row, 0)?, column::<String>(row, 1)?, column::<String>(row, 2)?);
     Ok(DeadRow {
-        id: column(row, 0)?,
-        destination: column(row, 1)?,
-        kind: column(row, 2)?,
-        payload: column(row, 3)?,
+        id,
+        payload: payload_of(id, &destination, &kind, column(row, 3)?),
+        destination,
+        kind,
         cause: column(row, 4)?,
         reason: column(row, 5)?,
         certain: column::<i64>(row, 6)? != 0,

@@ -1,6 +1,6 @@
 //! Commits and proposals in the hub's order, and Welcomes, for the leaves that read them later.
 
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, seal};
 use crate::{
     mimi::uri::RoomUri,
     mls::codec::{MlsMessage, RatchetTree, Welcome},
@@ -22,7 +22,7 @@ impl Tx {
         .bind(room.as_str())
         .bind(message.epoch().unwrap_or_default() as i64)
         .bind(hash)
-        .bind(message.as_bytes().as_ref())
+        .bind(seal::seal(&[room.as_str().as_bytes()], message.as_bytes().to_vec()))
         .fetch_optional(self.connection())
         .await?;
         Ok(row.map(|(position,)| position))
@@ -53,6 +53,7 @@ impl Tx {
         self.known.handshakes.keep(room.clone(), last);
         rows.into_iter()
             .map(|(position, message)| {
+                let message = seal::open("handshake", &[room.as_str().as_bytes()], message)?;
                 Ok((position, MlsMessage::decode(&message).map_err(|e| StoreError::corrupt("handshake", e))?))
             })
             .collect()
@@ -77,8 +78,8 @@ impl Tx {
             "INSERT INTO welcome (room, welcome, tree, position) VALUES ($1, $2, $3, $4) RETURNING id",
         )
         .bind(room.as_str())
-        .bind(welcome.as_bytes().as_ref())
-        .bind(tree.as_bytes().as_ref())
+        .bind(seal::seal(&[room.as_str().as_bytes(), b"welcome"], welcome.as_bytes().to_vec()))
+        .bind(seal::seal(&[room.as_str().as_bytes(), b"tree"], tree.as_bytes().to_vec()))
         .bind(position)
         .fetch_one(self.connection())
         .await?;
@@ -86,11 +87,13 @@ impl Tx {
     }
 
     pub async fn welcome(&mut self, id: i64) -> Result<(Welcome, RatchetTree), StoreError> {
-        let (welcome, tree) =
-            sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>("SELECT welcome, tree FROM welcome WHERE id = $1")
+        let (room, welcome, tree) =
+            sqlx::query_as::<_, (String, Vec<u8>, Vec<u8>)>("SELECT room, welcome, tree FROM welcome WHERE id = $1")
                 .bind(id)
                 .fetch_one(self.connection())
                 .await?;
+        let welcome = seal::open("welcome", &[room.as_bytes(), b"welcome"], welcome)?;
+        let tree = seal::open("welcome", &[room.as_bytes(), b"tree"], tree)?;
         let corrupt = |e| StoreError::corrupt("welcome", e);
         Ok((Welcome::decode(&welcome).map_err(corrupt)?, RatchetTree::decode(&tree).map_err(corrupt)?))
     }

@@ -1,6 +1,6 @@
 //! Rooms we are the hub of, as a hub sees them.
 
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, seal};
 use crate::{mimi::uri::RoomUri, mls::Owner};
 
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Tx {
             .bind(hash.as_slice())
             .fetch_optional(self.reading())
             .await?;
-        Ok(row.map(|(response,)| response))
+        row.map(|(response,)| seal::open("hub_accepted", &[room.as_str().as_bytes(), hash], response)).transpose()
     }
 
     pub fn hub_accepted(&mut self, room: &RoomUri, hash: [u8; 32], timestamp: u64, response: &[u8]) {
@@ -67,17 +67,17 @@ impl Tx {
 
     /// Private and public key for a purpose of the hub's.
     pub async fn hub_key(&mut self, purpose: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
-        Ok(sqlx::query_as("SELECT private_key, public_key FROM hub_key WHERE purpose = $1")
-            .bind(purpose)
-            .fetch_optional(self.connection())
-            .await?)
+        let sql = "SELECT private_key, public_key FROM hub_key WHERE purpose = $1";
+        let row = sqlx::query_as::<_, (Vec<u8>, Vec<u8>)>(sql).bind(purpose).fetch_optional(self.connection()).await?;
+        let open = |part: &str, octets| seal::open("hub_key", &[purpose.as_bytes(), part.as_bytes()], octets);
+        row.map(|(private, public)| Ok((open("private", private)?, open("public", public)?))).transpose()
     }
 
     pub async fn add_hub_key(&mut self, purpose: &str, private: &[u8], public: &[u8]) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO hub_key (purpose, private_key, public_key) VALUES ($1, $2, $3)")
             .bind(purpose)
-            .bind(private)
-            .bind(public)
+            .bind(seal::seal(&[purpose.as_bytes(), b"private"], private.to_vec()))
+            .bind(seal::seal(&[purpose.as_bytes(), b"public"], public.to_vec()))
             .execute(self.connection())
             .await?;
         Ok(())

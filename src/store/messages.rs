@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use mimi_adapter::NativeMessageId;
 use sqlx::AssertSqlSafe;
 
-use super::{StoreError, Tx, behind, portals::PortalId};
+use super::{StoreError, Tx, behind, portals::PortalId, seal};
 use crate::mimi::{
     content::MessageId,
     uri::{RoomUri, UserUri},
@@ -21,12 +21,17 @@ impl Tx {
         if let Some((sender, _)) = self.behind.messages.get(&(room.clone(), *id)) {
             return Ok(Some(sender.clone()));
         }
-        let row = sqlx::query_as::<_, (String,)>("SELECT sender FROM message WHERE room = $1 AND message_id = $2")
+        let sql = "SELECT sender, sum FROM message WHERE room = $1 AND message_id = $2";
+        let row = sqlx::query_as::<_, (String, i64)>(sql)
             .bind(room.as_str())
             .bind(id.as_bytes().as_slice())
             .fetch_optional(self.reading())
             .await?;
-        row.map(|(sender,)| UserUri::parse(&sender).map_err(|e| StoreError::corrupt("message", e))).transpose()
+        row.map(|(sender, sum)| {
+            seal::check("message", &[room.as_str().as_bytes(), id.as_bytes(), sender.as_bytes()], sum)?;
+            UserUri::parse(&sender).map_err(|e| StoreError::corrupt("message", e))
+        })
+        .transpose()
     }
 
     /// Ties native ids to a message; the first is the one others will point at.
@@ -48,14 +53,15 @@ impl Tx {
         if let Some((id, _)) = self.behind.natives.get(&(portal, native.clone())) {
             return Ok(Some(*id));
         }
-        let row = sqlx::query_as::<_, (Vec<u8>,)>(
-            "SELECT message_id FROM native_message WHERE portal = $1 AND native_id = $2",
+        let row = sqlx::query_as::<_, (Vec<u8>, i64)>(
+            "SELECT message_id, sum FROM native_message WHERE portal = $1 AND native_id = $2",
         )
         .bind(portal)
         .bind(native.as_str())
         .fetch_optional(self.reading())
         .await?;
-        row.map(|(id,)| {
+        row.map(|(id, sum)| {
+            seal::check("native_message", &[&portal.to_be_bytes(), native.as_str().as_bytes(), &id], sum)?;
             let id = <[u8; 32]>::try_from(id).map_err(|_| StoreError::corrupt("native_message", "not a message ID"))?;
             MessageId::new(id).map_err(|e| StoreError::corrupt("native_message", e))
         })
@@ -71,14 +77,19 @@ impl Tx {
         if let Some(((_, native), _)) = waiting.max_by_key(|(_, (_, first))| *first) {
             return Ok(Some(native.clone()));
         }
-        let row = sqlx::query_as::<_, (String,)>(
-            "SELECT native_id FROM native_message WHERE portal = $1 AND message_id = $2 ORDER BY first DESC LIMIT 1",
+        let row = sqlx::query_as::<_, (String, i64)>(
+            "SELECT native_id, sum FROM native_message WHERE portal = $1 AND message_id = $2
+             ORDER BY first DESC LIMIT 1",
         )
         .bind(portal)
         .bind(id.as_bytes().as_slice())
         .fetch_optional(self.reading())
         .await?;
-        Ok(row.map(|(native,)| NativeMessageId::new(native)))
+        row.map(|(native, sum)| {
+            seal::check("native_message", &[&portal.to_be_bytes(), native.as_bytes(), id.as_bytes()], sum)?;
+            Ok(NativeMessageId::new(native))
+        })
+        .transpose()
     }
 
     /// Which of these octets have been seen in the room, by their hashes.

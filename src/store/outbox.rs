@@ -1,16 +1,19 @@
 //! The outbox's rows. What they mean is the business of `crate::outbox`.
 
 use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::QueryAs};
+use tracing::error;
 
 use super::{
     StoreError, Tx,
     behind::{self, NewRow},
+    seal,
 };
 
 /// One accepted and undelivered thing.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub id: i64,
+    /// Nothing, if the disk has changed it: nobody can read that, and it leaves the queue as what is broken does.
     pub payload: Vec<u8>,
     /// What was made of it for sending, byte for byte what a repeated attempt sends.
     pub prepared: Option<Vec<u8>>,
@@ -43,7 +46,10 @@ pub struct Waiting {
     pub unsure: bool,
 }
 
-type Columns = (i64, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64, i64);
+type Columns = (i64, String, String, Vec<u8>, Option<Vec<u8>>, Option<i64>, i64, i64);
+
+/// What [`Columns`] are called.
+const COLUMNS: &str = "id, destination, kind, payload, prepared, batch, attempts, unsure";
 
 impl Tx {
     pub fn add_to_outbox(&mut self, destination: String, kind: &'static str, payload: Vec<u8>, created: u64) {
@@ -53,19 +59,22 @@ impl Tx {
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
         if self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
-            let rows = head(destination, i64::MIN, limit).fetch_all(self.connection()).await?;
+            let rows = head(destination, limit).fetch_all(self.connection()).await?;
             return Ok(rows.into_iter().map(row).collect());
         }
-        self.outbox_after(destination, i64::MIN, limit).await
+        self.outbox_left(destination, limit, 0).await
     }
 
-    /// For the destination's worker: the first rows behind `last`, which has been settled and may still wait to be
-    /// removed. What the commit under way adds is not among them; the worker is woken for it.
-    pub async fn outbox_after(&mut self, destination: &str, last: i64, limit: i64) -> Result<Vec<Row>, StoreError> {
-        let mut rows = head(destination, last, limit).fetch_all(self.reading()).await?;
-        if rows.iter().any(|(id, ..)| self.behind.settled.get(id).is_some()) {
-            rows = head(destination, last, limit).fetch_all(self.connection()).await?;
+    /// For the destination's worker: the first rows of its queue but for the `done` that it has settled in this very
+    /// job. What the commit under way adds is not among them; the worker is woken for it.
+    pub async fn outbox_left(&mut self, destination: &str, limit: i64, done: usize) -> Result<Vec<Row>, StoreError> {
+        let mut rows = head(destination, limit + done as i64).fetch_all(self.reading()).await?;
+        let found = rows.len();
+        rows.retain(|(id, ..)| self.behind.settled.get(id).is_none());
+        if found - rows.len() > done {
+            rows = head(destination, limit).fetch_all(self.connection()).await?;
         }
+        rows.truncate(limit as usize);
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -77,10 +86,9 @@ impl Tx {
         before: u64,
         limit: i64,
     ) -> Result<Vec<Row>, StoreError> {
-        let rows = sqlx::query_as::<_, Columns>(
-            "SELECT id, payload, prepared, batch, attempts, unsure FROM outbox
-             WHERE destination = $1 AND id > $2 AND created <= $3 ORDER BY id LIMIT $4",
-        )
+        let rows = sqlx::query_as::<_, Columns>(AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM outbox WHERE destination = $1 AND id > $2 AND created <= $3 ORDER BY id LIMIT $4"
+        )))
         .bind(destination)
         .bind(after)
         .bind(before as i64)
@@ -96,19 +104,19 @@ impl Tx {
         destination: &str,
         kind: &'static str,
     ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
-        Ok(sqlx::query_as::<_, (i64, Vec<u8>)>(
-            "SELECT id, payload FROM outbox WHERE destination = $1 AND kind = $2 ORDER BY id",
-        )
-        .bind(destination)
-        .bind(kind)
-        .fetch_all(self.connection())
-        .await?)
+        let sql = format!("SELECT {COLUMNS} FROM outbox WHERE destination = $1 AND kind = $2 ORDER BY id");
+        let rows = sqlx::query_as::<_, Columns>(AssertSqlSafe(sql))
+            .bind(destination)
+            .bind(kind)
+            .fetch_all(self.connection())
+            .await?;
+        Ok(rows.into_iter().map(row).map(|row| (row.id, row.payload)).collect())
     }
 
     pub async fn prepare_outbox_row(&mut self, id: i64, prepared: Option<&[u8]>) -> Result<(), StoreError> {
         sqlx::query("UPDATE outbox SET prepared = $2 WHERE id = $1")
             .bind(id)
-            .bind(prepared)
+            .bind(prepared.map(|octets| seal::seal(&[&id.to_be_bytes()], octets.to_vec())))
             .execute(self.connection())
             .await?;
         Ok(())
@@ -124,7 +132,9 @@ impl Tx {
                 ") AS made WHERE outbox.id = made.column1",
             );
             let query = sqlx::query(AssertSqlSafe(sql));
-            let query = rows.into_iter().fold(query, |query, (id, prepared)| query.bind(id).bind(prepared));
+            let query = rows
+                .into_iter()
+                .fold(query, |query, (id, prepared)| query.bind(id).bind(seal::seal(&[&id.to_be_bytes()], prepared)));
             query.execute(self.connection()).await?;
         }
         Ok(())
@@ -209,8 +219,8 @@ impl Tx {
     }
 
     pub async fn outbox_row(&mut self, id: i64) -> Result<Option<Row>, StoreError> {
-        let sql = "SELECT id, payload, prepared, batch, attempts, unsure FROM outbox WHERE id = $1";
-        let found = sqlx::query_as::<_, Columns>(sql).bind(id).fetch_optional(self.connection()).await?;
+        let sql = format!("SELECT {COLUMNS} FROM outbox WHERE id = $1");
+        let found = sqlx::query_as::<_, Columns>(AssertSqlSafe(sql)).bind(id).fetch_optional(self.connection()).await?;
         Ok(found.map(row))
     }
 
@@ -222,9 +232,9 @@ impl Tx {
         .fetch_optional(self.connection())
         .await?;
         Ok(row.map(|(destination, kind, payload, attempts, created, problem, unsure)| Waiting {
+            payload: payload_of(id, &destination, &kind, payload),
             destination,
             kind,
-            payload,
             attempts,
             created: created as u64,
             problem,
@@ -240,16 +250,22 @@ impl Tx {
     }
 }
 
-fn head(destination: &str, last: i64, limit: i64) -> QueryAs<'static, Any, Columns, AnyArguments> {
-    sqlx::query_as(
-        "SELECT id, payload, prepared, batch, attempts, unsure FROM outbox WHERE destination = $1 AND id > $2
-         ORDER BY id LIMIT $3",
-    )
-    .bind(destination.to_owned())
-    .bind(last)
-    .bind(limit)
+fn head(destination: &str, limit: i64) -> QueryAs<'static, Any, Columns, AnyArguments> {
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE destination = $1 ORDER BY id LIMIT $2");
+    sqlx::query_as(AssertSqlSafe(sql)).bind(destination.to_owned()).bind(limit)
 }
 
-fn row((id, payload, prepared, batch, attempts, unsure): Columns) -> Row {
+fn row((id, destination, kind, payload, prepared, batch, attempts, unsure): Columns) -> Row {
+    // What was prepared can be made again, and the message keeps its ID.
+    let prepared = prepared.and_then(|octets| seal::open("outbox", &[&id.to_be_bytes()], octets).ok());
+    let payload = payload_of(id, &destination, &kind, payload);
     Row { id, payload, prepared, batch, attempts, unsure: unsure != 0 }
+}
+
+/// A row that can't be read must not keep the others from being read.
+pub(super) fn payload_of(id: i64, destination: &str, kind: &str, sealed: Vec<u8>) -> Vec<u8> {
+    seal::open("outbox", &[destination.as_bytes(), kind.as_bytes()], sealed).unwrap_or_else(|damage| {
+        error!(id, destination, kind, %damage, "What was accepted can't be read any more.");
+        Vec::new()
+    })
 }

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::{StoreError, Tx, tx::column};
+use super::{StoreError, Tx, seal, tx::column};
 use crate::{
     mimi::{
         participants::ParticipantListData,
@@ -94,14 +94,15 @@ impl Tx {
     }
 
     pub async fn participants(&mut self, room: &RoomUri) -> Result<Vec<(UserUri, u32)>, StoreError> {
-        let rows = sqlx::query_as::<_, (String, i64)>(
-            "SELECT user_uri, role FROM participant WHERE room = $1 ORDER BY user_uri",
+        let rows = sqlx::query_as::<_, (String, i64, i64)>(
+            "SELECT user_uri, role, sum FROM participant WHERE room = $1 ORDER BY user_uri",
         )
         .bind(room.as_str())
         .fetch_all(self.connection())
         .await?;
         rows.into_iter()
-            .map(|(user, role)| {
+            .map(|(user, role, sum)| {
+                seal::check("participant", &participant(room, &user, &role.to_be_bytes()), sum)?;
                 let user = UserUri::parse(&user).map_err(|e| StoreError::corrupt("participant", e))?;
                 Ok((user, role as u32))
             })
@@ -113,12 +114,14 @@ impl Tx {
         if let Some(known) = self.known.roles.get(&name) {
             return Ok(Some(known));
         }
-        let row = sqlx::query_as::<_, (i64,)>("SELECT role FROM participant WHERE room = $1 AND user_uri = $2")
+        let sql = "SELECT role, sum FROM participant WHERE room = $1 AND user_uri = $2";
+        let row = sqlx::query_as::<_, (i64, i64)>(sql)
             .bind(room.as_str())
             .bind(user.as_str())
             .fetch_optional(self.connection())
             .await?;
-        let Some((role,)) = row else { return Ok(None) };
+        let Some((role, sum)) = row else { return Ok(None) };
+        seal::check("participant", &participant(room, user.as_str(), &role.to_be_bytes()), sum)?;
         self.known.roles.keep(name, role as u32);
         Ok(Some(role as u32))
     }
@@ -140,12 +143,13 @@ impl Tx {
             }
             self.known.roles.forget(&(room.clone(), entry.user.clone()));
             sqlx::query(
-                "INSERT INTO participant (room, user_uri, role) VALUES ($1, $2, $3)
-                 ON CONFLICT (room, user_uri) DO UPDATE SET role = excluded.role",
+                "INSERT INTO participant (room, user_uri, role, sum) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (room, user_uri) DO UPDATE SET role = excluded.role, sum = excluded.sum",
             )
             .bind(room.as_str())
             .bind(entry.user.as_str())
             .bind(i64::from(entry.role_index))
+            .bind(seal::sum(&participant(room, entry.user.as_str(), &i64::from(entry.role_index).to_be_bytes())))
             .execute(self.connection())
             .await?;
         }
@@ -162,6 +166,11 @@ impl Tx {
         }
         Ok((came, went))
     }
+}
+
+/// What a participant's checksum is over.
+fn participant<'a>(room: &'a RoomUri, user: &'a str, role: &'a [u8; 8]) -> [&'a [u8]; 3] {
+    [room.as_str().as_bytes(), user.as_bytes(), role]
 }
 
 fn parse(row: &AnyRow) -> Result<Room, StoreError> {

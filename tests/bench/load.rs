@@ -331,7 +331,7 @@ impl<'g> Side<'g> {
     async fn hear(&mut self) -> Result<AdapterFrame, BoxError> {
         match self.lines.next_line().await {
             Ok(Some(line)) => {
-                let frame = serde_json::from_str(&line)?;
+                let frame: AdapterFrame = serde_json::from_str(&line)?;
                 if frame == (AdapterFrame::Ping {}) {
                     self.write(ClientFrame::Pong {});
                 }

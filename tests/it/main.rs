@@ -7,6 +7,7 @@ mod bad_asking;
 mod bad_members;
 mod bad_proposals;
 mod bad_requests;
+mod batches;
 mod breaker;
 mod brittle;
 mod changes;

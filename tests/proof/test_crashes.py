@@ -10,11 +10,9 @@ SOME = {
     ("matrix.transaction.taken", "a"),
     ("matrix.put.answered", "a"),
     ("matrix.direct.created", "a"),
-    ("store.committed", "a"),
     ("xmpp.repeated", "b"),
     ("xmpp.offered", "b"),
     ("xmpp.direct.delivered", "b"),
-    ("outbox.portal.delivered", "b"),
 }
 
 

@@ -2,7 +2,8 @@
 -- both (COLLATE "C"), so that what is sorted is sorted alike.
 --
 -- Times are milliseconds since the epoch. URIs are text as they stand on the wire. Message content lives
--- only in outbox rows, until they are settled; everything else keeps names, keys and order.
+-- only in outbox rows, until they are settled; everything else keeps names, keys and order. Where content, keys or
+-- attribution stand there is a checksum: at the end of the octets, or in the column `sum` (src/store/seal.rs).
 
 CREATE TABLE meta (
     key   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -56,6 +57,7 @@ CREATE TABLE participant (
     room     TEXT COLLATE "C" NOT NULL,
     user_uri TEXT COLLATE "C" NOT NULL,
     role     BIGINT NOT NULL,
+    sum      BIGINT NOT NULL,
     PRIMARY KEY (room, user_uri)
 );
 
@@ -96,6 +98,7 @@ CREATE TABLE message (
     message_id BYTEA NOT NULL,
     sender     TEXT COLLATE "C" NOT NULL,
     accepted   BIGINT NOT NULL,
+    sum        BIGINT NOT NULL,
     PRIMARY KEY (room, message_id)
 );
 CREATE TABLE native_message (
@@ -103,6 +106,7 @@ CREATE TABLE native_message (
     native_id  TEXT COLLATE "C" NOT NULL,
     message_id BYTEA NOT NULL,
     first      BIGINT NOT NULL,
+    sum        BIGINT NOT NULL,
     PRIMARY KEY (portal, native_id)
 );
 CREATE INDEX native_message_by_id ON native_message (portal, message_id);

@@ -1,7 +1,8 @@
 -- The first shape.
 --
 -- Times are milliseconds since the epoch. URIs are text as they stand on the wire. Message content lives
--- only in outbox rows, until they are settled; everything else keeps names, keys and order.
+-- only in outbox rows, until they are settled; everything else keeps names, keys and order. Where content, keys or
+-- attribution stand there is a checksum: at the end of the octets, or in the column `sum` (src/store/seal.rs).
 
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
@@ -55,6 +56,7 @@ CREATE TABLE participant (
     room     TEXT NOT NULL,
     user_uri TEXT NOT NULL,
     role     INTEGER NOT NULL,
+    sum      INTEGER NOT NULL,
     PRIMARY KEY (room, user_uri)
 ) STRICT, WITHOUT ROWID;
 
@@ -95,6 +97,7 @@ CREATE TABLE message (
     message_id BLOB NOT NULL,
     sender     TEXT NOT NULL,
     accepted   INTEGER NOT NULL,
+    sum        INTEGER NOT NULL,
     PRIMARY KEY (room, message_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE native_message (
@@ -102,6 +105,7 @@ CREATE TABLE native_message (
     native_id  TEXT NOT NULL,
     message_id BLOB NOT NULL,
     first      INTEGER NOT NULL,
+    sum        INTEGER NOT NULL,
     PRIMARY KEY (portal, native_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX native_message_by_id ON native_message (portal, message_id);
