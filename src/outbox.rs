@@ -7,6 +7,11 @@
 //! attempt sends the very same octets, and whoever has them already can tell. Where the hub is ourselves,
 //! take, send and settle are one transaction: there is no network to wait for.
 //!
+//! A turn goes on while all goes well: what is next is taken in the transaction that settles what was, and a hub's
+//! queue encrypts up to 64 messages at a time. They are sent one after the other all the same, each when the one
+//! before is in the room's order. So whatever becomes of one of them, those behind it have not left the process, and
+//! after a crash the hub answers for those it has (D43).
+//!
 //! Why not a channel? A channel forgets on restart, and its length is nobody's business until it blocks.
 
 pub(crate) mod commits;

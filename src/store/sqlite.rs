@@ -6,6 +6,10 @@ use sqlx::{AnyConnection, Connection};
 
 use super::{Place, StoreError, wal};
 
+/// A file up to this size, in octets, is read through at each start, which takes less than a second. Damage in a
+/// larger one is found where it is used.
+const CHECKED: u64 = 256 << 20;
+
 pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
     let place = Place::from(file);
     let failed = |problem: String| StoreError::open(&place, problem);
@@ -16,7 +20,7 @@ pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
     if let Some(damage) = wal::damage(file).map_err(|e| failed(format!("its write-ahead log can't be read: {e}")))? {
         return Err(failed(format!(
             "{damage}: commits that were promised can't be read any more, and going on without them would use keys twice \
-              (look at the disk, then restore the latest backup)"
+             (look at the disk, then restore the latest backup)"
         )));
     }
     let url = format!("sqlite://{}?mode=rwc", file.display());
@@ -31,6 +35,15 @@ pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
         "PRAGMA cache_size = -16384",
     ] {
         sqlx::query(pragma).execute(&mut connection).await.map_err(|e| failed(words(&e)))?;
+    }
+    if std::fs::metadata(file).is_ok_and(|file| file.len() <= CHECKED) {
+        let (verdict,) = sqlx::query_as::<_, (String,)>("PRAGMA quick_check(1)")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|e| failed(words(&e)))?;
+        if verdict != "ok" {
+            return Err(failed(format!("is damaged: {verdict} (look at the disk, then restore the latest backup)")));
+        }
     }
     Ok(connection)
 }

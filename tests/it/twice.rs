@@ -97,6 +97,9 @@ async fn the_same_update_twice_has_the_same_answer_and_begins_one_epoch() {
     assert_eq!(peer.posts("a.example", "update", TEA, &request).await, first);
     world.bob.is_with(&["alice (a.example)", "carl (c.example)", "cathy (c.example)"]).await;
     assert_eq!(world.desk("b.example").room(&tea()).await.unwrap().summary.epoch, epoch + 1);
+    // Cathy's gateway did not make this commit, and must not make another before it knows of it.
+    let there = async || world.desk("c.example").room(&tea()).await.unwrap().summary.epoch == epoch + 1;
+    world.eventually("c.example is in the new epoch too", there).await;
     carl.says("Here I am.").await;
     world.bob.sees(&["carl (c.example): Here I am."]).await;
     world.alice.sees(&["carl (c.example): Here I am."]).await;
