@@ -187,7 +187,7 @@ impl Store {
         let watchers = Arc::new(Watchers { lost: Mutex::default(), restored: watch::Sender::new(0) });
         let leases = Arc::new(Leases::new(us));
         let connected = Connected { tx: Tx::new(session.connection), known: session.known };
-        let state = State::Connected(connected);
+        let state = State::Connected(Box::new(connected));
         let writer = Writer { backend, state, watchers: watchers.clone(), leases: leases.clone(), patience: 0 };
         tokio::spawn(writer.run(queue));
         Ok(Self { jobs, watchers, leases, place })
@@ -336,7 +336,7 @@ struct Writer {
 }
 
 enum State {
-    Connected(Connected),
+    Connected(Box<Connected>),
     /// The server's session is gone, or as good as gone.
     Lost {
         known: Option<postgres::Session>,
@@ -376,8 +376,8 @@ impl Writer {
                 },
             }
         }
-        if let State::Connected(Connected { tx, .. }) = self.state
-            && let Err(e) = tx.into_connection().close().await
+        if let State::Connected(connected) = self.state
+            && let Err(e) = connected.tx.into_connection().close().await
         {
             error!(error = %e, "The database did not close cleanly.");
         }
@@ -427,7 +427,7 @@ impl Writer {
         match opened {
             Ok(Session { connection, known }) => {
                 info!(place = %self.backend.place, "The database is back.");
-                self.state = State::Connected(Connected { tx: Tx::new(connection), known });
+                self.state = State::Connected(Box::new(Connected { tx: Tx::new(connection), known }));
                 self.watchers.restored.send_modify(|times| *times += 1);
             }
             Err(e) => {

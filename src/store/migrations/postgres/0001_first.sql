@@ -2,7 +2,8 @@
 -- both (COLLATE "C"), so that what is sorted is sorted alike.
 --
 -- Times are milliseconds since the epoch. URIs are text as they stand on the wire. Message content lives
--- only in outbox rows, until they are settled; everything else keeps names, keys and order.
+-- only in outbox rows, until they are settled; everything else keeps names, keys and order. Where content, keys or
+-- attribution stand there is a checksum: at the end of the octets, or in the column `sum` (src/store/seal.rs).
 
 CREATE TABLE meta (
     key   TEXT COLLATE "C" NOT NULL PRIMARY KEY,
