@@ -5,7 +5,7 @@ use std::sync::{
 
 use super::*;
 
-#[path = "../../tests/database.rs"]
+#[path = "../../tests/it/database.rs"]
 mod database;
 
 use database::Database;

@@ -12,7 +12,6 @@ mod breaker;
 mod brittle;
 mod changes;
 mod consent;
-#[path = "../database.rs"]
 mod database;
 mod direct;
 mod hello;
