@@ -11,7 +11,7 @@
 //! refused. With a row, every write would have to compare, and whoever forgets to is a bug that shows once a year.
 //!
 //! Clocks (the server's, nobody else's) only decide when to stop waiting: a session that has said nothing for
-//! [`STALE`] is ended by the others, which frees what it held. The death of a process is noticed at once, since the
+//! five seconds is ended by the others, which frees what it held. The death of a process is noticed at once, since the
 //! kernel closes its connection.
 //!
 //! A lease is kept until its holder ends. Nothing is moved between processes that are alive and well: an adapter
