@@ -8,6 +8,7 @@
 
 mod authority;
 mod breaker;
+mod db;
 mod doctor;
 mod example;
 mod log;
@@ -74,6 +75,9 @@ enum Command {
     Breaker(breaker::BreakerArgs),
     /// How the running gateway is.
     Status(Connection),
+    /// The database, while no gateway runs on it: bring it up to date, or move to another.
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Print what a messenger's server has to be told about the gateway.
     #[command(subcommand)]
     Registration(registration::RegistrationCommand),
@@ -183,6 +187,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Outbox(args) => outbox::outbox(args, &mut out).await,
         Command::Breaker(args) => breaker::breaker(args, &mut out).await,
         Command::Status(connection) => operate::status(&connection, &mut out).await,
+        Command::Db(command) => db::run(command, &mut out).await,
         Command::Registration(command) => registration::print(&command, &mut out),
         Command::Ca(command) => authority::run(&command, &mut out),
     }

@@ -38,6 +38,7 @@ use crate::{
     adapters::{self, Adapters},
     config::sections::Draft,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
+    store,
 };
 
 /// The file, checked: whatever is in here makes sense by itself.
@@ -46,6 +47,8 @@ pub struct Config {
     pub provider: Provider,
     pub store: Store,
     pub delivery: Delivery,
+    /// Only for a process among others.
+    pub cluster: Option<Cluster>,
     pub admin: Admin,
     /// Where to connect (`host:port`) for a provider instead of asking the DNS.
     pub peers: BTreeMap<Domain, String>,
@@ -71,9 +74,15 @@ pub struct Provider {
     pub authorities_file: Option<PathBuf>,
 }
 
+/// Where the database is.
 #[derive(Clone, Debug)]
-pub struct Store {
-    pub path: PathBuf,
+pub enum Store {
+    /// An SQLite file.
+    Path(PathBuf),
+    /// A PostgreSQL server.
+    Url(store::Server),
+    /// The same, with the URL in a file of its own because of the password in it.
+    UrlFile(PathBuf),
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +95,13 @@ impl Default for Delivery {
     fn default() -> Self {
         Self { give_up_after: Duration::from_secs(7 * 24 * 3600) }
     }
+}
+
+/// This process among others of the same gateway.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port` by which the others reach this one.
+    pub address: String,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +157,9 @@ pub fn load(file: &Path) -> Result<(Config, Adapters), Problems> {
     if let Some(Err(found)) = draft.provider.as_ref().map(Provider::credentials) {
         let path = |error: &ConfigError| format!("provider.{}", error.key);
         problems.extend(found.into_iter().map(|error| draft.lines.problem(path(&error), error.problem)));
+    }
+    if let Err(error) = draft.store.place() {
+        problems.push(draft.lines.problem(format!("store.{}", error.key), error.problem));
     }
     let domain = draft.provider.as_ref().map(|provider| &provider.domain);
     let (adapters, found) = adapters::build(&draft.adapters, domain, &draft.lines);

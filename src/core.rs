@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::{
+    cluster::Colleagues,
     config::Allow,
     hub::HubKeys,
     mimi::{
@@ -114,6 +115,8 @@ pub struct Core {
     /// The state of rooms we are the hub of, as of the transcript it was read at.
     pub hub_states: Mutex<HashMap<RoomUri, StateAt>>,
     pub dispatcher: Dispatcher,
+    /// The other processes of this gateway.
+    pub colleagues: Colleagues,
     /// How long a destination may take nothing, in milliseconds, before what waits for it is given up.
     pub give_up_after: u64,
     pub trace: Trace,
@@ -149,11 +152,10 @@ impl Core {
             .await
     }
 
-    /// Forgets what is only a copy of the database. Whoever lets another process write there calls it when that
-    /// process may have, before anything else is done with the rooms that came from it.
-    pub fn forget_all(&self, tx: &mut Tx) {
-        tx.forget();
+    /// Forgets what is only a copy of the database: it may be wrong. The store forgets its own.
+    pub fn forget_all(&self) {
         self.groups.forget();
+        self.colleagues.forget();
         self.hub_states.lock().expect("no panic happens while the states are locked").clear();
     }
 

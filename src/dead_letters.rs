@@ -1,7 +1,7 @@
 //! Dead letters: what can't be delivered leaves its queue, is kept for the admin, and is told to whoever wrote it.
 //!
 //! Nothing is retried for ever in silence. A row of the outbox is buried when its destination refuses it for good,
-//! when the destination has taken nothing for a lifetime ([`outage`]), when it can't be read or trips a bug of
+//! when the destination has taken nothing for a lifetime (`outage`), when it can't be read or trips a bug of
 //! ours, or when its conversation is unlinked. Burying is one transaction: the row leaves the outbox, the dead
 //! letter is there, and the words for its author are in the outbox.
 //!

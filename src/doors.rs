@@ -9,6 +9,7 @@ use mimi_adapter::{Domain, async_trait};
 use tracing::{error, info, warn};
 
 use crate::{
+    cluster::Whose,
     core::{Core, Fault},
     hub::HubError,
     mimi::{directory::Endpoint, uri::RoomUri, wire::FanoutMessage},
@@ -33,31 +34,66 @@ pub struct ProviderDoors(pub Arc<Core>);
 #[async_trait]
 impl Doors for ProviderDoors {
     async fn knock(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
+        let answer = match self.elsewhere(from, endpoint, &about, &body).await {
+            Ok(None) => self.open(from.clone(), endpoint, about.clone(), body).await,
+            Ok(Some(answer)) => Ok(answer),
+            Err(fault) => Err(fault.into()),
+        };
+        said(from, endpoint, &about, answer)
+    }
+
+    async fn passed_on(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
         let answer = self.open(from.clone(), endpoint, about.clone(), body).await;
-        match answer {
-            Ok(answer) => answer,
-            Err(HubError::Malformed(reason)) => {
-                info!(%from, endpoint = endpoint.name(), about, reason, "Malformed.");
-                StatusCode::BAD_REQUEST.into()
-            }
-            Err(HubError::NoSuchRoom) => StatusCode::NOT_FOUND.into(),
-            Err(HubError::Fault(Fault::Never(reason))) => {
-                info!(%from, endpoint = endpoint.name(), about, reason, "Forbidden.");
-                StatusCode::FORBIDDEN.into()
-            }
-            Err(HubError::Fault(Fault::Broken(problem))) => {
-                error!(%from, endpoint = endpoint.name(), about, problem, "A fault of our own.");
-                Answer { retry_after: Some(RETRY_AFTER), ..StatusCode::SERVICE_UNAVAILABLE.into() }
-            }
-            Err(HubError::Fault(Fault::Later { problem, after })) => {
-                warn!(%from, endpoint = endpoint.name(), about, problem, "Not now.");
-                Answer { retry_after: Some(after.unwrap_or(RETRY_AFTER)), ..StatusCode::SERVICE_UNAVAILABLE.into() }
-            }
+        said(from, endpoint, &about, answer)
+    }
+}
+
+/// What the peer is told, and the log.
+fn said(from: &Domain, endpoint: Endpoint, about: &str, answer: Result<Answer, HubError>) -> Answer {
+    match answer {
+        Ok(answer) => answer,
+        Err(HubError::Malformed(reason)) => {
+            info!(%from, endpoint = endpoint.name(), about, reason, "Malformed.");
+            StatusCode::BAD_REQUEST.into()
+        }
+        Err(HubError::NoSuchRoom) => StatusCode::NOT_FOUND.into(),
+        Err(HubError::Fault(Fault::Never(reason))) => {
+            info!(%from, endpoint = endpoint.name(), about, reason, "Forbidden.");
+            StatusCode::FORBIDDEN.into()
+        }
+        Err(HubError::Fault(Fault::Broken(problem))) => {
+            error!(%from, endpoint = endpoint.name(), about, problem, "A fault of our own.");
+            Answer { retry_after: Some(RETRY_AFTER), ..StatusCode::SERVICE_UNAVAILABLE.into() }
+        }
+        Err(HubError::Fault(Fault::Later { problem, after })) => {
+            warn!(%from, endpoint = endpoint.name(), about, problem, "Not now.");
+            Answer { retry_after: Some(after.unwrap_or(RETRY_AFTER)), ..StatusCode::SERVICE_UNAVAILABLE.into() }
         }
     }
 }
 
 impl ProviderDoors {
+    /// The answer of the process that has the room in hand, if that is not us.
+    async fn elsewhere(
+        &self,
+        from: &Domain,
+        endpoint: Endpoint,
+        about: &str,
+        body: &Bytes,
+    ) -> Result<Option<Answer>, Fault> {
+        if !matches!(endpoint, Endpoint::Notify | Endpoint::Update | Endpoint::SubmitMessage) {
+            return Ok(None);
+        }
+        let Ok(room) = room(about) else { return Ok(None) };
+        match self.0.whose_room(&room).await? {
+            Whose::Ours => Ok(None),
+            Whose::Anothers(address) => {
+                self.0.colleagues.pass_on(&address, from, endpoint, about, body.clone()).await.map(Some)
+            }
+            Whose::Nobodys => Err(Fault::later(format!("no process has taken over {room} yet"))),
+        }
+    }
+
     async fn open(&self, from: Domain, endpoint: Endpoint, about: String, body: Bytes) -> Result<Answer, HubError> {
         let core = &self.0;
         match endpoint {
@@ -72,6 +108,7 @@ impl ProviderDoors {
                 let known = core
                     .write(move |core, tx| {
                         Box::pin(async move {
+                            core.must_have(tx, &room).await?;
                             if !core.knows(tx, &room, &messages).await? {
                                 return Ok(false);
                             }
@@ -100,6 +137,7 @@ impl ProviderDoors {
                 let room = room(&about)?;
                 let answer = hub(core, move |core, tx| {
                     Box::pin(async move {
+                        core.must_have(tx, &room).await?;
                         match endpoint {
                             Endpoint::Update => core.hub_update(tx, &from, &room, &body).await,
                             _ => core.hub_submit(tx, &from, &room, &body).await,

@@ -33,6 +33,9 @@ use crate::{
 /// take (D54). Our own hub would take more, and then the followers could not be told.
 const MAX_CONTENT: usize = (1 << 20) - 4096;
 
+/// The longest native id, in octets. Those of Matrix have up to 255, and nobody's should have more than a few dozen.
+const MAX_NATIVE_ID: usize = 1024;
+
 /// The inbox as one adapter sees it.
 pub struct AdapterDoor {
     pub core: Arc<Core>,
@@ -148,6 +151,11 @@ impl Core {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
         // Too long, or empty: nobody else could read the name.
         UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
+        // An index has to hold it, on every database, and PostgreSQL no NUL.
+        let id = inbound.id.as_str();
+        if id.len() > MAX_NATIVE_ID || id.contains('\0') {
+            return Err(Fault::never("the network's name for it can't be kept: it is too long or has a NUL in it"));
+        }
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {

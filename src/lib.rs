@@ -30,12 +30,13 @@
 //! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`sessions`] what is said when a
-//! network falls silent · [`gateway`] builds and runs it all · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
+//! network falls silent · [`gateway`] builds and runs it all · [`cluster`] several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`] for people.
 
 pub mod adapters;
 pub mod admin;
 pub mod breaker;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod consent;
 pub mod core;

@@ -171,6 +171,7 @@ impl Core {
         let Some(adapter) = self.adapter_of(us) else { return Ok(()) };
         let Some(ghost) = state.participants.iter().map(|it| &it.user).find(|user| *user != us) else { return Ok(()) };
         let native = us.native();
+        self.forget_if_shared(tx);
         tx.add_portal(NewPortal { room, adapter, conversation: None, direct: Some((&native, ghost)) }).await?;
         Ok(())
     }

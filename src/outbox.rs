@@ -188,6 +188,11 @@ impl Core {
     /// One turn of a destination's worker: take, send, settle, and so on while all goes well. `progress` says whether
     /// anything was settled before it did not.
     pub(super) async fn step(self: &Arc<Self>, to: &Destination, progress: &mut bool) -> Step {
+        match self.serves(to).await {
+            Ok(true) => {}
+            Ok(false) => return self.pass_on_wake(to).await.map_or_else(Step::from, |()| Step::Idle),
+            Err(fault) => return fault.into(),
+        }
         let step = match to {
             Destination::Portal(room) => self.step_portal(room, progress).await,
             Destination::Hub(room) => self.step_hub(room, progress).await,

@@ -26,6 +26,9 @@ pub use tls::{Identity, TlsError, Trust};
 use crate::mimi::directory::Endpoint;
 use http::Method;
 
+/// Between processes of one provider: who asked. Believed of nobody else.
+const PASSED_ON: &str = "mimi-passed-on-for";
+
 fn method(endpoint: Endpoint) -> Method {
     if endpoint == Endpoint::ProxyDownload { Method::GET } else { Method::POST }
 }

@@ -133,6 +133,7 @@ impl Core {
         user: &UserUri,
         ghost: &UserUri,
     ) -> Result<RoomUri, Fault> {
+        self.must_run(adapter)?;
         let uri = RoomUri::new(&self.domain, &uuid::Uuid::new_v4().to_string());
         let mut room =
             Room { room: uri.clone(), name: String::new(), direct: true, state: RoomState::New, group: None };
@@ -193,6 +194,7 @@ impl Core {
         adapter: &str,
         conversation: &ConversationId,
     ) -> Result<(), Fault> {
+        self.must_run(adapter)?;
         if !self.adapters.contains_key(adapter) {
             let names = self.adapters.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(Fault::never(format!("no adapter is called {adapter}; there are: {names}")));
@@ -320,7 +322,13 @@ impl Operator for Desk {
                 let adapters = core
                     .adapters
                     .iter()
-                    .map(|(name, seat)| AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow()))
+                    .map(|(name, seat)| {
+                        let status = AdapterStatus::of(name, &seat.kind, &seat.adapter.session().borrow());
+                        match core.must_run(name) {
+                            Ok(()) => status,
+                            Err(elsewhere) => AdapterStatus { reason: Some(elsewhere.to_string()), ..status },
+                        }
+                    })
                     .collect();
                 Ok(Status {
                     version: env!("CARGO_PKG_VERSION").into(),
@@ -349,7 +357,7 @@ impl Operator for Desk {
         if let Err(fault) = written.await {
             reasons.push(format!("the database: {fault}"));
         }
-        for (name, seat) in &self.0.adapters {
+        for (name, seat) in self.0.adapters.iter().filter(|(name, _)| self.0.store.leases().holds(name)) {
             match &*seat.adapter.session().borrow() {
                 Session::Up => {}
                 Session::Starting => reasons.push(format!("adapters.{name} has not heard from its network yet")),

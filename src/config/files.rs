@@ -1,12 +1,15 @@
-//! The files that `[provider]` names: a certificate that no peer will believe should be found by `check`,
-//! not by the peers.
+//! The files that `[provider]` and `[store]` name: a certificate that no peer will believe should be found by
+//! `check`, not by the peers.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use mimi_adapter::ConfigError;
 
-use super::Provider;
-use crate::provider::tls::{Identity, TlsError, Trust};
+use super::{Provider, Store};
+use crate::{
+    provider::tls::{Identity, TlsError, Trust},
+    store::Place,
+};
 
 impl Provider {
     /// Who we are and whom we believe. Read anew at every call, as a certificate is renewed in its place.
@@ -33,12 +36,23 @@ impl Provider {
     fn key(&self) -> Result<Vec<u8>, ConfigError> {
         let pem = read("key_file", &self.key_file)?;
         // Whoever has the key is this provider, to everybody.
-        let mode = fs::metadata(&self.key_file).map(|found| found.permissions().mode()).unwrap_or_default();
-        if mode & 0o007 == 0 {
-            return Ok(pem);
+        closed("key_file", &self.key_file).map(|()| pem)
+    }
+}
+
+impl Store {
+    /// Where the database is, with the URL read from its file.
+    pub fn place(&self) -> Result<Place, ConfigError> {
+        match self {
+            Self::Path(path) => Ok(Place::File(path.clone())),
+            Self::Url(server) => Ok(Place::Server(server.clone())),
+            Self::UrlFile(file) => {
+                let problem = |what: String| ConfigError::new("url_file", format!("{}: {what}", file.display()));
+                let text = fs::read_to_string(file).map_err(|e| problem(format!("{e} (write the URL into it)")))?;
+                closed("url_file", file)?;
+                text.trim().parse().map(Place::Server).map_err(problem)
+            }
         }
-        let file = self.key_file.display();
-        Err(ConfigError::new("key_file", format!("every user of this machine can reach {file} (run: chmod o= {file})")))
     }
 }
 
@@ -47,6 +61,16 @@ fn read(key: &str, file: &Path) -> Result<Vec<u8>, ConfigError> {
         let hint = "to try things out, `mimi-gateway ca issue` makes certificates and keys";
         ConfigError::new(key, format!("{}: {e} ({hint})", file.display()))
     })
+}
+
+/// A secret is not for every user of the machine.
+fn closed(key: &str, file: &Path) -> Result<(), ConfigError> {
+    let mode = fs::metadata(file).map(|found| found.permissions().mode()).unwrap_or_default();
+    if mode & 0o007 == 0 {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(ConfigError::new(key, format!("every user of this machine can reach {file} (run: chmod o= {file})")))
 }
 
 fn wrong(key: &str, file: &Path, error: &TlsError) -> ConfigError {

@@ -11,7 +11,7 @@ use mimi_adapter::{ConversationId, Domain, UserUri};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AdapterTable, Admin, Allow, Config, Delivery, Portal, Provider, Store,
+    AdapterTable, Admin, Allow, Cluster, Config, Delivery, Portal, Provider, Store,
     problem::{Lines, Problem, did_you_mean, join},
     reader::{Notes, Reader, kind, port, text},
 };
@@ -21,6 +21,7 @@ use crate::{
         disclosure::{BridgeDisclosure, Security},
         uri::RoomUri,
     },
+    store::Server,
 };
 
 /// What could be read, also if not all of it could: the files and adapters of a half-right configuration
@@ -29,8 +30,9 @@ pub(super) struct Draft {
     pub provider: Option<Provider>,
     pub adapters: BTreeMap<String, AdapterTable>,
     pub lines: Lines,
-    store: Store,
+    pub store: Store,
     delivery: Delivery,
+    cluster: Option<Cluster>,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
@@ -46,6 +48,7 @@ impl Draft {
             provider: self.provider?,
             store: self.store,
             delivery: self.delivery,
+            cluster: self.cluster,
             admin: self.admin,
             peers: self.peers,
             consent: self.consent,
@@ -70,6 +73,7 @@ pub(super) fn check(
     let provider = provider(root.table("provider"), &path);
     let store = store(root.table("store"), &path);
     let delivery = delivery(root.table("delivery"));
+    let cluster = cluster(root.table("cluster"), &store);
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
@@ -84,6 +88,7 @@ pub(super) fn check(
         lines: notes.lines.clone(),
         store,
         delivery,
+        cluster,
         admin,
         peers,
         consent,
@@ -114,9 +119,30 @@ fn provider(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, S
 }
 
 fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, String>) -> Store {
-    let path = at.optional("path", path).unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into());
+    let file = at.optional("path", &path);
+    let url = at.optional(
+        "url",
+        text(|url| {
+            let server: Server = url.parse()?;
+            if server.has_password() {
+                return Err(
+                    "has a password in it (put it into a file of its own, and name that as url_file)".to_owned()
+                );
+            }
+            Ok(server)
+        }),
+    );
+    let url_file = at.optional("url_file", &path);
+    let named = [("path", file.is_some()), ("url", url.is_some()), ("url_file", url_file.is_some())];
+    if let [(first, _), (second, _), ..] = named.iter().filter(|(_, named)| *named).collect::<Vec<_>>()[..] {
+        at.note(second, format!("is another database than {first} (name one of path, url and url_file)"));
+    }
     at.finish();
-    Store { path }
+    match (url, url_file, file) {
+        (Some(server), ..) => Store::Url(server),
+        (_, Some(file), _) => Store::UrlFile(file),
+        (.., file) => Store::Path(file.unwrap_or("/var/lib/mimi-gateway/gateway.sqlite".into())),
+    }
 }
 
 fn delivery(mut at: Reader<'_>) -> Delivery {
@@ -131,6 +157,24 @@ fn delivery(mut at: Reader<'_>) -> Delivery {
     });
     at.finish();
     days.map_or_else(Delivery::default, |days| Delivery { give_up_after: Duration::from_secs(days * 24 * 3600) })
+}
+
+/// PostgreSQL shows 63 octets of a session's name, and ours begins with `mimi-gateway `.
+const LONGEST_ADDRESS: usize = 50;
+
+fn cluster(mut at: Reader<'_>, store: &Store) -> Option<Cluster> {
+    let address = at.optional("address", |value| {
+        let address = text(host_and_port)(value)?;
+        match address.len() {
+            ..=LONGEST_ADDRESS => Ok(address),
+            length => Err(format!("has {length} octets, and {LONGEST_ADDRESS} are the most (use an IP address)")),
+        }
+    });
+    if address.is_some() && matches!(store, Store::Path(_)) {
+        at.note("address", "several processes can't share an SQLite file (set url in [store], or drop this)");
+    }
+    at.finish();
+    address.map(|address| Cluster { address })
 }
 
 /// The longest path that a Unix socket address holds on Linux is 107 octets (unix(7)); we bind beside the

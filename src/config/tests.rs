@@ -2,7 +2,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
 use crate::mimi::disclosure::Security;
-use crate::provider::authority::Authority;
+use crate::{provider::authority::Authority, store::Place};
 
 const PROVIDER: &str = "[provider]\ndomain = \"a.example\"\ncertificate_file = \"a.crt\"\nkey_file = \"a.key\"\n";
 
@@ -151,7 +151,7 @@ fn what_is_not_said_has_its_default() {
         parse(&format!("{PROVIDER}listen = \"127.0.0.1:9443\"\n[adapters.work]\nkind = \"loopback\"\n")).unwrap();
     assert_eq!(config.provider.public_port, 9443);
     assert_eq!(config.provider.authorities_file, None);
-    assert_eq!(config.store.path, Path::new("/var/lib/mimi-gateway/gateway.sqlite"));
+    assert_eq!(config.store.place().unwrap(), Place::File("/var/lib/mimi-gateway/gateway.sqlite".into()));
     assert_eq!(config.admin.socket, Path::new("/run/mimi-gateway/admin.sock"));
     assert_eq!(config.admin.listen, None);
     assert!(config.peers.is_empty() && config.consent.is_empty() && config.portals.is_empty());
@@ -173,7 +173,7 @@ fn relative_paths_start_at_the_configuration_file_also_those_of_adapters() {
     fs::write(&file, format!("{PROVIDER}[store]\npath = \"state/gateway.sqlite\"\n{adapter}")).unwrap();
     let config = Config::parse(&file).unwrap();
     assert_eq!(config.provider.key_file, directory.path().join("a.key"));
-    assert_eq!(config.store.path, directory.path().join("state/gateway.sqlite"));
+    assert_eq!(config.store.place().unwrap(), Place::File(directory.path().join("state/gateway.sqlite")));
     let table = &config.adapters["work"].table;
     assert_eq!(table["socket"].as_str(), directory.path().join("work.sock").to_str());
     assert_eq!(table["name"].as_str(), Some("work.sock"));
@@ -184,6 +184,51 @@ fn relative_paths_start_at_the_configuration_file_also_those_of_adapters() {
     // Tests run where Cargo.toml is.
     let config = Config::parse(Path::new("config/a.example.toml")).unwrap();
     assert_eq!(config.provider.key_file, Path::new(env!("CARGO_MANIFEST_DIR")).join("config/a.example.key"));
+}
+
+#[test]
+fn a_database_is_one_file_or_one_server() {
+    let url = "url = \"postgres://mimi@db.a.example/mimi\"\n";
+    let config = parse(&format!("{PROVIDER}[store]\n{url}")).unwrap();
+    assert_eq!(config.store.place().unwrap(), Place::Server("postgres://mimi@db.a.example/mimi".parse().unwrap()));
+    assert_eq!(
+        problems(&format!("{PROVIDER}[store]\npath = \"x\"\n{url}")),
+        ["line 7: store.url: is another database than path (name one of path, url and url_file)"]
+    );
+    assert_eq!(
+        problems(&format!("{PROVIDER}[store]\nurl = \"postgres://mimi:s3cret@db.a.example/mimi\"\n")),
+        ["line 6: store.url: has a password in it (put it into a file of its own, and name that as url_file)"]
+    );
+    assert!(problems(&format!("{PROVIDER}[store]\nurl = \"db.a.example\"\n"))[0].contains("it looks like"));
+}
+
+#[test]
+fn a_process_among_others_has_an_address_and_a_server() {
+    let cluster = "[cluster]\naddress = \"10.0.0.2:8443\"\n";
+    let url = "[store]\nurl = \"postgres://mimi@db.a.example/mimi\"\n";
+    let config = parse(&format!("{PROVIDER}{url}{cluster}")).unwrap();
+    assert_eq!(config.cluster.unwrap().address, "10.0.0.2:8443");
+    assert!(parse(PROVIDER).unwrap().cluster.is_none());
+    let told = problems(&format!("{PROVIDER}{cluster}"));
+    assert!(told[0].contains("can't share an SQLite file (set url in [store]"), "{told:?}");
+}
+
+#[test]
+fn the_file_with_a_url_is_read_and_has_to_be_closed_to_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, secret) = (directory.path().join("gateway.toml"), directory.path().join("url"));
+    fs::write(&file, format!("{PROVIDER}[store]\nurl_file = \"url\"\n")).unwrap();
+    let told =
+        || load(&file).err().unwrap().problems.iter().find(|it| it.path == "store.url_file").unwrap().to_string();
+    assert!(told().ends_with("(write the URL into it)"), "{}", told());
+    fs::write(&secret, "postgres://mimi:s3cret@db.a.example/mimi\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(told().contains("every user of this machine can reach"), "{}", told());
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+    let place = Config::parse(&file).unwrap().store.place().unwrap();
+    assert_eq!(place.to_string(), "postgres://mimi@db.a.example/mimi");
+    fs::write(&secret, "mimi:s3cret\n").unwrap();
+    assert!(told().contains("is not the URL of a PostgreSQL database") && !told().contains("s3cret"), "{}", told());
 }
 
 #[test]
@@ -326,7 +371,8 @@ fn uncommented(text: &str) -> String {
 fn the_full_example_has_every_option_and_each_of_them_is_known() {
     let text = uncommented(include_str!("../../config/gateway.toml"));
     let (draft, problems) = check(Path::new("gateway.toml"), &text).unwrap();
-    assert_eq!(problems, []);
+    // All at once they are two databases too many.
+    assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), ["store.url"]);
     for option in draft.asked.iter().filter(|option| !option.starts_with("adapters.")) {
         let problem = draft.lines.problem(option.as_str(), "");
         let line = text.lines().nth(problem.line.unwrap() - 1).unwrap();

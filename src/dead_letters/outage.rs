@@ -152,7 +152,7 @@ impl Core {
         for queue in queues.into_iter().filter(|queue| queue.oldest <= before) {
             let Some(to) = Destination::parse(&queue.destination) else { continue };
             // An invitation to a room that nobody of ours has entered yet is in nobody's way.
-            if self.dispatcher.is_serving(&to) || matches!(to, Destination::Invite(..)) {
+            if self.dispatcher.is_serving(&to) || matches!(to, Destination::Invite(..)) || !self.serves(&to).await? {
                 continue;
             }
             let problem = match to {

@@ -67,6 +67,11 @@ impl Dispatcher {
         if self.0.started.set(started).is_err() {
             return Ok(());
         }
+        self.take_up(core).await
+    }
+
+    /// Serves what a process that has ended left behind: this one before, or another.
+    pub async fn take_up(&self, core: &Arc<Core>) -> Result<(), Fault> {
         let found = core.write(|_, tx| {
             Box::pin(async move {
                 tx.doubt_outbox().await?;
@@ -75,9 +80,24 @@ impl Dispatcher {
         });
         let (outages, waiting) = found.await?;
         self.troubled().extend(outages.iter().filter_map(|outage| Destination::parse(&outage.destination)));
+        self.serve_all(core, waiting).await
+    }
+
+    /// Wakes whoever has rows.
+    pub async fn look(&self, core: &Arc<Core>) -> Result<(), Fault> {
+        let waiting = core.write(|_, tx| Box::pin(async move { Ok(tx.outbox_destinations().await?) })).await?;
+        self.serve_all(core, waiting).await
+    }
+
+    async fn serve_all(&self, core: &Arc<Core>, waiting: Vec<String>) -> Result<(), Fault> {
         for destination in waiting {
             match Destination::parse(&destination) {
-                Some(destination) => self.wake(destination),
+                // What another process serves it has seen itself.
+                Some(destination) => {
+                    if core.serves(&destination).await? {
+                        self.wake(destination);
+                    }
+                }
                 None => warn!(destination, "The outbox has rows for a destination that is none."),
             }
         }

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    method,
+    PASSED_ON, method,
     tls::{Identity, TlsError, Trust, client_config},
 };
 use crate::mimi::directory::{Directory, Endpoint, WELL_KNOWN};
@@ -101,22 +101,46 @@ impl Peers {
     /// One request. `about` is a room URI, a domain, an asset's URL, and for key material and consent the
     /// user's URI, whichever of user and domain the peer's directory asks for (D4). Any 2xx is success.
     pub async fn call(&self, peer: &Domain, endpoint: Endpoint, about: &str, body: Bytes) -> Result<Bytes, CallError> {
+        self.ask(peer, None, endpoint, about, body).await
+    }
+
+    /// To another process of our own provider: what `from` has asked us.
+    pub async fn pass_on(
+        &self,
+        ourselves: &Domain,
+        from: &Domain,
+        endpoint: Endpoint,
+        about: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
+        self.ask(ourselves, Some(from), endpoint, about, body).await
+    }
+
+    async fn ask(
+        &self,
+        peer: &Domain,
+        from: Option<&Domain>,
+        endpoint: Endpoint,
+        about: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CallError> {
         let Some(known) = self.known(peer) else {
             let directory = self.fetch_directory(peer).await?;
-            return self.call_by(&directory, peer, endpoint, about, body).await;
+            return self.call_by(&directory, peer, from, endpoint, about, body).await;
         };
-        let answer = self.call_by(&known, peer, endpoint, about, body.clone()).await;
+        let answer = self.call_by(&known, peer, from, endpoint, about, body.clone()).await;
         if !answer.as_ref().is_err_and(may_have_moved) {
             return answer;
         }
         let directory = self.fetch_directory(peer).await?;
-        if directory == known { answer } else { self.call_by(&directory, peer, endpoint, about, body).await }
+        if directory == known { answer } else { self.call_by(&directory, peer, from, endpoint, about, body).await }
     }
 
     async fn call_by(
         &self,
         directory: &Directory,
         peer: &Domain,
+        from: Option<&Domain>,
         endpoint: Endpoint,
         about: &str,
         body: Bytes,
@@ -131,7 +155,7 @@ impl Peers {
             .filter(|url| url.scheme() == "https" && url.domain().is_some())
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .ok_or_else(|| never(&format_args!("the URL in its directory for {} won't do", endpoint.name())))?;
-        let response = self.send(peer, method(endpoint), url, body).await?;
+        let response = self.send(peer, from, method(endpoint), url, body).await?;
         read(peer, response, RESPONSE_LIMIT).await
     }
 
@@ -145,7 +169,7 @@ impl Peers {
             |problem: String| CallError::Later { after: None, unsure: false, reason: format!("{peer}: {problem}") };
         let url = Url::parse(&format!("https://{peer}{WELL_KNOWN}"))
             .map_err(|problem| later(format!("its domain can't be in a URL: {problem}")))?;
-        let response = self.send(peer, Method::GET, url, Bytes::new()).await?;
+        let response = self.send(peer, None, Method::GET, url, Bytes::new()).await?;
         let age = max_age(response.headers());
         let json = read(peer, response, DIRECTORY_LIMIT).await?;
         // Whatever page this is, it isn't the peer's last word.
@@ -158,7 +182,14 @@ impl Peers {
     }
 
     /// Answers with a 2xx, its body unread.
-    async fn send(&self, peer: &Domain, method: Method, mut url: Url, body: Bytes) -> Result<Response, CallError> {
+    async fn send(
+        &self,
+        peer: &Domain,
+        from: Option<&Domain>,
+        method: Method,
+        mut url: Url,
+        body: Bytes,
+    ) -> Result<Response, CallError> {
         if url.domain().is_some_and(|host| self.addresses.contains_key(host)) {
             // The address has a port of its own, and an explicit one in the URL would win over it.
             url.set_port(None).expect("an https URL can have no port");
@@ -168,6 +199,9 @@ impl Peers {
         let mut request = self.http.request(method, url);
         if changes {
             request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
+        }
+        if let Some(from) = from {
+            request = request.header(PASSED_ON, from.as_str());
         }
         let response = request.send().await.map_err(|problem| {
             let sent = changes && !problem.is_connect();

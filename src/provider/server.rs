@@ -44,7 +44,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    method,
+    PASSED_ON, method,
     request::{self, Refusal},
     tls::{Identity, PeerCertificate, TlsError, Trust, server_config},
 };
@@ -70,6 +70,11 @@ pub trait Doors: Send + Sync + 'static {
     ///
     /// Always runs to its end. A panic is answered with 500 and harms nobody else.
     async fn knock(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer;
+
+    /// The same, passed on by another process of ours. It is not passed on again.
+    async fn passed_on(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
+        self.knock(from, endpoint, about, body).await
+    }
 }
 
 /// What a door answers. `retry_after` is for 429 and 503.
@@ -227,6 +232,13 @@ impl Server {
         if !peer.certificate.proves(&from) {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "the client certificate is not for the domain in From"));
         }
+        let (from, passed_on) = match head.headers.get(PASSED_ON) {
+            Some(by) if from == self.domain => {
+                let by = by.to_str().ok().and_then(|by| Domain::parse(by).ok());
+                (by.ok_or(Refusal::new(StatusCode::BAD_REQUEST, "who it is passed on for is not a domain"))?, true)
+            }
+            _ => (from, false),
+        };
         let path = head.uri.path();
         if path == WELL_KNOWN {
             return allow(&head.method, Method::GET).map(|()| self.directory());
@@ -245,7 +257,10 @@ impl Server {
         let source = from.clone();
         let knock = self.knocking.spawn(async move {
             let _place = place;
-            doors.knock(&source, endpoint, about, body).await
+            match passed_on {
+                true => doors.passed_on(&source, endpoint, about, body).await,
+                false => doors.knock(&source, endpoint, about, body).await,
+            }
         });
         let answer = knock.await.unwrap_or_else(|_| {
             error!(%from, endpoint = endpoint.name(), "A door panicked. This is a bug; the peer was told 500.");

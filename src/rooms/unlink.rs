@@ -27,6 +27,7 @@ pub const UNDO: Duration = Duration::from_secs(7 * 24 * 3600);
 impl Core {
     /// The conversation is no longer the room's, until that is taken back.
     pub(super) async fn unlink(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
+        self.must_run(&portal.adapter)?;
         tx.mark_unlinked(portal.id, Some(self.now())).await?;
         self.clear_portal_queue(tx, &portal.room).await?;
         info!(room = %portal.room, "Unlinked; `room relink` takes it back for a week.");
@@ -38,6 +39,7 @@ impl Core {
         let Some(portal) = tx.unlinked_portal(room).await? else {
             return Err(Fault::never(format!("{room} was not unlinked within the last week, or is linked again")));
         };
+        self.must_run(&portal.adapter)?;
         if let Some(conversation) = &portal.conversation
             && let Some(other) = tx.portal_of_conversation(&portal.adapter, conversation).await?
         {
@@ -63,6 +65,9 @@ impl Core {
     /// Our users' clients leave the room as they would if they had left the conversation, and what we know of it
     /// goes. The ghosts go with the link.
     pub(super) async fn forget_link(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
+        self.must_run(&portal.adapter)?;
+        // From now on the room is in the hands of whoever has those that are linked to nothing.
+        self.forget_if_shared(tx);
         let room = &portal.room;
         if let Some(mut state) = tx.room(room).await? {
             for (user, _) in tx.participants(room).await? {
@@ -87,6 +92,9 @@ impl Core {
         self.write(move |core, tx| {
             Box::pin(async move {
                 for portal in tx.unlinked_before(before).await? {
+                    if core.must_run(&portal.adapter).is_err() {
+                        continue;
+                    }
                     core.forget_link(tx, &portal).await?;
                 }
                 Ok(())

@@ -34,6 +34,7 @@ impl Tx {
     }
 
     pub async fn add_client(&mut self, user: &UserUri, client: &ClientRow) -> Result<(), StoreError> {
+        // Another process may have made one meanwhile; then this fails, and the next try finds that.
         sqlx::query("INSERT INTO client (uri, user_uri, public_key, private_key) VALUES ($1, $2, $3, $4)")
             .bind(client.uri.as_str())
             .bind(user.as_str())

@@ -51,7 +51,7 @@ impl Tx {
         )
         .bind(id)
         .bind(cause)
-        .bind(reason)
+        .bind(super::tx::text(reason))
         .bind(i64::from(certain))
         .bind(i64::from(keep_prepared))
         .bind(now as i64)

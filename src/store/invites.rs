@@ -91,7 +91,7 @@ impl Tx {
         .bind(invite.user.as_str())
         .bind(i64::from(invite.role))
         .bind(invite.state.as_str())
-        .bind(invite.problem.as_deref())
+        .bind(invite.problem.as_deref().map(super::tx::text))
         .bind(now as i64)
         .execute(self.connection())
         .await?;

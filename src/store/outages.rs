@@ -54,7 +54,7 @@ impl Tx {
         .bind(outage.failed as i64)
         .bind(outage.failing as i64)
         .bind(outage.attempts as i64)
-        .bind(outage.problem.as_str())
+        .bind(super::tx::text(&outage.problem))
         .bind(outage.warned.as_str())
         .bind(outage.warned_to)
         .execute(self.connection())

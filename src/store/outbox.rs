@@ -165,7 +165,7 @@ impl Tx {
         )
         .bind(destination)
         .bind(id)
-        .bind(problem)
+        .bind(super::tx::text(problem))
         .bind(i64::from(unsure))
         .execute(self.connection())
         .await?;

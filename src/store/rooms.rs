@@ -82,7 +82,7 @@ impl Tx {
                  group_id = excluded.group_id, reader = excluded.reader, epoch = excluded.epoch",
         )
         .bind(room.room.as_str())
-        .bind(room.name.as_str())
+        .bind(super::tx::text(&room.name))
         .bind(i64::from(room.direct))
         .bind(room.state.as_str())
         .bind(room.group.as_ref().map(|group| group.group_id.clone()))

@@ -62,6 +62,11 @@ impl Tx {
         &mut self.connection
     }
 
+    /// Between two transactions.
+    pub(super) fn bare(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+
     async fn prepare(&mut self) -> Result<(), sqlx::Error> {
         if !self.saved {
             let earlier = self.behind.write(&mut self.connection, false).await;
@@ -87,7 +92,8 @@ impl Tx {
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        self.statement("BEGIN IMMEDIATE").await
+        // SQLite would else find out at the first write that another process has the file.
+        self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
     }
 
     /// A job begins. What it leaves waiting is apart from what others left.
@@ -135,7 +141,7 @@ impl Tx {
 
     /// After any failure of the transaction itself. SQLite may have rolled back already; then this
     /// statement fails, which changes nothing.
-    pub(super) async fn abandon(&mut self) {
+    pub(super) async fn abandon(&mut self) -> Result<(), sqlx::Error> {
         for undo in self.on_rollback.drain(..) {
             undo();
         }
@@ -144,7 +150,7 @@ impl Tx {
         self.known.clear();
         self.saved = false;
         self.broken = false;
-        let _ = self.statement("ROLLBACK").await;
+        self.statement("ROLLBACK").await
     }
 
     pub(super) fn into_connection(self) -> AnyConnection {
@@ -203,6 +209,11 @@ impl<'c> Executor<'c> for Prepared<'c> {
     {
         self.0.connection.prepare_with(sql, parameters)
     }
+}
+
+/// Words that came from others, as both databases can hold them: in PostgreSQL no text has a NUL.
+pub(super) fn text(words: &str) -> String {
+    words.replace('\0', "\u{FFFD}")
 }
 
 /// Reads one column by its position.

@@ -12,6 +12,7 @@ mod breaker;
 mod brittle;
 mod changes;
 mod consent;
+mod database;
 mod direct;
 mod hello;
 mod membership;

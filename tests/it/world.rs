@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -24,16 +23,16 @@ use mimi_gateway::{
     mimi::uri::RoomUri,
     provider::{Authority, Identity, Trust},
     rooms::Desk,
-    store::Store,
+    store::{Place, Store},
     trace::Trace,
 };
 use mimi_loopback::Loopback;
 use sqlx::Connection;
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::{
     brittle::Brittle,
+    database::Database,
     messenger::{Messenger, PATIENCE},
     person::Person,
 };
@@ -47,13 +46,13 @@ pub struct World {
     providers: BTreeMap<&'static str, Provider>,
     /// What has crossed the wire.
     wire: Arc<Mutex<Vec<String>>>,
-    _scratch: TempDir,
 }
 
 struct Provider {
     messenger: Messenger,
     address: SocketAddr,
-    database: PathBuf,
+    /// Made when the gateway starts for the first time.
+    database: Option<Database>,
     allow: Vec<&'static str>,
     portals: Vec<Portal>,
     running: Option<Running>,
@@ -151,16 +150,14 @@ impl World {
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
-        let scratch = tempfile::tempdir().unwrap();
         let ip = an_address_of_our_own();
         let providers: BTreeMap<_, _> = PROVIDERS
             .into_iter()
             .map(|name| {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-                let database = scratch.path().join(format!("{name}.sqlite"));
                 let (messenger, allow, portals) = (Messenger::new(), Vec::new(), Vec::new());
-                (name, Provider { messenger, address, database, allow, portals, running: None })
+                (name, Provider { messenger, address, database: None, allow, portals, running: None })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -172,7 +169,6 @@ impl World {
             clock: Clock::default(),
             providers,
             wire: Arc::default(),
-            _scratch: scratch,
         }
     }
 
@@ -233,8 +229,8 @@ impl World {
     /// Whose messages the room `tea` has, in the order of the hub's timestamps. Its gateway is stopped for that.
     pub async fn hubs_order(&mut self) -> Vec<UserUri> {
         self.stop("a.example").await;
-        let url = format!("sqlite://{}", self.providers["a.example"].database.display());
-        let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let database = self.providers["a.example"].database.as_ref().expect("it has run");
+        let mut database = sqlx::AnyConnection::connect(&database.url()).await.unwrap();
         let senders = sqlx::query_as::<_, (String,)>("SELECT sender FROM message WHERE room = $1 ORDER BY accepted");
         let senders = senders.bind(tea().as_str().to_owned()).fetch_all(&mut database).await.unwrap();
         senders.into_iter().map(|(sender,)| sender.parse().unwrap()).collect()
@@ -247,6 +243,13 @@ impl World {
         let identity = self.identity(name);
         let (clock, wire) = (self.clock.clone(), self.wire.clone());
         let provider = self.provider_mut(name);
+        if provider.database.is_none() {
+            provider.database = Some(Database::new().await);
+        }
+        let place = match provider.database.as_ref().expect("it has just been made") {
+            Database::File { path, .. } => Place::from(path),
+            server => Place::Server(server.url().parse().unwrap()),
+        };
         assert!(provider.running.is_none(), "{name} is running already");
         let (loopback, network) = Loopback::new();
         let parts = Parts {
@@ -254,7 +257,7 @@ impl World {
             trust,
             listener: gateway::listen(provider.address).unwrap(),
             public_port: Some(provider.address.port()),
-            store: Store::open(&provider.database, name).await.unwrap(),
+            store: Store::open(place, name).await.unwrap(),
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from lab.matrix_person import MatrixPerson
 from lab.prosody import CONFERENCE
 from lab.talk import Talk
+from lab.verdict import verdict
 from lab.world import Link, World
 from lab.xmpp_person import XmppPerson
 
@@ -107,8 +108,8 @@ class RealWorld:
         await self._matrix_events(link.room, number)
         await world.bob.sees(f"corrected {number}", room=link.muc, within=PATIENCE)
         found = {"a → b": Harm(), "b → a": Harm()}
-        for who, verdict in (await talk.verdicts(PATIENCE)).items():
-            found["a → b" if who.startswith("alice") else "b → a"].count(who, verdict)
+        for who, each in (await talk.verdicts(PATIENCE)).items():
+            found["a → b" if who.startswith("alice") else "b → a"].count(who, each)
         await self._away_and_back(link)
         copies = world.bob.texts(link.muc).count(f"corrected {number}")
         found["a → b"].said += 1
@@ -153,8 +154,6 @@ class RealWorld:
             await carol.says(room, other)
             await carol.sees(one, within=PATIENCE)
             await dan.sees(other, within=PATIENCE)
-        from lab.verdict import verdict
-
         found = {"a → b": Harm(), "b → a": Harm()}
         found["b → a"].count("dan to carol", verdict([opening, *said], carol.texts(room, by=f"dan{number} (b.example)")))
         found["a → b"].count("carol to dan", verdict(answers, dan.texts(ghost)))
