@@ -62,22 +62,25 @@ pub struct Lines(BTreeMap<String, usize>);
 impl Lines {
     pub(super) fn of(text: &str, document: &DeTable<'_>) -> Self {
         let mut lines = Self::default();
-        lines.index(text, "", document);
+        // Counted once: a file with ten thousand portals has sixty thousand keys.
+        let breaks: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
+        lines.index(&breaks, "", document);
         lines
     }
 
-    fn index(&mut self, text: &str, prefix: &str, table: &DeTable<'_>) {
+    /// `breaks` is where each line ends.
+    fn index(&mut self, breaks: &[usize], prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let path = join(prefix, key.get_ref());
-            self.0.insert(path.clone(), line_of(text, key.span()));
+            self.0.insert(path.clone(), line_at(breaks, key.span()));
             match value.get_ref() {
-                DeValue::Table(table) => self.index(text, &path, table),
+                DeValue::Table(table) => self.index(breaks, &path, table),
                 DeValue::Array(items) => {
                     for (i, item) in items.iter().enumerate() {
                         let path = format!("{path}[{i}]");
-                        self.0.insert(path.clone(), line_of(text, item.span()));
+                        self.0.insert(path.clone(), line_at(breaks, item.span()));
                         if let DeValue::Table(table) = item.get_ref() {
-                            self.index(text, &path, table);
+                            self.index(breaks, &path, table);
                         }
                     }
                 }
@@ -99,6 +102,10 @@ impl Lines {
         };
         Problem { line, path, what: what.into() }
     }
+}
+
+fn line_at(breaks: &[usize], span: Range<usize>) -> usize {
+    1 + breaks.partition_point(|at| *at < span.start)
 }
 
 pub(super) fn line_of(text: &str, span: Range<usize>) -> usize {

@@ -29,7 +29,12 @@ pub(super) fn damage(database: &Path) -> io::Result<Option<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read?,
     };
-    let torn_is_possible = match (fs::metadata(&name)?.modified()?, boot_time()) {
+    let written = match fs::metadata(&name) {
+        // Whoever had the database open has just closed it, and everything is in there.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        metadata => metadata?.modified()?,
+    };
+    let torn_is_possible = match (written, boot_time()) {
         (written, Some(boot)) => written < boot,
         (_, None) => true,
     };
