@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row, any::AnyRow};
 
-use super::{Backend, Place, StoreError, schema, words};
+use super::{Backend, Place, StoreError, behind, schema, words};
 
 /// Rows that are written with one statement.
 const BATCH: usize = 64;
@@ -219,14 +219,8 @@ impl Table {
         if rows.is_empty() {
             return Ok(());
         }
-        let width = self.columns.len();
-        let places = |row: usize| {
-            let places: Vec<_> = (1..=width).map(|column| format!("${}", row * width + column)).collect();
-            format!("({})", places.join(", "))
-        };
-        let values: Vec<_> = (0..rows.len()).map(places).collect();
-        let sql = format!("INSERT INTO {} ({}) VALUES {}", self.name, self.columns(), values.join(", "));
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        let head = format!("INSERT INTO {} ({}) VALUES ", self.name, self.columns());
+        let mut query = sqlx::query(AssertSqlSafe(behind::many(&head, self.columns.len(), rows.len(), "")));
         for value in rows.into_iter().flatten() {
             query = match value {
                 Value::Integer(value) => query.bind(value),

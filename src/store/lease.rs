@@ -29,7 +29,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, postgres};
 
 /// How often a process looks who is there. Each look is also its sign of life.
 pub(super) const TICK: Duration = Duration::from_millis(500);
@@ -125,7 +125,7 @@ impl Leases {
         let members = members(connection).await?;
         for member in members.iter().filter(|it| it.age > if it.active { STUCK } else { STALE }) {
             warn!(process = %member.address, silent_ms = member.age, "A process says nothing any more; it is ended.");
-            end(connection, member).await?;
+            postgres::end(connection, &member.session).await?;
         }
         let locks = locks(connection).await?;
         let us = self.membership.as_ref().map(|it| it.address.as_str()).unwrap_or_default();
@@ -227,12 +227,16 @@ pub(super) fn number(resource: &str) -> i64 {
 }
 
 struct Member {
-    pid: i32,
-    begun: String,
+    session: postgres::Session,
     address: String,
     active: bool,
     /// Milliseconds since it last said anything.
     age: i64,
+}
+
+/// The address that a session is named after (`postgres::open`).
+fn address(name: String) -> String {
+    name.strip_prefix("mimi-gateway ").unwrap_or(&name).to_owned()
 }
 
 /// Every session that shares the database.
@@ -246,9 +250,11 @@ async fn members(connection: &mut AnyConnection) -> Result<Vec<Member>, sqlx::Er
     )
     .fetch_all(connection)
     .await?;
-    let member = |(pid, begun, name, active, age): (i32, String, String, bool, i64)| {
-        let address = name.strip_prefix("mimi-gateway ").unwrap_or(&name).to_owned();
-        Member { pid, begun, address, active, age }
+    let member = |(pid, begun, name, active, age): (i32, String, String, bool, i64)| Member {
+        session: postgres::Session { pid, begun },
+        address: address(name),
+        active,
+        age,
     };
     Ok(rows.into_iter().map(member).collect())
 }
@@ -262,7 +268,6 @@ async fn locks(connection: &mut AnyConnection) -> Result<BTreeMap<i64, String>, 
     )
     .fetch_all(connection)
     .await?;
-    let address = |name: String| name.strip_prefix("mimi-gateway ").unwrap_or(&name).to_owned();
     Ok(rows.into_iter().map(|(number, name)| (number, address(name))).collect())
 }
 
@@ -272,13 +277,4 @@ async fn lock(connection: &mut AnyConnection, resource: &str) -> Result<bool, sq
         .fetch_one(connection)
         .await?;
     Ok(row.0)
-}
-
-async fn end(connection: &mut AnyConnection, member: &Member) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2")
-        .bind(member.pid)
-        .bind(member.begun.as_str())
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -25,8 +25,8 @@ const SHARED_LOCK: &str = "SELECT pg_try_advisory_lock_shared(1296649545, 0)";
 /// One session of ours, as the server knows it. A process id alone may be another's by now.
 #[derive(Clone, Debug)]
 pub(super) struct Session {
-    pid: i32,
-    begun: String,
+    pub pid: i32,
+    pub begun: String,
 }
 
 /// A session that nobody else shares the database with, or, for a process among others, only its like.
@@ -118,7 +118,7 @@ const READ_ONLY: &str = "can only be read: it is a standby, or set to default_tr
                          server in [store], or make it writable)";
 
 /// Ends a session of ours from before: the server may not have noticed that nobody is at its other end.
-async fn end(connection: &mut AnyConnection, session: &Session) -> Result<(), sqlx::Error> {
+pub(super) async fn end(connection: &mut AnyConnection, session: &Session) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2")
         .bind(session.pid)
         .bind(session.begun.as_str())
