@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use mimi_adapter::{Adapter, Domain, Links, Refusal};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+use tracing::error;
 
 use crate::{
     cluster::Colleagues,
@@ -62,6 +63,10 @@ impl From<StoreError> for Fault {
     fn from(e: StoreError) -> Self {
         match e {
             StoreError::Panicked => Self::broken(e),
+            StoreError::Corrupt { .. } => {
+                error!(damage = %e, "The database is damaged; look at its disk, and restore a backup.");
+                Self::later(e)
+            }
             e => Self::later(e),
         }
     }

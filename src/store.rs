@@ -387,7 +387,7 @@ impl Writer {
     async fn look(&mut self) {
         let State::Connected(connected) = &mut self.state else { return };
         let watchers = self.watchers.clone();
-        let looked = self.leases.look(connected.tx.bare(), &mut self.patience, move || watchers.forget()).await;
+        let looked = self.leases.look(connected.tx.reading(), &mut self.patience, move || watchers.forget()).await;
         // What was gained has been changed by others.
         if looked.as_ref().is_ok_and(|gained| *gained) {
             connected.tx.forget();

@@ -53,11 +53,7 @@ pub struct AddedLeaf {
     pub key_package_ref: KeyPackageRef,
 }
 
-impl HubChange {
-    pub fn is_commit(&self) -> bool {
-        self.commit.is_some()
-    }
-}
+impl HubChange {}
 
 impl HubGroup {
     /// Begins to follow a group from its GroupInfo and ratchet tree.

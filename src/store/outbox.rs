@@ -257,7 +257,10 @@ fn head(destination: &str, limit: i64) -> QueryAs<'static, Any, Columns, AnyArgu
 
 fn row((id, destination, kind, payload, prepared, batch, attempts, unsure): Columns) -> Row {
     // What was prepared can be made again, and the message keeps its ID.
-    let prepared = prepared.and_then(|octets| seal::open("outbox", &[&id.to_be_bytes()], octets).ok());
+    let prepared = prepared.and_then(|octets| {
+        let opened = seal::open("outbox", &[&id.to_be_bytes()], octets);
+        opened.inspect_err(|damage| error!(id, destination, %damage, "What was prepared is made again.")).ok()
+    });
     let payload = payload_of(id, &destination, &kind, payload);
     Row { id, payload, prepared, batch, attempts, unsure: unsure != 0 }
 }

@@ -142,15 +142,6 @@ impl Tx {
         rows.iter().map(parse).collect()
     }
 
-    /// When a room was unlinked, if that can still be taken back.
-    pub async fn unlinked_at(&mut self, room: &RoomUri) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query_as::<_, (Option<i64>,)>("SELECT unlinked FROM portal WHERE room = $1")
-            .bind(room.as_str())
-            .fetch_optional(self.connection())
-            .await?;
-        Ok(row.and_then(|(at,)| at).map(|at| at as u64))
-    }
-
     pub async fn mark_unlinked(&mut self, id: PortalId, at: Option<u64>) -> Result<(), StoreError> {
         self.portal_has_changed(id);
         sqlx::query("UPDATE portal SET unlinked = $2 WHERE id = $1")

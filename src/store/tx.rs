@@ -57,13 +57,9 @@ impl Tx {
         self.known.clear();
     }
 
-    /// For a SELECT, and only of rows that nothing in [`Behind`] could change, or whose reader has looked there.
+    /// For a SELECT: between two transactions, or of rows that nothing in [`Behind`] could change, or whose reader has
+    /// looked there.
     pub(super) fn reading(&mut self) -> &mut AnyConnection {
-        &mut self.connection
-    }
-
-    /// Between two transactions.
-    pub(super) fn bare(&mut self) -> &mut AnyConnection {
         &mut self.connection
     }
 
