@@ -282,12 +282,13 @@ impl Core {
     /// Take: the head of the queue but for the `done` that have just been settled, encrypted or made a commit, saved
     /// before a byte leaves.
     async fn prepare(&self, tx: &mut Tx, room: &RoomUri, done: usize) -> Result<Take, Fault> {
-        let to = Destination::Hub(room.clone()).to_string();
-        let mut rows = tx.outbox_left(&to, MESSAGES as i64, done).await?;
+        let to = Destination::Hub(room.clone());
+        let queue = to.to_string();
+        let mut rows = tx.outbox_left(&queue, MESSAGES as i64, done).await?;
         let Some(state) = tx.room(room).await? else { return Ok(Take::Nothing) };
         let adds = |row: &Row| matches!(Payload::decode(&row.payload), Ok(Payload::Add { .. }));
         if state.direct || rows.first().is_some_and(adds) {
-            rows = tx.outbox_left(&to, ADDS, done).await?;
+            rows = tx.outbox_left(&queue, ADDS, done).await?;
         }
         if state.direct {
             match self.other_end(tx, room).await? {
@@ -296,13 +297,7 @@ impl Core {
                 OtherEnd::Coming => rows.retain(adds),
                 OtherEnd::Unreachable(reason) => {
                     let Some(row) = rows.first() else { return Ok(Take::Nothing) };
-                    self.bury(
-                        tx,
-                        &Destination::Hub(room.clone()),
-                        std::slice::from_ref(row),
-                        &Reason::refused(&reason),
-                    )
-                    .await?;
+                    self.bury(tx, &to, std::slice::from_ref(row), &Reason::refused(&reason)).await?;
                     return Ok(Take::Done);
                 }
             }
@@ -312,7 +307,7 @@ impl Core {
             (Some(group), RoomState::Open) => group.clone(),
             (_, RoomState::Left) => {
                 let reason = Reason::refused("we are no longer in the room");
-                self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
+                self.bury(tx, &to, &[row], &reason).await?;
                 return Ok(Take::Done);
             }
             _ => return Ok(Take::Nothing),
@@ -331,7 +326,7 @@ impl Core {
                 Encrypted::CommitFirst(prepared) => prepared,
                 Encrypted::NoMember => {
                     let reason = Reason::refused("you are not a member of the room");
-                    self.bury(tx, &Destination::Hub(room.clone()), &[row], &reason).await?;
+                    self.bury(tx, &to, &[row], &reason).await?;
                     return Ok(Take::Done);
                 }
             },

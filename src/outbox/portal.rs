@@ -33,8 +33,6 @@ enum Act {
         message: Option<MessageId>,
         delivery: Box<Delivery>,
     },
-    /// Nothing to be shown: the row is gone.
-    Skipped,
 }
 
 /// A delivery that the network has confirmed, or will never take.
@@ -60,15 +58,12 @@ impl Core {
         let mut taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, 0).await })).await?;
         loop {
             let Some((portal, act)) = taken else { return Ok(Step::Idle) };
-            if let Act::Skipped = act {
-                return Ok(Step::Settled);
-            }
+            let Some(act) = act else { return Ok(Step::Settled) };
             let Some(seat) = self.adapters.get(&portal.adapter) else {
                 return Ok(Step::later(format!("no adapter is called {}", portal.adapter)));
             };
             mimi_adapter::failpoint!("outbox.portal.taken");
             let done = match act {
-                Act::Skipped => return Ok(Step::Settled),
                 Act::Open { user, ghost } => match seat.adapter.open_direct(&user, &ghost).await {
                     Ok(conversation) => {
                         mimi_adapter::failpoint!("outbox.portal.opened");
@@ -132,8 +127,13 @@ impl Core {
     }
 
     /// The head of the queue but for the `done` that have just been settled, as the conversation can show it. `None` if
-    /// there is nothing, or no portal yet.
-    async fn take_portal(&self, tx: &mut Tx, room: &RoomUri, done: usize) -> Result<Option<(Portal, Act)>, Fault> {
+    /// there is nothing, or no portal yet; without an act if it is nothing to be shown, and gone.
+    async fn take_portal(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        done: usize,
+    ) -> Result<Option<(Portal, Option<Act>)>, Fault> {
         let to = Destination::Portal(room.clone());
         let Some(row) = tx.outbox_left(&to.to_string(), 1, done).await?.pop() else { return Ok(None) };
         let Some(portal) = tx.portal_of_room(room).await? else {
@@ -143,12 +143,12 @@ impl Core {
                 Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id),
                 _ => self.bury(tx, &to, &[row], &Reason::UNLINKED).await?,
             }
-            return Ok(Some((portal, Act::Skipped)));
+            return Ok(Some((portal, None)));
         };
         let Some(conversation) = portal.conversation.clone() else {
             let (user, ghost) =
                 portal.direct.clone().ok_or_else(|| Fault::broken("a portal without a conversation"))?;
-            return Ok(Some((portal, Act::Open { user, ghost: Ghost::new(ghost) })));
+            return Ok(Some((portal, Some(Act::Open { user, ghost: Ghost::new(ghost) }))));
         };
         let key = |name: &[u8]| DeliveryKey::new(hex::encode(hash(&[room.as_str().as_bytes(), b" ", name].concat())));
         let row_key = || key(format!("row {}", row.id).as_bytes());
@@ -181,7 +181,7 @@ impl Core {
             Err(reason) => {
                 info!(%room, %key, reason, "Not shown.");
                 tx.remove_outbox_row(row.id);
-                return Ok(Some((portal, Act::Skipped)));
+                return Ok(Some((portal, None)));
             }
         };
         let lowered = match self.adapters.get(&portal.adapter) {
@@ -191,11 +191,11 @@ impl Core {
         match lowered {
             Ok(event) => {
                 let delivery = Box::new(Delivery { key, conversation, speaker, accepted: at(accepted), event });
-                Ok(Some((portal, Act::Deliver { row: row.id, message, delivery })))
+                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery }))))
             }
             Err(reason) => {
                 self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;
-                Ok(Some((portal, Act::Skipped)))
+                Ok(Some((portal, None)))
             }
         }
     }
