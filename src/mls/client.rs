@@ -1,5 +1,7 @@
 //! Who our leaves are: key, credential, what they can do, and KeyPackages made just in time.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use openmls::{
     component::ComponentsList,
     prelude::{
@@ -20,9 +22,19 @@ use super::{
 };
 use crate::mimi::{component, framing::MediaTypeList, tls::Tls, uri::ClientUri};
 
-/// How long a leaf made from a KeyPackage is valid, in seconds. Members that join later check it for every
-/// leaf that has not committed since, so it has to outlast the quiet months of a room.
-pub(super) const LIFETIME: u64 = 90 * 24 * 3600;
+/// How long a leaf made from a KeyPackage is valid, in seconds: 84 days in all, the most that some allow (openmls'
+/// `has_acceptable_range`). Members that join later check it for every leaf that has not committed since, so it has
+/// to outlast the quiet months of a room. It begins two weeks ago: openmls judges the leaves in a commit by the local
+/// clock even when the hub has accepted it, and whoever's clock is behind ours by more than that margin stands still
+/// until it is right.
+const VALID_BEFORE: u64 = 14 * 24 * 3600;
+const VALID_AFTER: u64 = 70 * 24 * 3600;
+
+/// Of a leaf that is made now, by the clock of the machine: openmls looks at no other when it judges one.
+pub(super) fn lifetime() -> Lifetime {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Lifetime::init(now.saturating_sub(VALID_BEFORE), now.saturating_add(VALID_AFTER))
+}
 
 /// The MLS client of one bridged user: one signature key, shared with nobody.
 pub struct Client {
@@ -73,7 +85,7 @@ impl Client {
         let bundle = KeyPackage::builder()
             .leaf_node_capabilities(capabilities())
             .leaf_node_extensions(self.leaf_extensions()?)
-            .key_package_lifetime(Lifetime::new(LIFETIME))
+            .key_package_lifetime(lifetime())
             .build(SUITE, &provider, &self.keys, self.credential_with_key())
             .map_err(MlsError::state)?;
         let key_package = bundle.key_package();

@@ -6,22 +6,22 @@ use openmls::{
     component::ComponentsList,
     group::{
         GroupId, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, ProposalValidationError, StageCommitError,
-        StagedCommit, StagedWelcome,
+        StagedCommit, StagedWelcome, ValidationError,
     },
     prelude::{
         AppDataDictionary, AppDataDictionaryExtension, AppDataUpdateOperation, AppDataUpdateProposal, BasicCredential,
-        Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext, LeafNodeIndex,
-        Lifetime, MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY, ProcessMessageError,
-        ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
+        Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext,
+        KeyPackageVerifyError, LeafNodeIndex, MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
+        ProcessMessageError, ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
         RequiredCapabilitiesExtension, SafeAadItem, SenderRatchetConfiguration,
     },
-    treesync::errors::LeafNodeValidationError,
+    treesync::errors::{LeafNodeValidationError, LifetimeError},
 };
 use tls_codec::Serialize;
 
 use super::{
     Client, MlsError, RowError, SUITE, app_data,
-    client::{LIFETIME, capabilities},
+    client::{capabilities, lifetime},
     codec::{GroupInfo, KeyPackage, MlsMessage, RatchetTree, Welcome},
     storage::{Provider, Rows},
 };
@@ -140,7 +140,7 @@ impl Member {
             .max_past_epochs(PAST_EPOCHS)
             .sender_ratchet_configuration(SenderRatchetConfiguration::new(OUT_OF_ORDER, AHEAD))
             .capabilities(capabilities())
-            .lifetime(Lifetime::new(LIFETIME))
+            .lifetime(lifetime())
             .with_leaf_node_extensions(client.leaf_extensions()?)
             .map_err(MlsError::state)?
             .with_group_context_extensions(context)
@@ -245,6 +245,9 @@ impl Member {
             ProcessMessageError::StorageError(e) => MlsError::from(e),
             ProcessMessageError::LibraryError(e) => MlsError::state(e),
             ProcessMessageError::InvalidCommit(e) => unstaged(e),
+            ProcessMessageError::ValidationError(ValidationError::KeyPackageVerifyError(
+                KeyPackageVerifyError::LifetimeError(e),
+            )) => waits_for_the_clock(e),
             e => MlsError::invalid(e),
         })?;
         let sender = identity(processed.credential())?;
@@ -372,18 +375,21 @@ impl Member {
     }
 }
 
-/// A commit can't be staged. openmls looks at the lifetime of who is added by our own clock, and once more when the
-/// commit is long accepted. If that is all that is wrong with it, the clock may be: nobody can go on without it.
+/// A commit can't be staged.
 fn unstaged(e: StageCommitError) -> MlsError {
     match e {
         StageCommitError::ProposalValidationError(ProposalValidationError::LeafNodeValidation(
             LeafNodeValidationError::Lifetime(e),
         ))
-        | StageCommitError::LeafNodeValidation(LeafNodeValidationError::Lifetime(e)) => {
-            MlsError::state(format!("a commit waits for the clock to be right: {e}"))
-        }
+        | StageCommitError::LeafNodeValidation(LeafNodeValidationError::Lifetime(e)) => waits_for_the_clock(e),
         e => MlsError::invalid(e),
     }
+}
+
+/// openmls looks at the lifetime of who is added by our own clock, in up to three places, and also when the commit is
+/// long accepted. If that is all that is wrong with it, the clock may be: nobody can go on without it.
+fn waits_for_the_clock(e: LifetimeError) -> MlsError {
+    MlsError::state(format!("a commit waits for the clock to be right: {e}"))
 }
 
 fn join_config() -> MlsGroupJoinConfig {

@@ -164,3 +164,17 @@ fn a_signature_with_a_label_is_checked() {
     assert!(verify("KeyMaterialRequestTBS", b"tbt").is_err());
     assert!(verify_with_label(b"short", "KeyMaterialRequestTBS", b"tbs", &signature).is_err());
 }
+
+#[test]
+fn a_key_package_is_valid_for_a_provider_whose_clock_is_behind_and_for_no_longer_than_any_allows() {
+    let made = client("bob").key_package().unwrap();
+    let crypto = openmls_rust_crypto::RustCrypto::default();
+    let key_package =
+        made.key_package.to_openmls().validate(&crypto, openmls::prelude::ProtocolVersion::Mls10).unwrap();
+    let lifetime = key_package.life_time();
+    let days = |seconds: u64| seconds / 86_400;
+    assert_eq!(days(lifetime.not_after() - lifetime.not_before()), 84);
+    assert!(lifetime.has_acceptable_range());
+    let a_fortnight_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(14 * 86_400 - 60);
+    lifetime.validate_with_time(a_fortnight_ago).unwrap();
+}

@@ -5,6 +5,7 @@ be cut short by a kill. Group chats are not anonymous: in a company, people see 
 """
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from .process import Process, run
@@ -38,6 +39,22 @@ class Prosody(Process):
             self._greets,
             cwd=directory,
         )
+
+    async def stop(self, within: float = 60):
+        """Prosody looks for signals between its waits: one that comes just before a wait is seen only when a socket
+        ends that, which on a server without clients may be never."""
+        waking = asyncio.create_task(self._wake())
+        try:
+            await super().stop(within)
+        finally:
+            waking.cancel()
+
+    async def _wake(self):
+        while True:
+            await asyncio.sleep(1)
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection(self.host, self.port)
+                writer.close()
 
     async def register(self, name: str, password: str):
         await run("/usr/bin/prosodyctl", "--config", self._config, "register", name, DOMAIN, password)

@@ -49,11 +49,7 @@ class Harm:
 
     @property
     def is_none(self) -> bool:
-        return self.is_none_but_told and not self.told
-
-    @property
-    def is_none_but_told(self) -> bool:
-        return not (self.lost or self.doubled or self.reordered or self.invented or self.presence)
+        return not (self.lost or self.told or self.doubled or self.reordered or self.invented or self.presence)
 
     def __add__(self, other: "Harm") -> "Harm":
         return Harm(**{name: mine + asdict(other)[name] for name, mine in asdict(self).items()})

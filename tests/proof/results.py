@@ -33,15 +33,12 @@ class Case:
     stuck: list[str] = field(default_factory=list)
     """Whatever else should not have been."""
     note: str = ""
-    may_tell: str = ""
-    """Why something can't be carried here, so that it is right to tell whoever said it."""
     seconds: float = 0.0
     table: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        harmless = [harm.is_none_but_told if self.may_tell else harm.is_none for harm in self.directions.values()]
-        return self.reached and not self.stuck and all(harmless)
+        return self.reached and not self.stuck and all(harm.is_none for harm in self.directions.values())
 
     def line(self) -> str:
         where = f"{self.adapter} {self.point}" + (f" ×{self.passes} at {self.killed}" if self.killed else "")
@@ -91,8 +88,7 @@ def latest() -> list[dict]:
 
 
 def is_good(case: dict) -> bool:
-    harms = [name for name in HARMS if name != "told" or not case["may_tell"]]
-    harmless = all(not any(each[name] for name in harms) for each in case["directions"].values())
+    harmless = all(not any(each[name] for name in HARMS) for each in case["directions"].values())
     return case["reached"] and not case["stuck"] and harmless
 
 
@@ -182,7 +178,7 @@ def write(path: Path, command: str):
         ways = list(case["directions"].values()) or [dict.fromkeys(("said", *HARMS), "–")]
         both = lambda name: " / ".join(str(each[name]) for each in ways)
         counts = " | ".join(both(name) for name in ("said", "lost", "told", "doubled", "reordered", "invented"))
-        outcome = case["may_tell"] if is_good(case) else "**BAD**"
+        outcome = "" if is_good(case) else "**BAD**"
         lines.append(
             f"| {case['point']} | {counts} | {case['repeats']} | {case['seconds']:.0f} | {case['note']} | {outcome} |"
         )
