@@ -18,6 +18,7 @@ mod copy;
 mod known;
 mod place;
 mod postgres;
+mod queues;
 mod schema;
 mod seal;
 mod sqlite;
@@ -57,6 +58,7 @@ pub use place::{Place, Server};
 pub use schema::{Applied, current as current_schema};
 pub use tx::Tx;
 
+use queues::Queues;
 use writer::Writer;
 
 /// What went wrong with the database. None of it is the fault of whoever sent the message: they are told
@@ -241,6 +243,8 @@ struct Backend {
 struct Session {
     connection: AnyConnection,
     known: Option<postgres::Session>,
+    /// Of a file, which nobody else writes.
+    queues: Option<Queues>,
 }
 
 impl Backend {
@@ -256,8 +260,9 @@ impl Backend {
         Box::pin(async move {
             let (mut session, _) = self.migrated(before).await?;
             schema::claim(&mut session.connection, &self.place, &self.domain).await?;
-            if session.known.is_some() {
-                postgres::limit(&mut session.connection).await?;
+            match &session.known {
+                Some(_) => postgres::limit(&mut session.connection).await?,
+                None => session.queues = Some(sqlite::queues(&mut session.connection).await?),
             }
             Ok(session)
         })
@@ -280,10 +285,10 @@ async fn connect(
 ) -> Result<Session, StoreError> {
     sqlx::any::install_default_drivers();
     Ok(match place {
-        Place::File(file) => Session { connection: sqlite::open(file).await?, known: None },
+        Place::File(file) => Session { connection: sqlite::open(file).await?, known: None, queues: None },
         Place::Server(server) => {
             let (connection, known) = postgres::open(server, before, address).await?;
-            Session { connection, known: Some(known) }
+            Session { connection, known: Some(known), queues: None }
         }
     })
 }

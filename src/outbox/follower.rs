@@ -112,7 +112,7 @@ async fn take(tx: &mut Tx, to: &str, done: usize) -> Result<Option<Batch>, Fault
     if let Some((rows, _)) = &batch
         && let [first, .., last] = rows[..]
     {
-        tx.batch_outbox_rows(to, first, last).await?;
+        tx.batch_outbox_rows(to, first, last);
     }
     Ok(batch)
 }

@@ -362,7 +362,7 @@ impl Core {
             other => return Err(Fault::broken(format!("a {} row in a hub's queue", other.kind()))),
         };
         let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
-        tx.prepare_outbox_row(row.id, Some(&octets)).await?;
+        tx.prepare_outbox_row(row.id, Some(&octets));
         mimi_adapter::failpoint!("outbox.hub.prepared");
         Ok(Take::Ready(Box::new(Taken { room: state, group, items: vec![Item { row, prepared }] })))
     }
@@ -376,7 +376,7 @@ impl Core {
         rows: Vec<Row>,
     ) -> Result<Encrypted, Fault> {
         let ours = *room.room.domain() == self.domain;
-        let (mut items, mut octets, mut fresh) = (Vec::new(), 0, Vec::new());
+        let (mut items, mut octets) = (Vec::new(), 0);
         for row in rows.into_iter().take(MESSAGES) {
             let before = match &row.prepared {
                 Some(prepared) => Some(stored(prepared)?),
@@ -391,7 +391,7 @@ impl Core {
                             let prepared = Prepared::Message { request };
                             if !ours {
                                 let octets = postcard::to_stdvec(&prepared).map_err(|e| Fault::later(e.to_string()))?;
-                                fresh.push((row.id, octets));
+                                tx.prepare_outbox_row(row.id, Some(&octets));
                             }
                             prepared
                         }
@@ -411,7 +411,6 @@ impl Core {
                 break;
             }
         }
-        tx.prepare_outbox_rows(fresh).await?;
         mimi_adapter::failpoint!("outbox.hub.encrypted");
         Ok(Encrypted::Messages(items))
     }
@@ -531,7 +530,7 @@ impl Core {
                             tx.remove_invite(&room, user).await?;
                         }
                         if rows.is_empty() {
-                            tx.prepare_outbox_row(item.row.id, None).await?;
+                            tx.prepare_outbox_row(item.row.id, None);
                         }
                         Ok(Step::Settled)
                     }
@@ -563,7 +562,7 @@ impl Core {
         self.abandon(tx, group, item).await?;
         let fresh = rest.iter().filter(|item| item.row.prepared.is_none());
         for item in std::iter::once(item).chain(fresh) {
-            tx.prepare_outbox_row(item.row.id, None).await?;
+            tx.prepare_outbox_row(item.row.id, None);
         }
         if group.epoch >= current_epoch {
             return Ok(Step::Settled);

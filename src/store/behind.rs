@@ -9,7 +9,10 @@
 //! ([`Tx::connection`](super::Tx::connection) does), a job that fails takes what it left here with it, and the
 //! commit writes the rest or fails.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+};
 
 use mimi_adapter::{Cursor, NativeMessageId};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, query::Query};
@@ -30,6 +33,10 @@ const ROWS: usize = 64;
 #[derive(Default)]
 pub(super) struct Behind {
     pub outbox: Waiting<(), NewRow>,
+    /// What was made of rows of the outbox.
+    pub prepared: Waiting<i64, Option<Vec<u8>>>,
+    /// Rows of the outbox that leave together: the first, their destination, and the last.
+    pub batches: Waiting<i64, (String, i64)>,
     /// Rows of the outbox that are done.
     pub settled: Waiting<i64, ()>,
     pub mls: Waiting<(Owner, Vec<u8>), Option<Vec<u8>>>,
@@ -42,6 +49,8 @@ pub(super) struct Behind {
 }
 
 pub(super) struct NewRow {
+    /// If it isn't for the database to give it one.
+    pub id: Option<i64>,
     pub destination: String,
     pub kind: &'static str,
     pub payload: Vec<u8>,
@@ -127,6 +136,8 @@ impl<V> Waiting<(), V> {
 macro_rules! every {
     ($behind:ident, $do:ident) => {{
         $behind.outbox.$do();
+        $behind.prepared.$do();
+        $behind.batches.$do();
         $behind.settled.$do();
         $behind.mls.$do();
         $behind.messages.$do();
@@ -153,18 +164,7 @@ impl Behind {
 
     /// Writes what came before the current job, or all.
     pub async fn write(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {
-        for rows in chunks(self.outbox.take_unnamed(all)) {
-            let sql = many("INSERT INTO outbox (destination, kind, payload, created) VALUES ", 4, rows.len(), "");
-            run(connection, sql, rows, |query, row| {
-                let payload = seal::seal(&[row.destination.as_bytes(), row.kind.as_bytes()], row.payload);
-                query.bind(row.destination).bind(row.kind).bind(payload).bind(row.created as i64)
-            })
-            .await?;
-        }
-        for rows in chunks(self.settled.take(all)) {
-            let sql = listed("DELETE FROM outbox WHERE id IN ", 1, rows.len());
-            run(connection, sql, rows, |query, (id, ())| query.bind(id)).await?;
-        }
+        self.write_outbox(connection, all).await?;
         let (set, gone): (Vec<_>, Vec<_>) = self.mls.take(all).into_iter().partition(|(_, value)| value.is_some());
         for rows in chunks(set) {
             let sql = many(
@@ -231,21 +231,98 @@ impl Behind {
             })
             .await?;
         }
-        for (room, timestamp) in self.timestamps.take(all) {
-            sqlx::query("UPDATE hub_room SET last_timestamp = $2 WHERE room = $1")
-                .bind(room.as_str())
-                .bind(timestamp as i64)
-                .execute(&mut *connection)
+        for rows in chunks(self.timestamps.take(all)) {
+            let sql = many(
+                "UPDATE hub_room SET last_timestamp = made.column2 FROM (VALUES ",
+                2,
+                rows.len(),
+                ") AS made WHERE room = made.column1",
+            );
+            run(connection, sql, rows, |query, (room, at)| query.bind(room.as_str().to_owned()).bind(at as i64))
                 .await?;
         }
-        for (portal, cursor) in self.cursors.take(all) {
-            sqlx::query("UPDATE portal SET cursor = $2 WHERE id = $1")
-                .bind(portal)
-                .bind(cursor.as_str())
-                .execute(&mut *connection)
-                .await?;
+        for rows in chunks(self.cursors.take(all)) {
+            let sql = many(
+                "UPDATE portal SET cursor = made.column2 FROM (VALUES ",
+                2,
+                rows.len(),
+                ") AS made WHERE id = made.column1",
+            );
+            run(connection, sql, rows, |query, (portal, at)| query.bind(portal).bind(at.as_str().to_owned())).await?;
         }
         Ok(())
+    }
+}
+
+impl Behind {
+    /// Whether a look into the table would not find the outbox as it will be.
+    pub fn changes_the_outbox(&self) -> bool {
+        !self.prepared.rows.is_empty() || !self.batches.rows.is_empty()
+    }
+
+    async fn write_outbox(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {
+        let mut new = self.outbox.take_unnamed(all);
+        let mut settled = self.settled.take(all);
+        // What came and went in the same transaction has never been there.
+        let gone: HashSet<i64> = settled.iter().map(|(id, ())| *id).collect();
+        let passing: HashSet<i64> = new.iter().filter_map(|row| row.id).filter(|id| gone.contains(id)).collect();
+        new.retain(|row| row.id.is_none_or(|id| !passing.contains(&id)));
+        settled.retain(|(id, ())| !passing.contains(id));
+        let (named, unnamed): (Vec<_>, Vec<_>) = new.into_iter().partition(|row| row.id.is_some());
+        for rows in chunks(named) {
+            let sql = many("INSERT INTO outbox (id, destination, kind, payload, created) VALUES ", 5, rows.len(), "");
+            run(connection, sql, rows, |query, row| {
+                let id = row.id;
+                row.bind(query.bind(id))
+            })
+            .await?;
+        }
+        for rows in chunks(unnamed) {
+            let sql = many("INSERT INTO outbox (destination, kind, payload, created) VALUES ", 4, rows.len(), "");
+            run(connection, sql, rows, |query, row| row.bind(query)).await?;
+        }
+        let (made, unmade): (Vec<_>, Vec<_>) =
+            self.prepared.take(all).into_iter().filter(|(id, _)| !gone.contains(id)).partition(|(_, it)| it.is_some());
+        for rows in chunks(made) {
+            let sql = many(
+                "UPDATE outbox SET prepared = made.column2 FROM (VALUES ",
+                2,
+                rows.len(),
+                ") AS made WHERE outbox.id = made.column1",
+            );
+            run(connection, sql, rows, |query, (id, octets)| {
+                query.bind(id).bind(octets.map(|octets| seal::seal(&[&id.to_be_bytes()], octets)))
+            })
+            .await?;
+        }
+        for rows in chunks(unmade) {
+            let sql = listed("UPDATE outbox SET prepared = NULL WHERE id IN ", 1, rows.len());
+            run(connection, sql, rows, |query, (id, _)| query.bind(id)).await?;
+        }
+        for rows in chunks(self.batches.take(all)) {
+            let sql = many(
+                "UPDATE outbox SET batch = made.column2 FROM (VALUES ",
+                3,
+                rows.len(),
+                ") AS made WHERE destination = made.column1 AND id BETWEEN made.column2 AND made.column3",
+            );
+            run(connection, sql, rows, |query, (first, (destination, last))| {
+                query.bind(destination).bind(first).bind(last)
+            })
+            .await?;
+        }
+        for rows in chunks(settled) {
+            let sql = listed("DELETE FROM outbox WHERE id IN ", 1, rows.len());
+            run(connection, sql, rows, |query, (id, ())| query.bind(id)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl NewRow {
+    fn bind(self, query: Statement) -> Statement {
+        let payload = seal::seal(&[self.destination.as_bytes(), self.kind.as_bytes()], self.payload);
+        query.bind(self.destination).bind(self.kind).bind(payload).bind(self.created as i64)
     }
 }
 

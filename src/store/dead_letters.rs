@@ -63,6 +63,7 @@ impl Tx {
 
     /// Back into the outbox, at its old place and with a life before it.
     pub async fn revive_dead_letter(&mut self, id: i64, now: u64) -> Result<(), StoreError> {
+        self.forget();
         sqlx::query(
             "INSERT INTO outbox (id, destination, kind, payload, prepared, created, unsure)
              SELECT id, destination, kind, payload, prepared, $2, 1 - certain FROM dead_letter WHERE id = $1",

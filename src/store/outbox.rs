@@ -3,11 +3,7 @@
 use sqlx::{Any, AssertSqlSafe, any::AnyArguments, query::QueryAs};
 use tracing::error;
 
-use super::{
-    StoreError, Tx,
-    behind::{self, NewRow},
-    seal,
-};
+use super::{StoreError, Tx, behind::NewRow, queues::AHEAD, seal};
 
 /// One accepted and undelivered thing.
 #[derive(Clone, Debug)]
@@ -53,12 +49,18 @@ const COLUMNS: &str = "id, destination, kind, payload, prepared, batch, attempts
 
 impl Tx {
     pub fn add_to_outbox(&mut self, destination: String, kind: &'static str, payload: Vec<u8>, created: u64) {
-        self.behind.outbox.push(NewRow { destination, kind, payload, created });
+        let id = self.queues.as_mut().map(|queues| {
+            let id = queues.next_id();
+            let row = Row { id, payload: payload.clone(), prepared: None, batch: None, attempts: 0, unsure: false };
+            queues.add(&destination, row);
+            id
+        });
+        self.behind.outbox.push(NewRow { id, destination, kind, payload, created });
     }
 
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
-        if self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
+        if self.queues.is_none() && self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
             let rows = head(destination, limit).fetch_all(self.connection()).await?;
             return Ok(rows.into_iter().map(row).collect());
         }
@@ -68,6 +70,13 @@ impl Tx {
     /// For the destination's worker: the first rows of its queue but for the `done` that it has settled in this very
     /// job. What the commit under way adds is not among them; the worker is woken for it.
     pub async fn outbox_left(&mut self, destination: &str, limit: i64, done: usize) -> Result<Vec<Row>, StoreError> {
+        if self.queues.is_some() {
+            return self.kept(destination, limit as usize).await;
+        }
+        if self.behind.changes_the_outbox() {
+            let rows = head(destination, limit).fetch_all(self.connection()).await?;
+            return Ok(rows.into_iter().map(row).collect());
+        }
         let mut rows = head(destination, limit + done as i64).fetch_all(self.reading()).await?;
         let found = rows.len();
         rows.retain(|(id, ..)| self.behind.settled.get(id).is_none());
@@ -76,6 +85,21 @@ impl Tx {
         }
         rows.truncate(limit as usize);
         Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// The first rows of a queue, from memory if they are there.
+    async fn kept(&mut self, destination: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if let Some(rows) = self.queues.as_mut().and_then(|queues| queues.look(destination, limit)) {
+            return Ok(rows);
+        }
+        let most = limit.max(AHEAD);
+        let rows = head(destination, most as i64).fetch_all(self.connection()).await?;
+        let mut rows: Vec<_> = rows.into_iter().map(row).collect();
+        if let Some(queues) = &mut self.queues {
+            queues.keep(destination, rows.clone(), rows.len() < most);
+        }
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     /// Rows of a destination that follow the row `after` and were accepted before `before`, in order.
@@ -113,42 +137,20 @@ impl Tx {
         Ok(rows.into_iter().map(row).map(|row| (row.id, row.payload)).collect())
     }
 
-    pub async fn prepare_outbox_row(&mut self, id: i64, prepared: Option<&[u8]>) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET prepared = $2 WHERE id = $1")
-            .bind(id)
-            .bind(prepared.map(|octets| seal::seal(&[&id.to_be_bytes()], octets.to_vec())))
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
-    /// Keeps what was made of several rows.
-    pub async fn prepare_outbox_rows(&mut self, rows: Vec<(i64, Vec<u8>)>) -> Result<(), StoreError> {
-        for rows in behind::chunks(rows) {
-            let sql = behind::many(
-                "UPDATE outbox SET prepared = made.column2 FROM (VALUES ",
-                2,
-                rows.len(),
-                ") AS made WHERE outbox.id = made.column1",
-            );
-            let query = sqlx::query(AssertSqlSafe(sql));
-            let query = rows
-                .into_iter()
-                .fold(query, |query, (id, prepared)| query.bind(id).bind(seal::seal(&[&id.to_be_bytes()], prepared)));
-            query.execute(self.connection()).await?;
+    /// Keeps what was made of a row, or forgets it.
+    pub fn prepare_outbox_row(&mut self, id: i64, prepared: Option<&[u8]>) {
+        if let Some(queues) = &mut self.queues {
+            queues.prepare(id, prepared);
         }
-        Ok(())
+        self.behind.prepared.put(id, prepared.map(<[u8]>::to_vec));
     }
 
     /// Ties the rows from `first` to `last` of one destination together.
-    pub async fn batch_outbox_rows(&mut self, destination: &str, first: i64, last: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET batch = $2 WHERE destination = $1 AND id BETWEEN $2 AND $3")
-            .bind(destination)
-            .bind(first)
-            .bind(last)
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub fn batch_outbox_rows(&mut self, destination: &str, first: i64, last: i64) {
+        if let Some(queues) = &mut self.queues {
+            queues.batch(destination, first, last);
+        }
+        self.behind.batches.put(first, (destination.to_owned(), last));
     }
 
     /// An attempt for the row and those that leave with it has failed. `unsure`: it may have arrived.
@@ -159,6 +161,7 @@ impl Tx {
         problem: &str,
         unsure: bool,
     ) -> Result<(), StoreError> {
+        self.queue_has_changed(destination);
         sqlx::query(
             "UPDATE outbox SET attempts = attempts + 1, problem = $3, unsure = CASE WHEN $4 = 1 THEN 1 ELSE unsure END
              WHERE destination = $1 AND (id = $2 OR batch = $2)",
@@ -174,6 +177,7 @@ impl Tx {
 
     /// After a start: what was in hand when the process ended may have arrived.
     pub async fn doubt_outbox(&mut self) -> Result<(), StoreError> {
+        self.forget();
         sqlx::query(
             "UPDATE outbox SET unsure = 1 WHERE unsure = 0 AND (prepared IS NOT NULL OR batch IS NOT NULL
                  OR id IN (SELECT MIN(id) FROM outbox WHERE destination LIKE 'portal %' GROUP BY destination))",
@@ -184,7 +188,17 @@ impl Tx {
     }
 
     pub fn remove_outbox_row(&mut self, id: i64) {
+        if let Some(queues) = &mut self.queues {
+            queues.remove(id);
+        }
         self.behind.settled.put(id, ());
+    }
+
+    /// Rows of a queue are about to be changed here and there.
+    pub(super) fn queue_has_changed(&mut self, destination: &str) {
+        if let Some(queues) = &mut self.queues {
+            queues.forget(destination);
+        }
     }
 
     pub async fn outbox_destinations(&mut self) -> Result<Vec<String>, StoreError> {

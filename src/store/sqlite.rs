@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sqlx::{AnyConnection, Connection};
 
-use super::{Place, StoreError, wal};
+use super::{Place, StoreError, queues::Queues, wal};
 
 /// A file up to this size, in octets, is read through at each start, which takes less than a second. Damage in a
 /// larger one is found where it is used.
@@ -46,6 +46,15 @@ pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
         }
     }
     Ok(connection)
+}
+
+/// The ids of the outbox's rows are given by us, after all that there ever were.
+pub(super) async fn queues(connection: &mut AnyConnection) -> Result<Queues, StoreError> {
+    let (last,) =
+        sqlx::query_as::<_, (i64,)>("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'")
+            .fetch_one(connection)
+            .await?;
+    Ok(Queues::after(last))
 }
 
 /// What an error means for the admin, and what to do. The numbers are SQLite's primary result codes.

@@ -8,7 +8,7 @@ use sqlx::{
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 
-use super::{StoreError, behind::Behind, known::Known};
+use super::{StoreError, behind::Behind, known::Known, queues::Queues};
 
 /// The current transaction. Rows are read and written by the `impl Tx` blocks beside each table.
 pub struct Tx {
@@ -17,6 +17,8 @@ pub struct Tx {
     pub(super) behind: Behind,
     /// Rows that have been read before and are as they were.
     pub(super) known: Known,
+    /// The outbox, where nobody else writes it.
+    pub(super) queues: Option<Queues>,
     /// The current job has a savepoint to go back to. It gets one with its first statement that could change
     /// something.
     saved: bool,
@@ -33,11 +35,13 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(super) fn new(connection: AnyConnection) -> Self {
+    /// `queues` for a database that nobody else writes.
+    pub(super) fn new(connection: AnyConnection, queues: Option<Queues>) -> Self {
         Self {
             connection,
             behind: Behind::default(),
             known: Known::default(),
+            queues,
             saved: false,
             broken: false,
             on_rollback: Vec::new(),
@@ -55,6 +59,9 @@ impl Tx {
     /// Rows that were read before are read again: somebody else may have changed them.
     pub fn forget(&mut self) {
         self.known.clear();
+        if let Some(queues) = &mut self.queues {
+            queues.clear();
+        }
     }
 
     /// For a SELECT: between two transactions, or of rows that nothing in [`Behind`] could change, or whose reader has
@@ -112,7 +119,7 @@ impl Tx {
         }
         self.on_commit.truncate(self.job_commits);
         self.behind.forget_job();
-        self.known.clear();
+        self.forget();
         if std::mem::take(&mut self.saved) {
             self.statement("ROLLBACK TO SAVEPOINT job").await?;
             self.statement("RELEASE SAVEPOINT job").await?;
@@ -143,7 +150,7 @@ impl Tx {
         }
         self.on_commit.clear();
         self.behind.clear();
-        self.known.clear();
+        self.forget();
         self.saved = false;
         self.broken = false;
         self.statement("ROLLBACK").await

@@ -64,8 +64,8 @@ struct Connected {
 
 impl Writer {
     pub fn new(backend: Backend, session: Session, watchers: Arc<Watchers>, leases: Arc<Leases>) -> Self {
-        let Session { connection, known } = session;
-        let state = State::Connected(Box::new(Connected { tx: Tx::new(connection), known }));
+        let Session { connection, known, queues } = session;
+        let state = State::Connected(Box::new(Connected { tx: Tx::new(connection, queues), known }));
         Self { backend, state, watchers, leases, patience: 0 }
     }
 
@@ -143,9 +143,9 @@ impl Writer {
             Err(e) => Err(e),
         };
         match opened {
-            Ok(Session { connection, known }) => {
+            Ok(Session { connection, known, queues }) => {
                 info!(place = %self.backend.place, "The database is back.");
-                self.state = State::Connected(Box::new(Connected { tx: Tx::new(connection), known }));
+                self.state = State::Connected(Box::new(Connected { tx: Tx::new(connection, queues), known }));
                 self.watchers.restored.send_modify(|times| *times += 1);
             }
             Err(e) => {
