@@ -26,7 +26,7 @@ use crate::{
     mls::Owner,
 };
 
-/// The most rows in one statement. Fewer are written in powers of four: a connection keeps a hundred prepared
+/// The most rows in one statement. Fewer are written in powers of two: a connection keeps a hundred prepared
 /// statements, and with more different ones than that it would parse them again and again.
 const ROWS: usize = 64;
 
@@ -295,9 +295,9 @@ impl Behind {
             })
             .await?;
         }
-        for rows in chunks(unmade) {
+        for rows in padded(unmade.into_iter().map(|(id, _)| id).collect()) {
             let sql = listed("UPDATE outbox SET prepared = NULL WHERE id IN ", 1, rows.len());
-            run(connection, sql, rows, |query, (id, _)| query.bind(id)).await?;
+            run(connection, sql, rows, Statement::bind).await?;
         }
         for rows in chunks(self.batches.take(all)) {
             let sql = many(
@@ -311,9 +311,9 @@ impl Behind {
             })
             .await?;
         }
-        for rows in chunks(settled) {
+        for rows in padded(settled.into_iter().map(|(id, ())| id).collect()) {
             let sql = listed("DELETE FROM outbox WHERE id IN ", 1, rows.len());
-            run(connection, sql, rows, |query, (id, ())| query.bind(id)).await?;
+            run(connection, sql, rows, Statement::bind).await?;
         }
         Ok(())
     }
@@ -338,7 +338,7 @@ async fn run<T>(
     query.execute(connection).await.map(|_| ())
 }
 
-/// In pieces of a power of four, [`ROWS`] at most, in order.
+/// In pieces of a power of two, [`ROWS`] at most, in order.
 pub(super) fn chunks<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
     let mut chunks = Vec::new();
     while !rows.is_empty() {
@@ -349,7 +349,23 @@ pub(super) fn chunks<T>(mut rows: Vec<T>) -> Vec<Vec<T>> {
 }
 
 fn piece(rows: usize) -> usize {
-    if rows >= ROWS { ROWS } else { 1 << (rows.ilog2() & !1) }
+    if rows >= ROWS { ROWS } else { 1 << rows.ilog2() }
+}
+
+/// For a list where the same value may stand twice: in pieces of a power of four, [`ROWS`] at most, the last of them
+/// filled up.
+pub(super) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<Vec<T>> {
+    let mut pieces = Vec::new();
+    while values.len() > ROWS {
+        let rest = values.split_off(ROWS);
+        pieces.push(std::mem::replace(&mut values, rest));
+    }
+    if let Some(last) = values.last().cloned() {
+        let full = [1, 4, 16].into_iter().find(|full| values.len() <= *full).unwrap_or(ROWS);
+        values.resize(full, last);
+        pieces.push(values);
+    }
+    pieces
 }
 
 /// `<head>($1, $2), ($3, $4)<tail>`
@@ -393,9 +409,12 @@ mod tests {
     fn rows_are_written_in_few_sizes_and_in_order() {
         let sizes = |rows: usize| chunks((0..rows).collect()).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(0), [0; 0]);
-        assert_eq!(sizes(7), [4, 1, 1, 1]);
-        assert_eq!(sizes(150), [64, 64, 16, 4, 1, 1]);
+        assert_eq!(sizes(7), [4, 2, 1]);
+        assert_eq!(sizes(150), [64, 64, 16, 4, 2]);
         assert_eq!(chunks((0..7).collect()).concat(), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(padded(Vec::<u8>::new()), [[0; 0]; 0]);
+        assert_eq!(padded(vec![1, 2]), [[1, 2, 2, 2]]);
+        assert_eq!(padded((0..80).collect()).iter().map(Vec::len).collect::<Vec<_>>(), [64, 16]);
         assert_eq!(many("VALUES ", 2, 2, " END"), "VALUES ($1, $2), ($3, $4) END");
         assert_eq!(listed("IN ", 2, 3), "IN ($2, $3, $4)");
     }

@@ -124,7 +124,7 @@ impl Tx {
         names: Vec<[u8; 32]>,
     ) -> Result<HashSet<[u8; 32]>, StoreError> {
         let mut found = HashSet::new();
-        for names in behind::chunks(names) {
+        for names in behind::padded(names) {
             let query = sqlx::query_as::<_, (Vec<u8>,)>(AssertSqlSafe(behind::listed(head, 2, names.len())));
             let query = names.into_iter().fold(query.bind(room.as_str()), |query, name| query.bind(name.to_vec()));
             for (name,) in query.fetch_all(self.reading()).await? {

@@ -93,9 +93,12 @@ async fn one_of_a_batch_that_is_refused_is_told_to_its_sender_and_the_others_go_
     // What the hub can't allow: it speaks for somebody of another provider.
     bad.sending_uri = UserUri::parse("mimi://c.example/u/cathy").unwrap();
     let octets = postcard::to_stdvec(&(0_u32, bad.encode())).unwrap();
-    let spoilt = world
-        .core("b.example")
-        .write(move |_, tx| Box::pin(async move { Ok(tx.prepare_outbox_row(refused, Some(&octets))) }));
+    let spoilt = world.core("b.example").write(move |_, tx| {
+        Box::pin(async move {
+            tx.prepare_outbox_row(refused, Some(&octets));
+            Ok(())
+        })
+    });
     spoilt.await.unwrap();
     world.start("a.example").await;
     world.alice_reads((0..MESSAGES).filter(|n| *n != 5)).await;
