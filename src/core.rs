@@ -26,7 +26,7 @@ use crate::{
     mls::{Client, Groups, MlsError},
     outbox::Dispatcher,
     provider::Peers,
-    store::{Store, StoreError, Tx, clients::ClientRow},
+    store::{Sought, Store, StoreError, Tx, clients::ClientRow},
     trace::Trace,
 };
 
@@ -146,9 +146,18 @@ impl Core {
         self: &Arc<Self>,
         work: impl for<'t> FnOnce(&'t Arc<Core>, &'t mut Tx) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     ) -> Result<T, Fault> {
+        self.write_seeking(Vec::new(), work).await
+    }
+
+    /// The same for work that will look for what is likely not there.
+    pub async fn write_seeking<T: Send + 'static>(
+        self: &Arc<Self>,
+        sought: Vec<Sought>,
+        work: impl for<'t> FnOnce(&'t Arc<Core>, &'t mut Tx) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
         let core = self.clone();
         self.store
-            .write(move |tx| {
+            .write_seeking(sought, move |tx| {
                 Box::pin(async move {
                     let core = core;
                     work(&core, tx).await

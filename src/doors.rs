@@ -10,10 +10,16 @@ use tracing::{error, info, warn};
 
 use crate::{
     cluster::Whose,
-    core::{Core, Fault},
+    core::{Core, Fault, hash},
     hub::HubError,
-    mimi::{directory::Endpoint, uri::RoomUri, wire::FanoutMessage},
+    mimi::{
+        directory::Endpoint,
+        tls::Tls,
+        uri::RoomUri,
+        wire::{FanoutMessage, SubmitMessageRequest},
+    },
     provider::{Answer, Doors},
+    store::Sought,
 };
 
 /// What our directory offers.
@@ -105,8 +111,13 @@ impl ProviderDoors {
                 }
                 let messages = FanoutMessage::decode_all(&body).map_err(|e| HubError::Malformed(e.to_string()))?;
                 mimi_adapter::failpoint!("accept.fanout");
+                let seen = |message: &FanoutMessage| Sought::Seen {
+                    room: room.clone(),
+                    hash: hash(message.message().as_bytes()),
+                };
+                let sought = messages.iter().map(seen).collect();
                 let known = core
-                    .write(move |core, tx| {
+                    .write_seeking(sought, move |core, tx| {
                         Box::pin(async move {
                             core.must_have(tx, &room).await?;
                             if !core.knows(tx, &room, &messages).await? {
@@ -121,7 +132,7 @@ impl ProviderDoors {
                 Ok(if known { StatusCode::CREATED } else { StatusCode::NOT_FOUND }.into())
             }
             Endpoint::RequestConsent | Endpoint::UpdateConsent => {
-                hub(core, move |core, tx| {
+                hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move {
                         match endpoint {
                             Endpoint::RequestConsent => core.request_consent(tx, &from, &body).await,
@@ -133,15 +144,27 @@ impl ProviderDoors {
                 mimi_adapter::failpoint!("consent.heard");
                 Ok(StatusCode::CREATED.into())
             }
-            Endpoint::Update | Endpoint::SubmitMessage => {
+            Endpoint::Update => {
                 let room = room(&about)?;
-                let answer = hub(core, move |core, tx| {
+                let answer = hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move {
                         core.must_have(tx, &room).await?;
-                        match endpoint {
-                            Endpoint::Update => core.hub_update(tx, &from, &room, &body).await,
-                            _ => core.hub_submit(tx, &from, &room, &body).await,
-                        }
+                        core.hub_update(tx, &from, &room, &body).await
+                    })
+                })
+                .await?;
+                mimi_adapter::failpoint!("hub.committed");
+                Ok(Answer::ok(answer))
+            }
+            Endpoint::SubmitMessage => {
+                let room = room(&about)?;
+                let request = SubmitMessageRequest::decode(&body).map_err(|e| HubError::Malformed(e.to_string()))?;
+                let name = hash(request.app_message.as_bytes());
+                let sought = Sought::Answer { room: room.clone(), hash: name };
+                let answer = hub(core, vec![sought], move |core, tx| {
+                    Box::pin(async move {
+                        core.must_have(tx, &room).await?;
+                        core.hub_submit(tx, &from, &room, name, &request).await
                     })
                 })
                 .await?;
@@ -149,7 +172,7 @@ impl ProviderDoors {
                 Ok(Answer::ok(answer))
             }
             Endpoint::KeyMaterial => {
-                let answer = hub(core, move |core, tx| {
+                let answer = hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move { core.key_material(tx, &from, &about, &body).await })
                 })
                 .await?;
@@ -164,6 +187,7 @@ impl ProviderDoors {
 /// A transaction whose failure has an HTTP status of its own.
 async fn hub<T: Send + 'static>(
     core: &Arc<Core>,
+    sought: Vec<Sought>,
     work: impl for<'t> FnOnce(
         &'t Arc<Core>,
         &'t mut crate::store::Tx,
@@ -173,7 +197,7 @@ async fn hub<T: Send + 'static>(
 ) -> Result<T, HubError> {
     let inner = core.clone();
     core.store
-        .write(move |tx| {
+        .write_seeking(sought, move |tx| {
             Box::pin(async move {
                 let core = inner;
                 work(&core, tx).await

@@ -122,20 +122,19 @@ impl Core {
         Ok(())
     }
 
-    /// `POST /submitMessage` (P§5.4).
+    /// `POST /submitMessage` (P§5.4). `name` is the hash of the message, by which it is recognised when it comes again.
     pub async fn hub_submit(
         &self,
         tx: &mut Tx,
         from: &Domain,
         room: &RoomUri,
-        body: &[u8],
+        name: [u8; 32],
+        request: &SubmitMessageRequest,
     ) -> Result<Vec<u8>, HubError> {
-        let request = SubmitMessageRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
-        let name = hash(request.app_message.as_bytes());
         if let Some(answer) = tx.hub_answer(room, &name).await? {
             return Ok(answer);
         }
-        let response = self.hub_order(tx, from, room, &request).await?;
+        let response = self.hub_order(tx, from, room, request).await?;
         let answer = response.encode();
         if let SubmitMessageResponse::Accepted { accepted_timestamp, .. } = response {
             tx.hub_accepted(room, name, accepted_timestamp, &answer);

@@ -4,7 +4,7 @@
 //! transaction decides whether we have it already, understands it, remembers its name and puts what follows
 //! from it into the outbox. Only after that has reached the disk does anybody get a yes.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use mimi_adapter::{
     Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
@@ -26,7 +26,7 @@ use crate::{
         wire::{Fanout, FanoutMessage, RatchetTreeOption},
     },
     outbox::{Destination, Payload},
-    store::{Tx, portals::Portal, rooms::RoomState},
+    store::{Sought, Tx, portals::Portal, rooms::RoomState},
 };
 
 /// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
@@ -105,7 +105,12 @@ impl AdapterCore for AdapterDoor {
 impl AdapterDoor {
     async fn offer(&self, inbound: Inbound, patience: Patience) -> Result<Offer, Fault> {
         let adapter = self.adapter.clone();
-        let offer = self.core.write(move |core, tx| {
+        let sought = Sought::Native {
+            adapter: adapter.clone(),
+            conversation: inbound.conversation.clone(),
+            id: inbound.id.clone(),
+        };
+        let offer = self.core.write_seeking(vec![sought], move |core, tx| {
             Box::pin(async move {
                 if let (Patience::First, Some(waits)) = (patience, core.unnamed(tx, &adapter, &inbound).await?) {
                     return Ok(waits);
@@ -286,13 +291,17 @@ impl Core {
     /// keep the others out.
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
         let hashes: Vec<_> = messages.iter().map(|message| hash(message.message().as_bytes())).collect();
-        let mut seen = tx.seen(room, &hashes).await?;
+        // What our own hub has ordered comes from its queue, in the transaction that takes it out there.
+        let once = *room.domain() == self.domain;
+        let mut seen = if once { HashSet::new() } else { tx.seen(room, &hashes).await? };
         let mut read = Vec::new();
         for (message, hash) in messages.iter().zip(hashes) {
-            if !seen.insert(hash) {
-                continue;
+            if !once {
+                if !seen.insert(hash) {
+                    continue;
+                }
+                tx.see(room, hash, self.now());
             }
-            tx.see(room, hash, self.now());
             let accepted = match &message.fanout {
                 Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
                 _ => {

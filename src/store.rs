@@ -13,6 +13,7 @@
 //! The SQL is plain text with `$1` parameters, 64-bit integers, text and blobs, over sqlx's `Any` driver, and the
 //! same for SQLite and PostgreSQL; each has its own migrations and its own `open`.
 
+mod ahead;
 mod behind;
 mod copy;
 mod known;
@@ -52,6 +53,7 @@ use futures::{FutureExt, future::BoxFuture};
 use sqlx::{AnyConnection, Connection};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use ahead::Sought;
 pub use copy::{Copied, copy};
 pub use lease::{Leases, Membership};
 pub use place::{Place, Server};
@@ -110,8 +112,15 @@ struct Watchers {
     restored: watch::Sender<u64>,
 }
 
-/// One caller's work, and how to answer it once the fate of its transaction is known.
-type Job = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Finished> + Send>;
+/// One caller's work.
+struct Job {
+    /// What it will look for, as far as that can be said beforehand.
+    sought: Vec<Sought>,
+    work: Work,
+}
+
+/// Answers with how to tell the caller once the fate of its transaction is known.
+type Work = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Finished> + Send>;
 
 struct Finished {
     succeeded: bool,
@@ -202,8 +211,18 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
+        self.write_seeking(Vec::new(), work).await
+    }
+
+    /// [`write`](Self::write) for work that will look for what is likely not there.
+    pub async fn write_seeking<T, E, F>(&self, sought: Vec<Sought>, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
-        let job: Job = Box::new(move |tx| {
+        let work: Work = Box::new(move |tx| {
             Box::pin(async move {
                 let outcome = match AssertUnwindSafe(work(tx)).catch_unwind().await {
                     Ok(outcome) => outcome,
@@ -222,7 +241,7 @@ impl Store {
                 }
             })
         });
-        self.jobs.send(job).await.map_err(|_| StoreError::Unavailable)?;
+        self.jobs.send(Job { sought, work }).await.map_err(|_| StoreError::Unavailable)?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable.into()))
     }
 }

@@ -255,6 +255,11 @@ impl Behind {
 }
 
 impl Behind {
+    /// Whether something would be found that has not been there before.
+    pub fn names_something(&self) -> bool {
+        !(self.natives.rows.is_empty() && self.seen.rows.is_empty() && self.answers.rows.is_empty())
+    }
+
     /// Whether a look into the table would not find the outbox as it will be.
     pub fn changes_the_outbox(&self) -> bool {
         !self.prepared.rows.is_empty() || !self.batches.rows.is_empty()

@@ -53,6 +53,9 @@ impl Tx {
         if let Some((_, response)) = self.behind.answers.get(&(room.clone(), *hash)) {
             return Ok(Some(response.clone()));
         }
+        if self.ahead.answers.contains(&(room.clone(), *hash)) {
+            return Ok(None);
+        }
         let row = sqlx::query_as::<_, (Vec<u8>,)>("SELECT response FROM hub_accepted WHERE room = $1 AND hash = $2")
             .bind(room.as_str())
             .bind(hash.as_slice())

@@ -53,6 +53,9 @@ impl Tx {
         if let Some((id, _)) = self.behind.natives.get(&(portal, native.clone())) {
             return Ok(Some(*id));
         }
+        if self.ahead.natives.contains(&(portal, native.clone())) {
+            return Ok(None);
+        }
         let row = sqlx::query_as::<_, (Vec<u8>, i64)>(
             "SELECT message_id, sum FROM native_message WHERE portal = $1 AND native_id = $2",
         )
@@ -95,7 +98,8 @@ impl Tx {
     /// Which of these octets have been seen in the room, by their hashes.
     pub async fn seen(&mut self, room: &RoomUri, hashes: &[[u8; 32]]) -> Result<HashSet<[u8; 32]>, StoreError> {
         let waiting = |hash: &[u8; 32]| self.behind.seen.get(&(room.clone(), *hash)).is_some();
-        let (seen, rest): (Vec<[u8; 32]>, Vec<_>) = hashes.iter().copied().partition(waiting);
+        let (seen, mut rest): (Vec<[u8; 32]>, Vec<_>) = hashes.iter().copied().partition(waiting);
+        rest.retain(|hash| !self.ahead.seen.contains(&(room.clone(), *hash)));
         let mut all = self.which("SELECT hash FROM seen WHERE room = $1 AND hash IN ", room, rest).await?;
         all.extend(seen);
         Ok(all)

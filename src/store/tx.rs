@@ -8,7 +8,7 @@ use sqlx::{
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 
-use super::{StoreError, behind::Behind, known::Known, queues::Queues};
+use super::{Sought, StoreError, ahead::Ahead, behind::Behind, known::Known, queues::Queues};
 
 /// The current transaction. Rows are read and written by the `impl Tx` blocks beside each table.
 pub struct Tx {
@@ -17,6 +17,8 @@ pub struct Tx {
     pub(super) behind: Behind,
     /// Rows that have been read before and are as they were.
     pub(super) known: Known,
+    /// What is in no row.
+    pub(super) ahead: Ahead,
     /// The outbox, where nobody else writes it.
     pub(super) queues: Option<Queues>,
     /// The current job has a savepoint to go back to. It gets one with its first statement that could change
@@ -41,6 +43,7 @@ impl Tx {
             connection,
             behind: Behind::default(),
             known: Known::default(),
+            ahead: Ahead::default(),
             queues,
             saved: false,
             broken: false,
@@ -59,6 +62,7 @@ impl Tx {
     /// Rows that were read before are read again: somebody else may have changed them.
     pub fn forget(&mut self) {
         self.known.clear();
+        self.ahead.clear();
         if let Some(queues) = &mut self.queues {
             queues.clear();
         }
@@ -71,6 +75,9 @@ impl Tx {
     }
 
     async fn prepare(&mut self) -> Result<(), sqlx::Error> {
+        if self.behind.names_something() {
+            self.ahead.clear();
+        }
         if !self.saved {
             let earlier = self.behind.write(&mut self.connection, false).await;
             self.broken |= earlier.is_err();
@@ -92,6 +99,12 @@ impl Tx {
     /// `then` runs once this job's effects are on disk, and never if they don't get there.
     pub fn on_commit(&mut self, then: impl FnOnce() + Send + 'static) {
         self.on_commit.push(Box::new(then));
+    }
+
+    /// Looks for what the jobs of a group will look for.
+    pub(super) async fn look_ahead(&mut self, sought: Vec<Sought>) -> Result<(), sqlx::Error> {
+        self.ahead.clear();
+        self.ahead.look(&mut self.connection, &self.known, sought).await
     }
 
     pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {

@@ -186,6 +186,10 @@ impl Connected {
         let mut answers = Vec::with_capacity(group.len());
         mimi_adapter::failpoint!("store.begin");
         let mut committed = self.tx.begin().await;
+        if committed.is_ok() {
+            let sought = group.iter_mut().flat_map(|job| std::mem::take(&mut job.sought)).collect();
+            committed = self.tx.look_ahead(sought).await;
+        }
         // If nothing can be written now, every job still has to be told: those that have not run answer by being
         // dropped.
         for job in group.drain(..) {
@@ -204,7 +208,7 @@ impl Connected {
 
     async fn run_job(&mut self, job: Job) -> Result<Answer, sqlx::Error> {
         self.tx.savepoint();
-        let finished = job(&mut self.tx).await;
+        let finished = (job.work)(&mut self.tx).await;
         if finished.succeeded {
             self.tx.release().await?;
         } else {

@@ -96,9 +96,10 @@ async fn what_is_retried_takes_its_old_place() {
     for text in ["One.", "Two.", "Three."] {
         world.alice.says(text).await;
     }
-    has_failed_once(&world, "b.example", &Destination::Portal(tea())).await;
+    let desk = world.desk("b.example");
+    world.eventually("the first is dead", async || desk.outbox(None).await.unwrap().dead.len() == 1).await;
     world.bob.messenger.when("One.", Mood::NotNow(0));
-    assert_eq!(world.desk("b.example").retry(ALL).await, Ok(1));
+    assert_eq!(desk.retry(ALL).await, Ok(1));
     world.bob.reads("alice (a.example): One.").await;
     world.bob.messenger.when("Two.", Mood::NotNow(0));
     world.bob.sees(&["alice (a.example): One.", "alice (a.example): Two.", "alice (a.example): Three."]).await;
