@@ -71,6 +71,12 @@ impl<K, V> Default for Waiting<K, V> {
     }
 }
 
+impl<K, V> Waiting<K, V> {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
 impl<K: Clone + Eq + Hash, V> Waiting<K, V> {
     pub fn put(&mut self, name: K, row: V) {
         self.latest.insert(name.clone(), self.rows.len());
@@ -160,6 +166,14 @@ impl Behind {
 
     pub fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        let Self { outbox, prepared, batches, settled, mls, messages, natives, seen, answers, timestamps, cursors } =
+            self;
+        let of_outbox = [outbox.is_empty(), prepared.is_empty(), batches.is_empty(), settled.is_empty()];
+        let others = [mls.is_empty(), messages.is_empty(), natives.is_empty(), seen.is_empty(), answers.is_empty()];
+        of_outbox.into_iter().chain(others).all(|empty| empty) && timestamps.is_empty() && cursors.is_empty()
     }
 
     /// Writes what came before the current job, or all.
@@ -257,12 +271,12 @@ impl Behind {
 impl Behind {
     /// Whether something would be found that has not been there before.
     pub fn names_something(&self) -> bool {
-        !(self.natives.rows.is_empty() && self.seen.rows.is_empty() && self.answers.rows.is_empty())
+        !(self.natives.is_empty() && self.seen.is_empty() && self.answers.is_empty())
     }
 
     /// Whether a look into the table would not find the outbox as it will be.
     pub fn changes_the_outbox(&self) -> bool {
-        !self.prepared.rows.is_empty() || !self.batches.rows.is_empty()
+        !(self.prepared.is_empty() && self.batches.is_empty())
     }
 
     async fn write_outbox(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {

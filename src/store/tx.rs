@@ -21,6 +21,9 @@ pub struct Tx {
     pub(super) ahead: Ahead,
     /// The outbox, where nobody else writes it.
     pub(super) queues: Option<Queues>,
+    /// The transaction has begun, which it does with the first statement that could change something: a group that only
+    /// looks needs none.
+    begun: bool,
     /// The current job has a savepoint to go back to. It gets one with its first statement that could change
     /// something.
     saved: bool,
@@ -45,6 +48,7 @@ impl Tx {
             known: Known::default(),
             ahead: Ahead::default(),
             queues,
+            begun: false,
             saved: false,
             broken: false,
             on_rollback: Vec::new(),
@@ -78,6 +82,7 @@ impl Tx {
         if self.behind.names_something() {
             self.ahead.clear();
         }
+        self.begin().await?;
         if !self.saved {
             let earlier = self.behind.write(&mut self.connection, false).await;
             self.broken |= earlier.is_err();
@@ -107,9 +112,14 @@ impl Tx {
         self.ahead.look(&mut self.connection, &self.known, sought).await
     }
 
-    pub(super) async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        // SQLite would else find out at the first write that another process has the file.
-        self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" }).await
+    async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        if !self.begun {
+            // SQLite would else find out at the first write that another process has the file.
+            self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" })
+                .await?;
+            self.begun = true;
+        }
+        Ok(())
     }
 
     /// A job begins. What it leaves waiting is apart from what others left.
@@ -144,10 +154,14 @@ impl Tx {
         if self.broken {
             return Err(sqlx::Error::Protocol("a row could not be written".into()));
         }
-        self.behind.write(&mut self.connection, true).await?;
-        mimi_adapter::failpoint!("store.commit");
-        mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
-        self.statement("COMMIT").await?;
+        if self.begun || !self.behind.is_empty() {
+            self.begin().await?;
+            self.behind.write(&mut self.connection, true).await?;
+            mimi_adapter::failpoint!("store.commit");
+            mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
+            self.statement("COMMIT").await?;
+            self.begun = false;
+        }
         self.on_rollback.clear();
         for then in self.on_commit.drain(..) {
             then();
@@ -166,7 +180,10 @@ impl Tx {
         self.forget();
         self.saved = false;
         self.broken = false;
-        self.statement("ROLLBACK").await
+        match std::mem::take(&mut self.begun) {
+            true => self.statement("ROLLBACK").await,
+            false => Ok(()),
+        }
     }
 
     pub(super) fn into_connection(self) -> AnyConnection {

@@ -185,11 +185,8 @@ impl Connected {
     async fn commit(&mut self, group: &mut Vec<Job>) -> (Vec<Answer>, Result<(), sqlx::Error>) {
         let mut answers = Vec::with_capacity(group.len());
         mimi_adapter::failpoint!("store.begin");
-        let mut committed = self.tx.begin().await;
-        if committed.is_ok() {
-            let sought = group.iter_mut().flat_map(|job| std::mem::take(&mut job.sought)).collect();
-            committed = self.tx.look_ahead(sought).await;
-        }
+        let sought = group.iter_mut().flat_map(|job| std::mem::take(&mut job.sought)).collect();
+        let mut committed = self.tx.look_ahead(sought).await;
         // If nothing can be written now, every job still has to be told: those that have not run answer by being
         // dropped.
         for job in group.drain(..) {
