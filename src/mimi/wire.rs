@@ -36,5 +36,5 @@ pub use crate::{
 
 tls_enum! {
     /// The room's protocol. Where a struct selects on it without carrying it, nothing is on the wire (D6, D7).
-    Protocol: "protocol" { Mls10 = 1 }
+    Protocol: "protocol" { Mls10 = 1 "mls10" }
 }

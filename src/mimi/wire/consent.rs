@@ -44,18 +44,21 @@ impl Tls for ConsentEntry {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let operation = from.u8()?;
-        let requester_uri = Tls::read(from)?;
-        let target_uri = Tls::read(from)?;
-        let room_id = Tls::read(from)?;
+        let operation = from.field_with("consentOperation", |from| {
+            from.code(&[(0, "cancel"), (1, "request"), (2, "grant"), (3, "revoke")])
+        })?;
+        let requester_uri = from.field("requesterUri")?;
+        let target_uri = from.field("targetUri")?;
+        let room_id = from.field("roomId")?;
         let consent_operation = match operation {
             0 => ConsentOperation::Cancel,
             1 => ConsentOperation::Request,
-            2 => ConsentOperation::Grant(Tls::read(from)?),
+            2 => ConsentOperation::Grant(from.field("clientKeyPackages")?),
             3 => ConsentOperation::Revoke,
             value => return Err(WireError::Enum { what: "ConsentOperation", value: value.into() }),
         };
-        Ok(Self { consent_operation, requester_uri, target_uri, room_id, consent_extensions: Tls::read(from)? })
+        let consent_extensions = from.field("consent_extensions")?;
+        Ok(Self { consent_operation, requester_uri, target_uri, room_id, consent_extensions })
     }
 }
 
