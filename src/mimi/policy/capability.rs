@@ -39,7 +39,7 @@ registry! {
     CAN_DELETE_JOIN_CODE = 0x0008, "canDeleteJoinCode";
     CAN_USE_JOIN_CODE = 0x0009, "canUseJoinCode";
     CAN_BAN = 0x000a, "canBan";
-    CAN_UNBAN = 0x000b, "canUnban";
+    CAN_UNBAN = 0x000b, "canUnBan";
     CAN_KICK = 0x000c, "canKick";
     CAN_KNOCK = 0x000d, "canKnock";
     CAN_ACCEPT_KNOCK = 0x000e, "canAcceptKnock";
