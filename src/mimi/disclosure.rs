@@ -63,7 +63,7 @@ impl Tls for BridgeDisclosure {
                 // What we don't know promises nothing.
                 _ => Security::Unknown,
             },
-            operator: from.field_with("operator", |from| Ok(Domain::parse(&from.text()?)?))?,
+            operator: from.field_with("operator", |from| Ok(Domain::parse(from.text()?)?))?,
             policy: from.field("policy")?,
         })
     }

@@ -192,12 +192,12 @@ impl<'a> Reader<'a> {
     }
 
     /// `opaque x<V>` that is UTF-8.
-    pub fn text(&mut self) -> Result<String, WireError> {
+    pub fn text(&mut self) -> Result<&'a str, WireError> {
         let text = match &mut self.source {
-            Source::Octets(octets) => octets.text(self.notes)?.to_owned(),
-            Source::Tree(branch) => branch.text()?.to_owned(),
+            Source::Octets(octets) => octets.text(self.notes)?,
+            Source::Tree(branch) => branch.text()?,
         };
-        self.note(|| Tree::Text(text.clone()));
+        self.note(|| Tree::Text(text.into()));
         Ok(text)
     }
 
@@ -208,12 +208,18 @@ impl<'a> Reader<'a> {
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>,
     ) -> Result<T, WireError> {
-        let (value, octets) = match &mut self.source {
-            Source::Octets(octets) => octets.value(what, decode, self.notes)?,
-            Source::Tree(branch) => branch.value(decode)?,
-        };
-        self.note(|| Tree::Octets { octets, what: Some(what), about: Vec::new() });
-        Ok(value)
+        match &mut self.source {
+            Source::Octets(octets) => {
+                let (value, octets) = octets.value(what, decode, self.notes)?;
+                self.note(|| Tree::Octets {
+                    octets: Bytes::copy_from_slice(octets),
+                    what: Some(what),
+                    about: Vec::new(),
+                });
+                Ok(value)
+            }
+            Source::Tree(branch) => branch.value(decode),
+        }
     }
 
     /// `T x<V>`
@@ -312,6 +318,14 @@ impl<'a> Reader<'a> {
             notes.leave();
         }
         Ok(value)
+    }
+
+    /// All of a tree, for what has names of its own. `None` if it is octets that are read.
+    pub fn tree(&mut self) -> Option<&'a Tree> {
+        match &mut self.source {
+            Source::Octets(_) => None,
+            Source::Tree(branch) => Some(branch.all()),
+        }
     }
 
     /// How many octets are left.
@@ -459,7 +473,7 @@ impl Tls for String {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        from.text()
+        from.text().map(str::to_owned)
     }
 }
 
@@ -518,7 +532,7 @@ macro_rules! tls_uri {
             }
 
             fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-                Ok(Self::parse(&from.text()?)?)
+                Ok(Self::parse(from.text()?)?)
             }
         }
     )*};

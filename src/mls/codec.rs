@@ -246,7 +246,13 @@ fn decode_prefix<T: Deserialize>(what: &'static str, octets: &[u8]) -> Result<(T
     // The decoder owns all it touches, so nothing half-changed outlives a panic.
     match catch_unwind(AssertUnwindSafe(|| T::tls_deserialize(&mut rest))) {
         Ok(Ok(value)) => Ok((value, octets.len() - rest.len())),
-        Ok(Err(error)) => Err(CodecError { what, at: octets.len() - rest.len(), reason: error.to_string() }),
+        Ok(Err(error)) => {
+            let reason = match error {
+                tls_codec::Error::EndOfStream => "the octets end too early".into(),
+                error => error.to_string(),
+            };
+            Err(CodecError { what, at: octets.len() - rest.len(), reason })
+        }
         Err(_) => Err(CodecError { what, at: octets.len() - rest.len(), reason: "the decoder panicked".into() }),
     }
 }

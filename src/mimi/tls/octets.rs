@@ -1,7 +1,5 @@
 //! Reading octets.
 
-use bytes::Bytes;
-
 use super::{Notes, WireError};
 
 /// What is left of the octets, and where in the whole of them that starts.
@@ -99,17 +97,17 @@ impl<'a> Octets<'a> {
         what: &'static str,
         decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>,
         notes: Option<&Notes>,
-    ) -> Result<(T, Bytes), WireError> {
-        self.expect(notes, || format!("a {what}"));
+    ) -> Result<(T, &'a [u8]), WireError> {
+        self.expect(notes, || what.into());
         let (value, length) = decode(self.rest).inspect_err(|error| {
             if let WireError::Mls(error) = error {
-                expect(notes, self.at + error.at, || format!("the rest of a {what} that starts at {}", self.at));
+                expect(notes, self.at + error.at, || format!("the rest of the {what} that starts at {}", self.at));
             }
         })?;
         let (octets, rest) = self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
         self.rest = rest;
         self.at += length;
-        Ok((value, Bytes::copy_from_slice(octets)))
+        Ok((value, octets))
     }
 
     fn expect(&self, notes: Option<&Notes>, expected: impl FnOnce() -> String) {

@@ -64,18 +64,24 @@ pub(super) struct Branch<'a> {
     fields: Vec<&'static str>,
     /// How many elements have been read.
     elements: usize,
+    all_read: bool,
 }
 
 impl<'a> Branch<'a> {
     pub fn new(tree: &'a Tree) -> Self {
-        Self { tree, fields: Vec::new(), elements: 0 }
+        Self { tree, fields: Vec::new(), elements: 0, all_read: false }
+    }
+
+    pub fn all(&mut self) -> &'a Tree {
+        self.all_read = true;
+        self.tree
     }
 
     pub fn finish(&self) -> Result<(), WireError> {
         let Tree::Struct(fields) = self.tree else { return Ok(()) };
         let unknown = fields.iter().map(|(name, _)| name.as_str()).find(|name| {
             // An object of octets has been read as a whole.
-            !name.starts_with('_') && !self.fields.contains(name) && *name != OCTETS
+            !self.all_read && !name.starts_with('_') && !self.fields.contains(name) && *name != OCTETS
         });
         match unknown {
             None => Ok(()),
@@ -171,13 +177,10 @@ impl<'a> Branch<'a> {
         (&*octets).try_into().map_err(|_| WireError::Tree(format!("{N} octets were expected, these are {length}")))
     }
 
-    pub fn value<T>(
-        &self,
-        decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>,
-    ) -> Result<(T, Bytes), WireError> {
+    pub fn value<T>(&self, decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>) -> Result<T, WireError> {
         let octets = self.octets()?;
         match decode(&octets)? {
-            (value, length) if length == octets.len() => Ok((value, octets)),
+            (value, length) if length == octets.len() => Ok(value),
             (_, length) => Err(WireError::Trailing(octets.len() - length)),
         }
     }

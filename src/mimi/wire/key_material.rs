@@ -67,7 +67,7 @@ impl Tls for KeyMaterialRequestTbs {
             protocol: from.field("protocol")?,
             requesting_user: from.field("requestingUser")?,
             target_user: from.field("targetUser")?,
-            room_id: from.field_with("roomId", |from| match from.text()?.as_str() {
+            room_id: from.field_with("roomId", |from| match from.text()? {
                 "" => Ok(None),
                 room => Ok(Some(RoomUri::parse(room)?)),
             })?,

@@ -95,26 +95,29 @@ pub enum GroupInfoOption {
     Partial(PartialGroupInfo),
 }
 
+tls_enum! {
+    GroupInfoRepresentation: "GroupInfoRepresentation" { Full = 1 "full", Partial = 2 "partial" }
+}
+
 impl Tls for GroupInfoOption {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Full(group_info) => {
-                out.u8(1);
+                GroupInfoRepresentation::Full.write(out);
                 group_info.write(out);
             }
             Self::Partial(partial) => {
-                out.u8(2);
+                GroupInfoRepresentation::Partial.write(out);
                 partial.write(out);
             }
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        match from.field_with("representation", |from| from.code(&[(1, "full"), (2, "partial")]))? {
-            1 => Ok(Self::Full(from.field_with("groupInfo", read_group_info)?)),
-            2 => Ok(Self::Partial(from.field("partialGroupInfo")?)),
-            value => Err(WireError::Enum { what: "GroupInfoRepresentation", value: value.into() }),
-        }
+        Ok(match from.field("representation")? {
+            GroupInfoRepresentation::Full => Self::Full(from.field_with("groupInfo", read_group_info)?),
+            GroupInfoRepresentation::Partial => Self::Partial(from.field("partialGroupInfo")?),
+        })
     }
 }
 
@@ -168,33 +171,38 @@ pub enum RatchetTreeOption {
     DistributionService,
 }
 
+tls_enum! {
+    RatchetTreeRepresentation: "RatchetTreeRepresentation" {
+        Full = 1 "full",
+        HttpsUri = 2 "httpsUri",
+        OutOfBand = 3 "outOfBand",
+        DistributionService = 4 "distributionService",
+    }
+}
+
 impl Tls for RatchetTreeOption {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Full(tree) => {
-                out.u8(1);
+                RatchetTreeRepresentation::Full.write(out);
                 tree.write(out);
             }
             Self::HttpsUri(uri) => {
-                out.u8(2);
+                RatchetTreeRepresentation::HttpsUri.write(out);
                 uri.write(out);
             }
-            Self::OutOfBand => out.u8(3),
-            Self::DistributionService => out.u8(4),
+            Self::OutOfBand => RatchetTreeRepresentation::OutOfBand.write(out),
+            Self::DistributionService => RatchetTreeRepresentation::DistributionService.write(out),
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let representation = from.field_with("representation", |from| {
-            from.code(&[(1, "full"), (2, "httpsUri"), (3, "outOfBand"), (4, "distributionService")])
-        })?;
-        match representation {
-            1 => Ok(Self::Full(from.field("ratchet_tree")?)),
-            2 => Ok(Self::HttpsUri(from.field("ratchet_tree_url")?)),
-            3 => Ok(Self::OutOfBand),
-            4 => Ok(Self::DistributionService),
-            value => Err(WireError::Enum { what: "RatchetTreeRepresentation", value: value.into() }),
-        }
+        Ok(match from.field("representation")? {
+            RatchetTreeRepresentation::Full => Self::Full(from.field("ratchet_tree")?),
+            RatchetTreeRepresentation::HttpsUri => Self::HttpsUri(from.field("ratchet_tree_url")?),
+            RatchetTreeRepresentation::OutOfBand => Self::OutOfBand,
+            RatchetTreeRepresentation::DistributionService => Self::DistributionService,
+        })
     }
 }
 
