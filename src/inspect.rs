@@ -11,6 +11,7 @@ mod about;
 mod content;
 mod json;
 mod kinds;
+mod mls;
 #[cfg(test)]
 pub(crate) mod tests;
 

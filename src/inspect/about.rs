@@ -3,32 +3,27 @@
 //! It is put beside the octets for people to see, and never read back. Octets that are not what they should be
 //! get nothing: the struct around them doesn't care.
 
-use super::{Inspected, Malformed, Origin, content, read};
-use crate::{
-    mimi::{
-        component,
-        disclosure::BridgeDisclosure,
-        framing::{self, ApplicationFraming, MediaTypeList},
-        franking::{FrankAad, FrankingAgentData},
-        message_status,
-        metadata::RoomMetaData,
-        participants::{ParticipantListData, ParticipantListUpdate},
-        policy::{
-            AssetPolicy, BaseRoomPolicy, BotPolicy, ChatHistoryPolicy, JoinLinkPolicy, JoinLinksData, JoinLinksUpdate,
-            LinkPreviewPolicy, LoggingPolicy, MessageExpirationPolicy, OperationalParameters, PreAuthData, RoleData,
-            StatusNotificationPolicy,
-        },
-        tls::Tree,
-        wire::{
-            AppDataDictionary, ComponentsList, GroupInfo, KeyPackage, KeyPackageRef, MlsKind, MlsMessage, SafeAad,
-            Welcome,
-        },
+use super::{Inspected, Malformed, Origin, content, mls, read};
+use crate::mimi::{
+    component,
+    disclosure::BridgeDisclosure,
+    framing::{self, ApplicationFraming, MediaTypeList},
+    franking::{FrankAad, FrankingAgentData},
+    message_status,
+    metadata::RoomMetaData,
+    participants::{ParticipantListData, ParticipantListUpdate},
+    policy::{
+        AssetPolicy, BaseRoomPolicy, BotPolicy, ChatHistoryPolicy, JoinLinkPolicy, JoinLinksData, JoinLinksUpdate,
+        LinkPreviewPolicy, LoggingPolicy, MessageExpirationPolicy, OperationalParameters, PreAuthData, RoleData,
+        StatusNotificationPolicy,
     },
-    mls::codec::CodecError,
+    tls::Tree,
+    wire::{ComponentsList, SafeAad},
 };
 
 /// The octets of these fields are often a text.
-const TEXTS: [&str; 6] = ["identity", "claim_value", "description_content", "content", "fieldValue", "topicId"];
+const TEXTS: [&str; 7] =
+    ["group_id", "identity", "claim_value", "description_content", "content", "fieldValue", "topicId"];
 
 type About = Vec<(String, Tree)>;
 type Inside = fn(&[u8]) -> Result<Inspected, Malformed>;
@@ -37,7 +32,7 @@ type Inside = fn(&[u8]) -> Result<Inspected, Malformed>;
 pub(super) fn add(tree: Tree) -> Tree {
     match tree {
         Tree::Octets { octets, what: Some(what), .. } => {
-            let about = of_mls(what, &octets).unwrap_or_default();
+            let about = mls::fields(what, &octets);
             Tree::Octets { octets, what: Some(what), about }
         }
         Tree::List(elements) => Tree::List(elements.into_iter().map(add).collect()),
@@ -50,9 +45,8 @@ fn add_to_fields(fields: About) -> Tree {
     let whole = Tree::Struct(fields);
     let inside = |name: &str, octets: &[u8]| match name {
         "data" | "update" | "aad_item_data" => in_component(name, number(whole.get("component_id")?)?, octets),
-        "extension_data" if number(whole.get("extension_type")?)? == 0x0006 => {
-            seen("AppDataDictionary", read::<AppDataDictionary>, octets)
-        }
+        "extension_data" => mls::extension(number(whole.get("extension_type")?)?, octets),
+        "authenticated_data" => seen("SafeAAD", read::<SafeAad>, octets),
         "inner_application_content" => match whole.get("media_type")?.get("type")? {
             Tree::Text(media_type) if media_type.is_empty() || media_type == framing::MIMI_CONTENT => {
                 in_content(octets)
@@ -129,59 +123,4 @@ fn text(octets: &[u8]) -> Option<Tree> {
     let text = std::str::from_utf8(octets).ok()?;
     let readable = !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t');
     readable.then(|| Tree::Text(text.into()))
-}
-
-/// What can be read of an MLS value without keys.
-fn of_mls(what: &str, octets: &[u8]) -> Result<About, CodecError> {
-    Ok(match what {
-        MlsMessage::WHAT => of_message(&MlsMessage::decode(octets)?),
-        Welcome::WHAT => vec![key_package_refs(Welcome::decode(octets)?.key_package_refs())],
-        KeyPackage::WHAT => {
-            let key_package = KeyPackage::decode(octets)?;
-            let reference = key_package.reference().map(|it| Tree::octets(it.as_bytes()));
-            vec![
-                ("cipher_suite".into(), Tree::Number(key_package.cipher_suite().into())),
-                ("KeyPackageRef".into(), reference.unwrap_or_default()),
-            ]
-        }
-        GroupInfo::WHAT => {
-            let group_info = GroupInfo::decode(octets)?;
-            vec![group_id(group_info.group_id()), ("epoch".into(), Tree::Number(group_info.epoch()))]
-        }
-        _ => Vec::new(),
-    })
-}
-
-fn of_message(message: &MlsMessage) -> About {
-    let (wire_format, content_type) = match message.kind() {
-        MlsKind::Proposal => ("mls_public_message", Some("proposal")),
-        MlsKind::Commit => ("mls_public_message", Some("commit")),
-        MlsKind::Application => ("mls_private_message", Some("application")),
-        MlsKind::Welcome => ("mls_welcome", None),
-        MlsKind::GroupInfo => ("mls_group_info", None),
-        MlsKind::KeyPackage => ("mls_key_package", None),
-        MlsKind::Misframed => ("an encrypted handshake, or application data that is not; not in MIMI (D9)", None),
-    };
-    let mut about = vec![("wire_format".into(), Tree::Text(wire_format.into()))];
-    about.extend(content_type.map(|it| ("content_type".into(), Tree::Text(it.into()))));
-    about.extend(message.group_id().map(group_id));
-    about.extend(message.epoch().map(|epoch| ("epoch".into(), Tree::Number(epoch))));
-    about.extend(message.authenticated_data().map(|data| {
-        let about = seen("SafeAAD", read::<SafeAad>, data).into_iter().collect();
-        ("authenticated_data".into(), Tree::Octets { octets: data.to_vec().into(), what: None, about })
-    }));
-    if message.kind() == MlsKind::Welcome {
-        about.push(key_package_refs(message.key_package_refs()));
-    }
-    about
-}
-
-fn group_id(octets: &[u8]) -> (String, Tree) {
-    let about = text(octets).map(|text| ("text".into(), text)).into_iter().collect();
-    ("group_id".into(), Tree::Octets { octets: octets.to_vec().into(), what: None, about })
-}
-
-fn key_package_refs(references: &[KeyPackageRef]) -> (String, Tree) {
-    let references = references.iter().map(|it| Tree::octets(it.as_bytes()));
-    ("new_members".into(), Tree::List(references.collect()))
 }
