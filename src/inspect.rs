@@ -77,16 +77,8 @@ impl fmt::Display for Malformed {
 fn read<T: Tls>(octets: &[u8]) -> Result<Inspected, Malformed> {
     let notes = Notes::default();
     let mut from = Reader::noted(octets, &notes);
-    let value = T::read(&mut from).and_then(|value| from.finish().map(|()| value)).map_err(|error| Malformed {
-        offset: Some(notes.at()),
-        path: notes.path(),
-        expected: match error {
-            // These are about what a value says, and tell by themselves what it should.
-            WireError::Uri(_) | WireError::Invalid(_) => String::new(),
-            _ => notes.expected(),
-        },
-        problem: error.to_string(),
-    })?;
+    let value = T::read(&mut from).and_then(|value| from.finish().map(|()| value));
+    let value = value.map_err(|error| malformed(error, &notes, octets))?;
     let mut remarks = Vec::new();
     let again = value.encode();
     if again != octets {
@@ -97,6 +89,22 @@ fn read<T: Tls>(octets: &[u8]) -> Result<Inspected, Malformed> {
         ));
     }
     Ok(Inspected { tree: about::add(notes.into_tree()), remarks })
+}
+
+fn malformed(error: WireError, notes: &Notes, octets: &[u8]) -> Malformed {
+    let expected = match error {
+        WireError::Mls(_) => match notes.value().and_then(|(what, at)| mls::malformed(what, at, octets)) {
+            Some(inside) => {
+                let path = [notes.path(), inside.path].into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>();
+                return Malformed { path: path.join("."), ..inside };
+            }
+            None => notes.expected(),
+        },
+        // These are about what a value says, and tell by themselves what it should.
+        WireError::Uri(_) | WireError::Invalid(_) => String::new(),
+        _ => notes.expected(),
+    };
+    Malformed { offset: Some(notes.at()), path: notes.path(), expected, problem: error.to_string() }
 }
 
 /// Writes what a tree says as a `T`.

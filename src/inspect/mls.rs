@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::about;
+use super::{Malformed, about};
 use crate::mimi::{
     tls::{Names, Notes, Reader, Tls, Tree, WireError},
     wire::{
@@ -42,21 +42,40 @@ const PROPOSAL_TYPES: Names = &[
 
 /// The fields of the struct in the octets; none if it can't be followed.
 pub(super) fn fields(what: &str, octets: &[u8]) -> Vec<(String, Tree)> {
-    let read = match what {
-        MlsMessage::WHAT => mls_message,
-        Welcome::WHAT => welcome,
-        KeyPackage::WHAT => key_package,
-        GroupInfo::WHAT => group_info,
-        RatchetTree::WHAT => |from: &mut Reader<'_>| from.field_with("nodes", ratchet_tree),
-        _ => return Vec::new(),
-    };
-    let mut fields = match see(read, octets) {
+    let mut fields = match reading(what).and_then(|read| see(read, octets)) {
         Some(Tree::Struct(fields)) => fields,
         _ => Vec::new(),
     };
     let reference = (what == KeyPackage::WHAT).then(|| KeyPackage::decode(octets).ok()?.reference()).flatten();
     fields.extend(reference.map(|it| ("KeyPackageRef".into(), Tree::octets(it.as_bytes()))));
     fields
+}
+
+/// Where the struct that starts at `at` is malformed; openmls says no more than that it is. `None` if it can be
+/// followed, or has around it what D10 tolerates.
+pub(super) fn malformed(what: &str, at: usize, octets: &[u8]) -> Option<Malformed> {
+    let octets = octets.get(at..)?;
+    let tolerated = match what {
+        Welcome::WHAT => octets.starts_with(&[0, 1, 0, 3]),
+        GroupInfo::WHAT => octets.first().is_some_and(|first| *first != 0),
+        _ => false,
+    };
+    let read = reading(what).filter(|_| !tolerated)?;
+    let notes = Notes::default();
+    let error = read(&mut Reader::noted(octets, &notes)).err()?;
+    let problem = format!("malformed {what}: {error}");
+    Some(Malformed { offset: Some(at + notes.at()), path: notes.path(), expected: notes.expected(), problem })
+}
+
+fn reading(what: &str) -> Option<fn(&mut Reader<'_>) -> Noted> {
+    Some(match what {
+        MlsMessage::WHAT => mls_message,
+        Welcome::WHAT => welcome,
+        KeyPackage::WHAT => key_package,
+        GroupInfo::WHAT => group_info,
+        RatchetTree::WHAT => |from| from.field_with("nodes", ratchet_tree),
+        _ => return None,
+    })
 }
 
 /// The data of an extension, and what the extension is called.
@@ -88,9 +107,26 @@ fn all<T: Tls>(from: &mut Reader<'_>, names: &[&'static str]) -> Noted {
     names.iter().try_for_each(|name| from.field::<T>(name).map(drop))
 }
 
+/// An enum with these values and no others.
+fn known(from: &mut Reader<'_>, field: &'static str, what: &'static str, names: Names) -> Result<u8, WireError> {
+    from.field_with(field, |from| {
+        let value = from.code(names)?;
+        check(what, names, value.into()).map(|()| value)
+    })
+}
+
+fn check(what: &'static str, names: Names, value: u16) -> Noted {
+    let known = names.iter().any(|(known, _)| *known == value);
+    if known { Ok(()) } else { Err(WireError::Enum { what, value: value.into() }) }
+}
+
 fn mls_message(from: &mut Reader<'_>) -> Noted {
     from.field_with("version", |from| from.code16(VERSIONS))?;
-    match from.field_with("wire_format", |from| from.code16(WIRE_FORMATS))? {
+    let wire_format = from.field_with("wire_format", |from| {
+        let value = from.code16(WIRE_FORMATS)?;
+        check("WireFormat", WIRE_FORMATS, value).map(|()| value)
+    })?;
+    match wire_format {
         1 => from.field_with("public_message", public_message),
         2 => from.field_with("private_message", private_message),
         3 => from.field_with("welcome", welcome),
@@ -123,13 +159,12 @@ fn framed_content(from: &mut Reader<'_>) -> Result<(u8, u8), WireError> {
 }
 
 fn content_type(from: &mut Reader<'_>) -> Result<u8, WireError> {
-    from.field_with("content_type", |from| from.code(CONTENT_TYPES))
+    known(from, "content_type", "ContentType", CONTENT_TYPES)
 }
 
 fn sender(from: &mut Reader<'_>) -> Result<u8, WireError> {
-    let sender_type = from.field_with("sender_type", |from| {
-        from.code(&[(1, "member"), (2, "external"), (3, "new_member_proposal"), (4, "new_member_commit")])
-    })?;
+    let types: Names = &[(1, "member"), (2, "external"), (3, "new_member_proposal"), (4, "new_member_commit")];
+    let sender_type = known(from, "sender_type", "SenderType", types)?;
     match sender_type {
         1 => all::<u32>(from, &["leaf_index"])?,
         2 => all::<u32>(from, &["sender_index"])?,
@@ -169,10 +204,10 @@ fn proposal(from: &mut Reader<'_>) -> Noted {
 
 fn psk(from: &mut Reader<'_>) -> Noted {
     let types: Names = &[(1, "external"), (2, "resumption"), (3, "application")];
-    match from.field_with("psktype", |from| from.code(types))? {
+    match known(from, "psktype", "PSKType", types)? {
         1 => all::<Bytes>(from, &["psk_id"])?,
         2 => {
-            from.field_with("usage", |from| from.code(&[(1, "application"), (2, "reinit"), (3, "branch")]))?;
+            known(from, "usage", "ResumptionPSKUsage", &[(1, "application"), (2, "reinit"), (3, "branch")])?;
             all::<Bytes>(from, &["psk_group_id"])?;
             all::<u64>(from, &["psk_epoch"])?;
         }
@@ -190,7 +225,7 @@ fn commit(from: &mut Reader<'_>) -> Noted {
 }
 
 fn proposal_or_ref(from: &mut Reader<'_>) -> Noted {
-    match from.field_with("type", |from| from.code(&[(1, "proposal"), (2, "reference")]))? {
+    match known(from, "type", "ProposalOrRefType", &[(1, "proposal"), (2, "reference")])? {
         1 => from.field_with("proposal", proposal),
         _ => all::<Bytes>(from, &["reference"]),
     }
@@ -210,7 +245,7 @@ fn leaf_node(from: &mut Reader<'_>) -> Noted {
     all::<Credential>(from, &["credential"])?;
     all::<Capabilities>(from, &["capabilities"])?;
     let sources: Names = &[(1, "key_package"), (2, "update"), (3, "commit")];
-    match from.field_with("leaf_node_source", |from| from.code(sources))? {
+    match known(from, "leaf_node_source", "LeafNodeSource", sources)? {
         1 => from.field_with("lifetime", |from| all::<u64>(from, &["not_before", "not_after"]))?,
         3 => all::<Bytes>(from, &["parent_hash"])?,
         _ => {}
@@ -262,7 +297,7 @@ fn ratchet_tree(from: &mut Reader<'_>) -> Noted {
 }
 
 fn node(from: &mut Reader<'_>) -> Noted {
-    match from.field_with("node_type", |from| from.code(&[(1, "leaf"), (2, "parent")]))? {
+    match known(from, "node_type", "NodeType", &[(1, "leaf"), (2, "parent")])? {
         1 => from.field_with("leaf_node", leaf_node),
         _ => from.field_with("parent_node", |from| {
             all::<Bytes>(from, &["encryption_key", "parent_hash"])?;

@@ -400,6 +400,16 @@ fn malformed_octets_are_malformed_somewhere_for_a_reason() {
             "at offset 1 (0x1): what is submitted is application data in a PrivateMessage",
         ),
         (
+            "HandshakeBundle",
+            &[samples::COMMIT, "01 0001 27 20"].concat(),
+            "at offset 36 (0x24), in welcome.secrets: malformed Welcome: the octets end too early; expected here: a vector of 39 octets",
+        ),
+        (
+            "MLSMessage",
+            "0001 0009 00",
+            "at offset 2 (0x2), in wire_format: malformed MLSMessage: 9 is not a WireFormat; expected here: one of mls_public_message (1), mls_private_message (2), mls_welcome (3), mls_group_info (4), mls_key_package (5)",
+        ),
+        (
             "BotPolicy",
             "04 0161 01ff",
             "at offset 4 (0x4), in allowed_bots[0].description: a string that is not UTF-8; expected here: UTF-8",
@@ -407,7 +417,7 @@ fn malformed_octets_are_malformed_somewhere_for_a_reason() {
         (
             "SubmitMessageRequest",
             "01 0001 0002 0167 00000000",
-            "at offset 11 (0xb), in appMessage: malformed MLSMessage: the octets end too early; expected here: the rest of the MLSMessage that starts at 1",
+            "at offset 7 (0x7), in appMessage.private_message.epoch: malformed MLSMessage: the octets end too early; expected here: a uint64",
         ),
     ] {
         assert_eq!(why(kind, hex), expected);

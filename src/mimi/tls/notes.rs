@@ -12,6 +12,8 @@ pub struct Notes(RefCell<Taken>);
 struct Taken {
     at: usize,
     expected: String,
+    /// The value that its own decoder reads, and its offset.
+    value: Option<(&'static str, usize)>,
     /// What is complete. A struct gets a field, and a list an element, when that has been read.
     whole: Tree,
     /// The fields and elements we are in, the innermost last, and what was read of each.
@@ -54,10 +56,20 @@ impl Notes {
         path
     }
 
+    /// The last value that was left to a decoder of its own, and its offset.
+    pub fn value(&self) -> Option<(&'static str, usize)> {
+        self.0.borrow().value
+    }
+
     pub(super) fn expect(&self, at: usize, expected: String) {
         let mut taken = self.0.borrow_mut();
         taken.at = at;
         taken.expected = expected;
+    }
+
+    pub(super) fn expect_value(&self, at: usize, what: &'static str) {
+        self.expect(at, what.into());
+        self.0.borrow_mut().value = Some((what, at));
     }
 
     pub(super) fn leaf(&self, tree: Tree) {

@@ -98,7 +98,9 @@ impl<'a> Octets<'a> {
         decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>,
         notes: Option<&Notes>,
     ) -> Result<(T, &'a [u8]), WireError> {
-        self.expect(notes, || what.into());
+        if let Some(notes) = notes {
+            notes.expect_value(self.at, what);
+        }
         let (value, length) = decode(self.rest).inspect_err(|error| {
             if let WireError::Mls(error) = error {
                 expect(notes, self.at + error.at, || format!("the rest of the {what} that starts at {}", self.at));
