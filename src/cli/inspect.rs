@@ -72,8 +72,7 @@ pub(super) fn run(args: InspectArgs, out: &mut impl Write) -> Result<(), Failure
     };
     if args.encode {
         let tree = from_json(&input).map_err(|error| Failure::Failed(format!("{name} is not such JSON: {error}")))?;
-        let octets =
-            kind.write(&tree).map_err(|why| Failure::Failed(format!("{name} is not a {}: {why}", kind.name)))?;
+        let octets = kind.write(&tree).map_err(|why| Failure::Failed(format!("{name} is no {}: {why}", kind.name)))?;
         match args.hex {
             true => writeln!(out, "{}", hex::encode(octets))?,
             false => out.write_all(&octets)?,
@@ -90,7 +89,7 @@ pub(super) fn run(args: InspectArgs, out: &mut impl Write) -> Result<(), Failure
             true => "\nThe input looks like hex; should there be --hex?",
             false => "",
         };
-        Failure::Failed(format!("{name} ({} octets) is not a {}: {why}{hint}", octets.len(), kind.name))
+        Failure::Failed(format!("{name} ({} octets) is no {}: {why}{hint}", octets.len(), kind.name))
     })?;
     writeln!(out, "{}", to_json(&inspected.tree))?;
     for remark in inspected.remarks {

@@ -44,7 +44,7 @@ fn malformed_octets_are_told_where_and_why() {
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert_eq!(
         err,
-        "stdin (6 octets) is not a RatchetTreeOption: at offset 2 (0x2), in ratchet_tree_url: \
+        "stdin (6 octets) is no RatchetTreeOption: at offset 2 (0x2), in ratchet_tree_url: \
          the octets end too early; expected here: a vector of 11 octets\n"
     );
     let (code, _, err) = said(&inspect("--kind RatchetTreeOption", b"02 0b"));
@@ -53,7 +53,7 @@ fn malformed_octets_are_told_where_and_why() {
     let (code, _, err) = said(&inspect("--kind RatchetTreeOption --encode", b"{}"));
     assert_eq!(
         (code, err.as_str()),
-        (Some(1), "stdin is not a RatchetTreeOption: in representation: this field is missing\n")
+        (Some(1), "stdin is no RatchetTreeOption: in representation: this field is missing\n")
     );
 }
 
