@@ -1,8 +1,8 @@
 //! The command line: what an admin types.
 //!
-//! Three kinds of command. Some need only the configuration file (`check`, `doctor`, `registration`), some
-//! talk to the running gateway over its admin socket (`room`, `consent`, `outbox`, `breaker`, `status`), and `run` and `demo` are
-//! gateways themselves. Each says what went wrong on stderr, in words, with the next step.
+//! Four kinds of command. Some need only the configuration file (`check`, `doctor`, `registration`), some
+//! talk to the running gateway over its admin socket (`room`, `consent`, `outbox`, `breaker`, `status`), `run` and `demo` are
+//! gateways themselves, and some need nothing (`config`, `ca`, `inspect`). Each says what went wrong on stderr, in words, with the next step.
 //!
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and would be again.
 
@@ -11,6 +11,7 @@ mod breaker;
 mod db;
 mod doctor;
 mod example;
+mod inspect;
 mod log;
 mod operate;
 mod outbox;
@@ -81,6 +82,11 @@ enum Command {
     /// Print what a messenger's server has to be told about the gateway.
     #[command(subcommand)]
     Registration(registration::RegistrationCommand),
+    /// Octets of MIMI as JSON, with the names of the drafts, and JSON as octets. Says where octets are malformed.
+    ///
+    /// For whoever compares what two providers send, or tries our codecs. Needs no configuration.
+    #[command(after_long_help = inspect::EXAMPLES)]
+    Inspect(inspect::InspectArgs),
     /// Certificates for trying things out, from an authority that nobody else believes.
     #[command(subcommand)]
     Ca(authority::CaCommand),
@@ -189,6 +195,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Status(connection) => operate::status(&connection, &mut out).await,
         Command::Db(command) => db::run(command, &mut out).await,
         Command::Registration(command) => registration::print(&command, &mut out),
+        Command::Inspect(args) => inspect::run(args, &mut out),
         Command::Ca(command) => authority::run(&command, &mut out),
     }
 }
@@ -216,6 +223,10 @@ mod tests {
             "outbox retry 12 --room mimi://a.example/r/tea",
             "outbox redirect 12",
             "breaker allow",
+            "inspect",
+            "inspect --kind tea",
+            "inspect --list --kind notify",
+            "inspect --kind mimi-content --room mimi://a.example/u/alice",
             "rum",
         ] {
             let error = Cli::try_parse_from(std::iter::once("mimi-gateway").chain(typed.split(' '))).unwrap_err();

@@ -39,19 +39,37 @@ const MAX_KEY: u64 = (1 << 53) - 1;
 /// Checks that `octets` are one item in deterministic encoding, and says how many levels of arrays, maps
 /// and tags it has.
 pub fn check(octets: &[u8]) -> Result<usize, CborError> {
-    let mut walk = Walk { octets, at: 0 };
-    let levels = walk.item(0)?;
-    if walk.at == octets.len() { Ok(levels) } else { Err(CborError::Trailing) }
+    check_at(octets).map_err(|(_, error)| error)
+}
+
+/// As [`check`]; an error comes with the offset at which the item starts that is wrong.
+pub fn check_at(octets: &[u8]) -> Result<usize, (usize, CborError)> {
+    let mut walk = Walk { octets, at: 0, before: usize::MAX, item: 0 };
+    let levels = walk.item(0).map_err(|error| (walk.item, error))?;
+    if walk.at == octets.len() { Ok(levels) } else { Err((walk.at, CborError::Trailing)) }
+}
+
+/// The offset of the last item that starts before `end`.
+pub fn last_item(octets: &[u8], end: usize) -> usize {
+    let mut walk = Walk { octets, at: 0, before: end, item: 0 };
+    // What is wrong with the octets is another question.
+    let _ = walk.item(0);
+    walk.item
 }
 
 struct Walk<'a> {
     octets: &'a [u8],
     at: usize,
+    /// Items that start here or later are not kept in `item`.
+    before: usize,
+    /// The offset of the last item.
+    item: usize,
 }
 
 impl Walk<'_> {
     /// Walks over one item that has `above` levels around it, and says how many it has itself.
     fn item(&mut self, above: usize) -> Result<usize, CborError> {
+        self.begin();
         let (major, info, argument) = self.head()?;
         if (4..=6).contains(&major) && above == MAX_LEVELS {
             return Err(CborError::TooDeep);
@@ -92,6 +110,7 @@ impl Walk<'_> {
 
     fn key(&mut self, above: usize) -> Result<Range<usize>, CborError> {
         let start = self.at;
+        self.begin();
         let (major, _, argument) = self.head()?;
         // A negative integer is −1−argument.
         let fits = match major {
@@ -135,6 +154,12 @@ impl Walk<'_> {
             _ => true,
         };
         if shortest { Ok(0) } else { Err(CborError::NotShortest) }
+    }
+
+    fn begin(&mut self) {
+        if self.at < self.before {
+            self.item = self.at;
+        }
     }
 
     /// Major type, additional information, argument.
@@ -306,6 +331,16 @@ mod tests {
         {
             assert_eq!(checked(octets), Err(CborError::Key), "{octets}");
         }
+    }
+
+    #[test]
+    fn an_error_says_which_item_is_wrong() {
+        let checked = |octets: &str| check_at(&hex::decode(octets).unwrap());
+        assert_eq!(checked("8200821800f6"), Err((3, CborError::NotShortest)));
+        assert_eq!(checked("820061"), Err((2, CborError::Truncated)));
+        assert_eq!(checked("a202f601f6"), Err((3, CborError::KeyOrder)));
+        assert_eq!(checked("8100ff"), Err((2, CborError::Trailing)));
+        assert_eq!(last_item(&hex::decode("8300420102f6").unwrap(), 4), 2);
     }
 
     #[test]

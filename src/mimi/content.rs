@@ -112,8 +112,18 @@ impl MimiContent {
 
     /// Reads a message that is all of `octets`.
     pub fn decode(octets: &[u8]) -> Result<Self, ContentError> {
-        cbor::check(octets)?;
-        let d = &mut Decoder::new(octets);
+        Self::decode_at(octets).map_err(|(_, error)| error)
+    }
+
+    /// As [`decode`](Self::decode); an error comes with the offset of the item that is wrong, or of the last one in
+    /// the part or map that is.
+    pub fn decode_at(octets: &[u8]) -> Result<Self, (usize, ContentError)> {
+        cbor::check_at(octets).map_err(|(at, error)| (at, error.into()))?;
+        let mut d = Decoder::new(octets);
+        Self::decode_from(&mut d).map_err(|error| (cbor::last_item(octets, d.position()), error))
+    }
+
+    fn decode_from(d: &mut Decoder<'_>) -> Result<Self, ContentError> {
         if !matches!(d.array(), Ok(Some(7))) {
             return Err(ContentError::Shape("it is an array of seven"));
         }
@@ -208,6 +218,22 @@ impl Extensions {
         self.by_key.get(&encode_key(key)).map(Vec::as_slice)
     }
 
+    /// Extensions of others, whose values may be longer than ours.
+    pub fn of(entries: impl IntoIterator<Item = (ExtensionKey, Vec<u8>)>) -> Result<Self, ContentError> {
+        let mut by_key = BTreeMap::new();
+        for (key, value) in entries {
+            let key = encode_key(&key);
+            check_extension(&key, &value)?;
+            by_key.insert(key, value);
+        }
+        Ok(Self { by_key })
+    }
+
+    /// All of them, each with its CBOR, in the order they are sent in.
+    pub fn iter(&self) -> impl Iterator<Item = (ExtensionKey, &[u8])> {
+        self.by_key.iter().map(|(key, value)| (decode_key(key), value.as_slice()))
+    }
+
     /// Adds or replaces an extension; `value` is its CBOR.
     pub fn insert(&mut self, key: &ExtensionKey, value: Vec<u8>) -> Result<(), ContentError> {
         if value.len() > MAX_EXTENSION {
@@ -272,6 +298,14 @@ fn encode_key(key: &ExtensionKey) -> Vec<u8> {
     match key {
         ExtensionKey::Int(int) => minicbor::to_vec(int).expect("writing to a vector never fails"),
         ExtensionKey::Text(text) => encode_text(text),
+    }
+}
+
+fn decode_key(key: &[u8]) -> ExtensionKey {
+    let mut d = Decoder::new(key);
+    match d.datatype() {
+        Ok(Type::String) => ExtensionKey::Text(d.str().expect("the key was checked").into()),
+        _ => ExtensionKey::Int(d.i64().expect("the key was checked: its integers have 53 bits")),
     }
 }
 

@@ -47,21 +47,24 @@ impl Tls for BridgeDisclosure {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        match from.u8()? {
+        match from.field("version")? {
             VERSION => {}
             value => return Err(WireError::Enum { what: "version of bridge_disclosure", value: value.into() }),
         }
+        let security = |from: &mut Reader<'_>| {
+            from.code(&[(0, "unknown"), (1, "plaintext"), (2, "transport_encrypted"), (3, "reencrypted")])
+        };
         Ok(Self {
-            network: Tls::read(from)?,
-            security: match from.u8()? {
+            network: from.field("network")?,
+            security: match from.field_with("security", security)? {
                 1 => Security::Plaintext,
                 2 => Security::TransportEncrypted,
                 3 => Security::Reencrypted,
                 // What we don't know promises nothing.
                 _ => Security::Unknown,
             },
-            operator: Domain::parse(&String::read(from)?)?,
-            policy: Tls::read(from)?,
+            operator: from.field_with("operator", |from| Ok(Domain::parse(from.text()?)?))?,
+            policy: from.field("policy")?,
         })
     }
 }

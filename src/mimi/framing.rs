@@ -16,14 +16,14 @@ pub struct MediaType {
     pub media_type: String,
     pub parameters: Vec<Parameter>,
 }
-tls_struct!(MediaType { media_type, parameters });
+tls_struct!(MediaType { media_type = "type", parameters });
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     pub name: String,
     pub value: String,
 }
-tls_struct!(Parameter { name, value });
+tls_struct!(Parameter { name = "parameter_name", value = "parameter_value" });
 
 impl MediaType {
     pub fn new(media_type: &str) -> Self {

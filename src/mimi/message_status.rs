@@ -7,7 +7,7 @@ use minicbor::{Decoder, Encoder};
 
 use super::{
     cbor,
-    content::{Disposition, MessageId, MimiContent, NestedPart, Part},
+    content::{ContentError, Disposition, MessageId, MimiContent, NestedPart, Part},
 };
 
 pub const MEDIA_TYPE: &str = "application/mimi-message-status";
@@ -20,16 +20,54 @@ pub const MOST: usize = 256;
 
 /// A report that says the same of all of `messages`.
 pub fn report(messages: &[MessageId], status: u64) -> NestedPart {
+    let statuses: Vec<_> =
+        messages.iter().map(|message| PerMessageStatus { message_id: *message.as_bytes(), status }).collect();
+    NestedPart::single(Disposition::UNSPECIFIED, MEDIA_TYPE, encode(&statuses))
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerMessageStatus {
+    /// By whatever hash algorithm.
+    pub message_id: [u8; 32],
+    /// At most 255; 7 and above have no meaning yet.
+    pub status: u64,
+}
+
+/// Writes a MessageStatusReport.
+pub fn encode(statuses: &[PerMessageStatus]) -> Vec<u8> {
     let mut e = Encoder::new(Vec::new());
     let mut write = || {
-        e.array(messages.len() as u64)?;
-        for message in messages {
-            e.array(2)?.bytes(message.as_bytes())?.u64(status)?;
+        e.array(statuses.len() as u64)?;
+        for it in statuses {
+            e.array(2)?.bytes(&it.message_id)?.u64(it.status)?;
         }
         Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
     };
     write().expect("writing to a vector never fails");
-    NestedPart::single(Disposition::UNSPECIFIED, MEDIA_TYPE, e.into_writer())
+    e.into_writer()
+}
+
+/// Reads a MessageStatusReport that is all of `octets`; an error comes with the offset of the item that is wrong.
+pub fn decode(octets: &[u8]) -> Result<Vec<PerMessageStatus>, (usize, ContentError)> {
+    cbor::check_at(octets).map_err(|(at, error)| (at, error.into()))?;
+    let mut d = Decoder::new(octets);
+    let statuses =
+        decode_from(&mut d).ok_or(ContentError::Shape("a report is an array of pairs of an ID and a status"));
+    statuses.map_err(|error| (cbor::last_item(octets, d.position()), error))
+}
+
+fn decode_from(d: &mut Decoder<'_>) -> Option<Vec<PerMessageStatus>> {
+    let count = d.array().ok()??;
+    let mut statuses = Vec::new();
+    for _ in 0..count {
+        if d.array().ok()?? != 2 {
+            return None;
+        }
+        let message_id = d.bytes().ok()?.try_into().ok()?;
+        statuses.push(PerMessageStatus { message_id, status: d.u8().ok()?.into() });
+    }
+    Some(statuses)
 }
 
 /// What a content reports. `None` if it is no report; one that can't be read reports nothing.
@@ -40,22 +78,9 @@ pub fn reported(content: &MimiContent) -> Option<Vec<(MessageId, u64)>> {
 }
 
 fn read(octets: &[u8]) -> Option<Vec<(MessageId, u64)>> {
-    cbor::check(octets).ok()?;
-    let d = &mut Decoder::new(octets);
-    let count = d.array().ok()??;
-    let mut read = Vec::new();
-    for _ in 0..count.min(MOST as u64) {
-        if d.array().ok()?? != 2 {
-            return None;
-        }
-        let id = <[u8; 32]>::try_from(d.bytes().ok()?).ok()?;
-        let status = d.u64().ok()?;
-        // An ID by an algorithm we don't know is of no message we have sent.
-        if let Ok(id) = MessageId::new(id) {
-            read.push((id, status));
-        }
-    }
-    Some(read)
+    let statuses = decode(octets).ok()?.into_iter().take(MOST);
+    // An ID by an algorithm we don't know is of no message we have sent.
+    Some(statuses.filter_map(|it| Some((MessageId::new(it.message_id).ok()?, it.status))).collect())
 }
 
 #[cfg(test)]

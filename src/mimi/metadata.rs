@@ -53,12 +53,12 @@ impl Tls for RoomMetaData {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
         let data = Self {
-            room_uri: Tls::read(from)?,
-            room_name: Tls::read(from)?,
-            room_descriptions: Tls::read(from)?,
-            room_avatar: Tls::read(from)?,
-            room_subject: Tls::read(from)?,
-            room_mood: Tls::read(from)?,
+            room_uri: from.field("room_uri")?,
+            room_name: from.field("room_name")?,
+            room_descriptions: from.field("room_descriptions")?,
+            room_avatar: from.field("room_avatar")?,
+            room_subject: from.field("room_subject")?,
+            room_mood: from.field("room_mood")?,
         };
         if [&data.room_name, &data.room_subject, &data.room_mood].iter().any(|it| it.contains('\0')) {
             return Err(WireError::Invalid("a UTF8String has no null"));

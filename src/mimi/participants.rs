@@ -61,7 +61,8 @@ impl Tls for ParticipantListData {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Self::new(Tls::read(from)?).map_err(|_| WireError::Invalid("a participant list has everybody once, in a role"))
+        Self::new(from.field("participants")?)
+            .map_err(|_| WireError::Invalid("a participant list has everybody once, in a role"))
     }
 }
 
@@ -72,7 +73,11 @@ pub struct ParticipantListUpdate {
     pub removed_indices: Vec<u32>,
     pub added_participants: Vec<UserRolePair>,
 }
-tls_struct!(ParticipantListUpdate { changed_role_participants, removed_indices, added_participants });
+tls_struct!(ParticipantListUpdate {
+    changed_role_participants = "changedRoleParticipants",
+    removed_indices = "removedIndices",
+    added_participants = "addedParticipants",
+});
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserIndexRolePair {

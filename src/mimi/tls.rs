@@ -1,5 +1,7 @@
 //! TLS presentation language as RFC 9420 §2.1 profiles it, read exactly.
 //!
+//! The same structs can be read from a [`Tree`], which is how people and their tools write them down.
+//!
 //! Invariant: any octets give a value or a [`WireError`], never a panic, and what is allocated is bounded
 //! by what was received. A value's encoding is unique: lengths must be minimal, and [`Tls::decode`] takes
 //! all of the octets or none.
@@ -8,8 +10,15 @@
 //! wrong in which field, one of its two decoders asserts on truncated input in debug builds, and URIs,
 //! MLS values and the tolerances of D10 need hand-written code anyway.
 
-use bytes::Bytes;
+mod notes;
+mod octets;
+mod tree;
 
+use bytes::Bytes;
+pub use notes::Notes;
+pub use tree::Tree;
+
+use self::{notes::Step, octets::Octets, tree::Branch};
 use crate::{
     mimi::uri::{IdentifierUri, RoomUri, UriError, UserUri},
     mls::codec::CodecError,
@@ -37,6 +46,9 @@ pub enum WireError {
     Mls(#[from] CodecError),
     #[error("{0}")]
     Invalid(&'static str),
+    /// Of a [`Tree`]: what somebody wrote down is not such a struct.
+    #[error("{0}")]
+    Tree(String),
 }
 
 /// The most elements a vector may have (D54). The largest honest one is the participant list.
@@ -62,78 +74,284 @@ pub trait Tls: Sized {
     }
 }
 
-/// What is still to be read.
-#[derive(Clone, Copy, Debug)]
-pub struct Reader<'a>(&'a [u8]);
+/// What is still to be read: octets, or the same struct as a [`Tree`].
+///
+/// Structs say what they read in the order of the wire, and by the names of the drafts. So one description
+/// of a struct serves octets, trees and whoever takes [`Notes`].
+pub struct Reader<'a> {
+    source: Source<'a>,
+    notes: Option<&'a Notes>,
+}
+
+enum Source<'a> {
+    Octets(Octets<'a>),
+    Tree(Branch<'a>),
+}
+
+/// The names of an enum's values.
+pub type Names = &'static [(u16, &'static str)];
 
 impl<'a> Reader<'a> {
     pub fn new(octets: &'a [u8]) -> Self {
-        Self(octets)
+        Self { source: Source::Octets(Octets::new(octets)), notes: None }
     }
 
-    pub fn rest(&self) -> &'a [u8] {
-        self.0
+    /// Reads octets, and has it written down what was read where.
+    pub fn noted(octets: &'a [u8], notes: &'a Notes) -> Self {
+        Self { source: Source::Octets(Octets::new(octets)), notes: Some(notes) }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Reads what `octets` would say from a tree.
+    pub fn of_tree(tree: &'a Tree, notes: &'a Notes) -> Self {
+        Self { source: Source::Tree(Branch::new(tree)), notes: Some(notes) }
     }
 
-    /// Leaves what is behind an answer we don't know (D59).
-    pub fn skip_rest(&mut self) {
-        self.0 = &[];
-    }
-
+    /// Nothing may be left: no octet, and no field of a tree that the struct doesn't have.
     pub fn finish(&self) -> Result<(), WireError> {
-        if self.0.is_empty() { Ok(()) } else { Err(WireError::Trailing(self.0.len())) }
+        match &self.source {
+            Source::Octets(octets) => octets.finish(self.notes),
+            Source::Tree(branch) => branch.finish(),
+        }
     }
 
-    pub fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(WireError::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
+    pub fn u8(&mut self) -> Result<u8, WireError> {
+        Ok(self.number::<1>()? as u8)
+    }
+
+    pub fn u16(&mut self) -> Result<u16, WireError> {
+        Ok(self.number::<2>()? as u16)
+    }
+
+    pub fn u32(&mut self) -> Result<u32, WireError> {
+        Ok(self.number::<4>()? as u32)
+    }
+
+    pub fn u64(&mut self) -> Result<u64, WireError> {
+        self.number::<8>()
+    }
+
+    fn number<const WIDTH: usize>(&mut self) -> Result<u64, WireError> {
+        let value = match &mut self.source {
+            Source::Octets(octets) => octets.number::<WIDTH>(self.notes, || format!("a uint{}", 8 * WIDTH))?,
+            Source::Tree(branch) => branch.number(WIDTH)?,
+        };
+        self.note(|| Tree::Number(value));
+        Ok(value)
+    }
+
+    /// An enum of one octet. Which values there may be is for the caller to say.
+    pub fn code(&mut self, names: Names) -> Result<u8, WireError> {
+        Ok(self.named::<1>(names)? as u8)
+    }
+
+    /// An enum of two octets.
+    pub fn code16(&mut self, names: Names) -> Result<u16, WireError> {
+        Ok(self.named::<2>(names)? as u16)
+    }
+
+    fn named<const WIDTH: usize>(&mut self, names: Names) -> Result<u64, WireError> {
+        let value = match &mut self.source {
+            Source::Octets(octets) => octets.number::<WIDTH>(self.notes, || tree::one_of(names))?,
+            Source::Tree(branch) => branch.code(names, WIDTH)?,
+        };
+        self.note(|| match names.iter().find(|(known, _)| u64::from(*known) == value) {
+            Some((_, name)) => Tree::Text((*name).into()),
+            None => Tree::Number(value),
+        });
+        Ok(value)
+    }
+
+    /// `bool`, which is also the presence octet of an `optional`: anything but 0 and 1 is malformed.
+    pub fn bool(&mut self) -> Result<bool, WireError> {
+        let value = match &mut self.source {
+            Source::Octets(octets) => octets.bool(self.notes)?,
+            Source::Tree(branch) => branch.bool()?,
+        };
+        self.note(|| Tree::Bool(value));
+        Ok(value)
     }
 
     /// `opaque x[N]`
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(WireError::Truncated)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    pub fn u8(&mut self) -> Result<u8, WireError> {
-        Ok(u8::from_be_bytes(self.array()?))
-    }
-
-    pub fn u16(&mut self) -> Result<u16, WireError> {
-        Ok(u16::from_be_bytes(self.array()?))
-    }
-
-    pub fn u32(&mut self) -> Result<u32, WireError> {
-        Ok(u32::from_be_bytes(self.array()?))
-    }
-
-    pub fn u64(&mut self) -> Result<u64, WireError> {
-        Ok(u64::from_be_bytes(self.array()?))
+        let array: [u8; N] = match &mut self.source {
+            Source::Octets(octets) => octets.array(self.notes, || format!("{N} octets"))?,
+            Source::Tree(branch) => branch.array()?,
+        };
+        self.note(|| Tree::octets(&array));
+        Ok(array)
     }
 
     /// `opaque x<V>` (RFC 9420 §2.1.2)
-    pub fn vector(&mut self) -> Result<&'a [u8], WireError> {
-        let first = self.u8()?;
-        let mut length = usize::from(first & 0x3f);
-        let (more, least) = match first >> 6 {
-            0 => (0, 0),
-            1 => (1, 1 << 6),
-            2 => (3, 1 << 14),
-            _ => return Err(WireError::Length),
+    pub fn vector(&mut self) -> Result<Bytes, WireError> {
+        let vector = match &mut self.source {
+            Source::Octets(octets) => Bytes::copy_from_slice(octets.vector(self.notes)?.rest()),
+            Source::Tree(branch) => branch.octets()?,
         };
-        for _ in 0..more {
-            length = length << 8 | usize::from(self.u8()?);
+        self.note(|| Tree::octets(&vector));
+        Ok(vector)
+    }
+
+    /// `opaque x<V>` that is UTF-8.
+    pub fn text(&mut self) -> Result<&'a str, WireError> {
+        let text = match &mut self.source {
+            Source::Octets(octets) => octets.text(self.notes)?,
+            Source::Tree(branch) => branch.text()?,
+        };
+        self.note(|| Tree::Text(text.into()));
+        Ok(text)
+    }
+
+    /// A value that has no length in front, so that only its own decoder knows where it ends. `decode` gets
+    /// all that is left and says how much it took.
+    pub fn value<T>(
+        &mut self,
+        what: &'static str,
+        decode: impl FnOnce(&[u8]) -> Result<(T, usize), WireError>,
+    ) -> Result<T, WireError> {
+        match &mut self.source {
+            Source::Octets(octets) => {
+                let (value, octets) = octets.value(what, decode, self.notes)?;
+                self.note(|| Tree::Octets {
+                    octets: Bytes::copy_from_slice(octets),
+                    what: Some(what),
+                    about: Vec::new(),
+                });
+                Ok(value)
+            }
+            Source::Tree(branch) => branch.value(decode),
         }
-        if length < least {
-            return Err(WireError::Length);
+    }
+
+    /// `T x<V>`
+    pub fn list<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, WireError>) -> Result<Vec<T>, WireError> {
+        let elements = match &mut self.source {
+            Source::Octets(octets) => Source::Octets(octets.vector(self.notes)?),
+            Source::Tree(branch) => Source::Tree(branch.elements()?),
+        };
+        self.note(|| Tree::List(Vec::new()));
+        let mut from = Self { source: elements, notes: self.notes };
+        let mut list = Vec::new();
+        while from.has_more() {
+            list.push(from.element(list.len(), &read)?);
         }
-        self.take(length)
+        Ok(list)
+    }
+
+    /// One `T` or several, one after the other, to the end of the octets.
+    pub fn row<T>(&mut self, read: impl Fn(&mut Self) -> Result<T, WireError>) -> Result<Vec<T>, WireError> {
+        if let Source::Tree(branch) = &self.source {
+            self.source = Source::Tree(branch.elements()?);
+        }
+        self.note(|| Tree::List(Vec::new()));
+        let mut row = vec![self.element(0, &read)?];
+        while self.has_more() {
+            row.push(self.element(row.len(), &read)?);
+        }
+        Ok(row)
+    }
+
+    fn has_more(&self) -> bool {
+        match &self.source {
+            Source::Octets(octets) => !octets.rest().is_empty(),
+            Source::Tree(branch) => branch.has_more(),
+        }
+    }
+
+    fn element<T>(
+        &mut self,
+        index: usize,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        if index == MAX_ELEMENTS {
+            return Err(WireError::TooMany);
+        }
+        self.inside(Step::Element(index), Branch::element, read)
+    }
+
+    /// `optional<T>`, written with and without the brackets in the drafts (D8).
+    pub fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<Option<T>, WireError> {
+        let present = match &mut self.source {
+            Source::Octets(octets) => octets.bool(self.notes)?,
+            Source::Tree(branch) => branch.is_present(),
+        };
+        if !present {
+            self.note(|| Tree::Absent);
+            return Ok(None);
+        }
+        read(self).map(Some)
+    }
+
+    /// The next field of a struct, as the drafts name it.
+    pub fn field<T: Tls>(&mut self, name: &'static str) -> Result<T, WireError> {
+        self.field_with(name, T::read)
+    }
+
+    pub fn field_with<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        self.inside(Step::Field(name), |branch| branch.field(name), read)
+    }
+
+    fn inside<T>(
+        &mut self,
+        step: Step,
+        branch: impl FnOnce(&mut Branch<'a>) -> Result<Branch<'a>, WireError>,
+        read: impl FnOnce(&mut Self) -> Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        if let Some(notes) = self.notes {
+            notes.enter(step);
+        }
+        let value = if let Source::Tree(tree) = &mut self.source {
+            let mut from = Self { source: Source::Tree(branch(tree)?), notes: self.notes };
+            let value = read(&mut from)?;
+            from.finish()?;
+            value
+        } else {
+            read(self)?
+        };
+        if let Some(notes) = self.notes {
+            notes.leave();
+        }
+        Ok(value)
+    }
+
+    /// All of a tree, for what has names of its own. `None` if it is octets that are read.
+    pub fn tree(&mut self) -> Option<&'a Tree> {
+        match &mut self.source {
+            Source::Octets(_) => None,
+            Source::Tree(branch) => Some(branch.all()),
+        }
+    }
+
+    /// How many octets are left.
+    pub fn left(&self) -> usize {
+        match &self.source {
+            Source::Octets(octets) => octets.rest().len(),
+            Source::Tree(_) => 0,
+        }
+    }
+
+    /// Leaves what is behind an answer we don't know (D59).
+    pub fn skip_rest(&mut self) {
+        if let Source::Octets(octets) = &mut self.source {
+            let skipped = octets.skip_rest();
+            if let Some(notes) = self.notes.filter(|_| !skipped.is_empty()) {
+                notes.enter(Step::Field("_skipped"));
+                notes.leaf(Tree::octets(skipped));
+                notes.leave();
+            }
+        }
+    }
+
+    fn note(&self, leaf: impl FnOnce() -> Tree) {
+        if let Some(notes) = self.notes {
+            notes.leaf(leaf());
+        }
     }
 }
 
@@ -189,18 +407,13 @@ macro_rules! integers {
 }
 integers!(u8, u16, u32, u64);
 
-/// Also the presence octet of an `optional`: anything but 0 and 1 is malformed.
 impl Tls for bool {
     fn write(&self, out: &mut Writer) {
         out.u8((*self).into());
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        match from.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            value => Err(WireError::Enum { what: "presence octet or bool", value: value.into() }),
-        }
+        from.bool()
     }
 }
 
@@ -211,7 +424,7 @@ impl Tls for Bytes {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self::copy_from_slice(from.vector()?))
+        from.vector()
     }
 }
 
@@ -235,15 +448,7 @@ impl<T: Tls> Tls for Vec<T> {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let mut from = Reader(from.vector()?);
-        let mut list = Vec::new();
-        while !from.is_empty() {
-            if list.len() == MAX_ELEMENTS {
-                return Err(WireError::TooMany);
-            }
-            list.push(T::read(&mut from)?);
-        }
-        Ok(list)
+        from.list(T::read)
     }
 }
 
@@ -257,7 +462,7 @@ impl<T: Tls> Tls for Option<T> {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(if bool::read(from)? { Some(T::read(from)?) } else { None })
+        from.optional(T::read)
     }
 }
 
@@ -268,14 +473,15 @@ impl Tls for String {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let octets = from.vector()?;
-        Ok(std::str::from_utf8(octets).map_err(|_| WireError::Utf8)?.to_owned())
+        from.text().map(str::to_owned)
     }
 }
 
-/// An enum of one octet. For requests, where an unknown value is malformed (D59).
+/// An enum of one octet, with the names of its values. For requests, where an unknown value is malformed (D59).
 macro_rules! tls_enum {
-    ($(#[$doc:meta])* $name:ident: $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $value:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident: $what:literal {
+        $($(#[$variant_doc:meta])* $variant:ident = $value:literal $word:literal),* $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {
@@ -288,7 +494,7 @@ macro_rules! tls_enum {
             }
 
             fn read(from: &mut $crate::mimi::tls::Reader<'_>) -> Result<Self, $crate::mimi::tls::WireError> {
-                match from.u8()? {
+                match from.code(&[$(($value, $word)),*])? {
                     $($value => Ok(Self::$variant),)*
                     value => Err($crate::mimi::tls::WireError::Enum { what: $what, value: value.into() }),
                 }
@@ -298,19 +504,22 @@ macro_rules! tls_enum {
 }
 pub(crate) use tls_enum;
 
-/// Names a struct's fields once, in the order of the wire.
+/// Names a struct's fields once, in the order of the wire; `field = "name"` where the draft calls one otherwise
+/// than Rust would.
 macro_rules! tls_struct {
-    ($name:ident { $($field:ident),* $(,)? }) => {
-        impl $crate::mimi::tls::Tls for $name {
+    ($struct:ident { $($field:ident $(= $name:literal)?),* $(,)? }) => {
+        impl $crate::mimi::tls::Tls for $struct {
             fn write(&self, out: &mut $crate::mimi::tls::Writer) {
                 $($crate::mimi::tls::Tls::write(&self.$field, out);)*
             }
 
             fn read(from: &mut $crate::mimi::tls::Reader<'_>) -> Result<Self, $crate::mimi::tls::WireError> {
-                Ok(Self { $($field: $crate::mimi::tls::Tls::read(from)?),* })
+                Ok(Self { $($field: from.field($crate::mimi::tls::tls_struct!(@ $field $($name)?))?),* })
             }
         }
     };
+    (@ $field:ident $name:literal) => { $name };
+    (@ $field:ident) => { stringify!($field) };
 }
 pub(crate) use tls_struct;
 
@@ -323,8 +532,7 @@ macro_rules! tls_uri {
             }
 
             fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-                let octets = from.vector()?;
-                Ok(Self::parse(std::str::from_utf8(octets).map_err(|_| WireError::Utf8)?)?)
+                Ok(Self::parse(from.text()?)?)
             }
         }
     )*};

@@ -6,8 +6,12 @@
 //!
 //! The draft's slips are repaired here and nowhere else: a `D`-number stands where we chose a reading.
 
+mod abuse;
+mod components;
 mod consent;
 mod fanout;
+mod group_info;
+mod identifier;
 mod key_material;
 mod mls;
 #[cfg(test)]
@@ -15,8 +19,18 @@ pub(crate) mod samples;
 mod submit;
 mod update;
 
+pub use abuse::{AbuseReport, AbusiveMessage};
+pub use components::{AppAck, AppDataUpdate, AppEphemeral, ComponentsList, DomainList, MessageRange, SafeAad};
 pub use consent::{ConsentEntry, ConsentOperation};
 pub use fanout::{Fanout, FanoutMessage};
+pub use group_info::{
+    ExternalSender, GroupInfoAnswer, GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest, GroupInfoRequestTbs,
+    GroupInfoResponse, GroupInfoResponseTbs, HpkeCiphertext, PendingProposal,
+};
+pub use identifier::{
+    FieldSource, IdentifierQueryCode, IdentifierRequest, IdentifierResponse, ProfileField, QueryElement, Search,
+    UserProfile,
+};
 pub use key_material::{
     ClientKeyMaterial, ClientMaterial, KeyMaterialRequest, KeyMaterialRequestTbs, KeyMaterialResponse,
     KeyMaterialUserCode,
@@ -36,5 +50,5 @@ pub use crate::{
 
 tls_enum! {
     /// The room's protocol. Where a struct selects on it without carrying it, nothing is on the wire (D6, D7).
-    Protocol: "protocol" { Mls10 = 1 }
+    Protocol: "protocol" { Mls10 = 1 "mls10" }
 }

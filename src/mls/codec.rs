@@ -37,6 +37,8 @@ use tls_codec::{Deserialize, Serialize};
 #[error("malformed {what}: {reason}")]
 pub struct CodecError {
     pub what: &'static str,
+    /// How many of the octets its decoder took before it gave up.
+    pub at: usize,
     reason: String,
 }
 
@@ -48,7 +50,7 @@ pub struct Welcome {
 }
 
 impl Welcome {
-    const WHAT: &str = "Welcome";
+    pub const WHAT: &str = "Welcome";
 
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
         let (welcome, length) = decode_prefix::<OpenMlsWelcome>(Self::WHAT, octets)?;
@@ -83,7 +85,7 @@ pub struct KeyPackage {
 }
 
 impl KeyPackage {
-    const WHAT: &str = "KeyPackage";
+    pub const WHAT: &str = "KeyPackage";
 
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
         let (_, length) = decode_prefix::<KeyPackageIn>(Self::WHAT, octets)?;
@@ -122,7 +124,7 @@ pub struct GroupInfo {
 }
 
 impl GroupInfo {
-    const WHAT: &str = "GroupInfo";
+    pub const WHAT: &str = "GroupInfo";
 
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
         let (info, length) = decode_prefix::<VerifiableGroupInfo>(Self::WHAT, octets)?;
@@ -164,7 +166,7 @@ pub struct RatchetTree {
 }
 
 impl RatchetTree {
-    const WHAT: &str = "ratchet_tree";
+    pub const WHAT: &str = "ratchet_tree";
 
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {
         let (_, length) = decode_prefix::<RatchetTreeIn>(Self::WHAT, octets)?;
@@ -209,7 +211,7 @@ macro_rules! all_of_the_octets {
                     (value, length) if length == octets.len() => Ok(value),
                     (_, length) => {
                         let reason = format!("{} octets too many", octets.len() - length);
-                        Err(CodecError { what: Self::WHAT, reason })
+                        Err(CodecError { what: Self::WHAT, at: length, reason })
                     }
                 }
             }
@@ -244,8 +246,14 @@ fn decode_prefix<T: Deserialize>(what: &'static str, octets: &[u8]) -> Result<(T
     // The decoder owns all it touches, so nothing half-changed outlives a panic.
     match catch_unwind(AssertUnwindSafe(|| T::tls_deserialize(&mut rest))) {
         Ok(Ok(value)) => Ok((value, octets.len() - rest.len())),
-        Ok(Err(error)) => Err(CodecError { what, reason: error.to_string() }),
-        Err(_) => Err(CodecError { what, reason: "the decoder panicked".into() }),
+        Ok(Err(error)) => {
+            let reason = match error {
+                tls_codec::Error::EndOfStream => "the octets end too early".into(),
+                error => error.to_string(),
+            };
+            Err(CodecError { what, at: octets.len() - rest.len(), reason })
+        }
+        Err(_) => Err(CodecError { what, at: octets.len() - rest.len(), reason: "the decoder panicked".into() }),
     }
 }
 
@@ -254,5 +262,5 @@ fn decode_again<T: Deserialize>(octets: &Bytes) -> T {
 }
 
 fn encode(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
-    value.tls_serialize_detached().map_err(|error| CodecError { what, reason: error.to_string() })
+    value.tls_serialize_detached().map_err(|error| CodecError { what, at: 0, reason: error.to_string() })
 }

@@ -15,6 +15,7 @@ mod consent;
 mod database;
 mod direct;
 mod hello;
+mod inspect;
 mod membership;
 mod messenger;
 mod order;

@@ -2,6 +2,7 @@
 //! message IDs are the draft's own.
 
 use super::*;
+use crate::{inspect, mimi::tls::Tree};
 
 const ORIGINAL: &str = "017ce54837404c3696e0c747b985cb172716d0ed0a3d249ca63ace7d82a096f4";
 const REPLY: &str = "015354973c2b65ca937bf1e035ae53a5ab80e947afa43d46920d4202e5cc0b27";
@@ -58,6 +59,10 @@ fn is_called(content: MimiContent, expected: &str) {
     let room = RoomUri::parse(content.extensions.room_uri().unwrap()).unwrap();
     assert_eq!(message_id(&sender, &room, &octets, &content.salt).to_string(), expected);
     assert_eq!(MimiContent::decode(&octets), Ok(content));
+    let kind = inspect::kind("mimi-content").unwrap();
+    let inspected = kind.read(&octets, &inspect::Origin::default()).unwrap();
+    assert_eq!(inspected.tree.get("_messageId"), Some(&Tree::Text(expected.into())));
+    inspect::tests::there_and_back(&octets, |octets| kind.read(octets, &Default::default()), |tree| kind.write(tree));
 }
 
 pub(super) fn original() -> MimiContent {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::mimi::tls::{Reader, Tls, WireError, Writer};
+use crate::mimi::tls::{Names, Reader, Tls, WireError, Writer};
 
 /// A CapabilityType. One we don't know is kept, and allows nothing (D24).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,8 @@ macro_rules! registry {
     ($($name:ident = $value:literal, $word:literal;)*) => {
         impl Capability {
             $(pub const $name: Self = Self($value);)*
+
+            const NAMES: Names = &[$(($value, $word)),*];
 
             /// What the registry calls it.
             pub fn name(self) -> Option<&'static str> {
@@ -37,7 +39,7 @@ registry! {
     CAN_DELETE_JOIN_CODE = 0x0008, "canDeleteJoinCode";
     CAN_USE_JOIN_CODE = 0x0009, "canUseJoinCode";
     CAN_BAN = 0x000a, "canBan";
-    CAN_UNBAN = 0x000b, "canUnban";
+    CAN_UNBAN = 0x000b, "canUnBan";
     CAN_KICK = 0x000c, "canKick";
     CAN_KNOCK = 0x000d, "canKnock";
     CAN_ACCEPT_KNOCK = 0x000e, "canAcceptKnock";
@@ -126,6 +128,6 @@ impl Tls for Capability {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(Self(from.u16()?))
+        Ok(Self(from.code16(Self::NAMES)?))
     }
 }

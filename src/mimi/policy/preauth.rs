@@ -6,7 +6,11 @@
 use bytes::Bytes;
 
 use super::Role;
-use crate::mimi::{participants::RoleIndex, tls::tls_struct, wire::Credential};
+use crate::mimi::{
+    participants::RoleIndex,
+    tls::{Reader, Tls, WireError, Writer, tls_struct},
+    wire::Credential,
+};
 
 /// The `preauth_list` component; an update is the whole of it anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +34,20 @@ pub struct Claim {
     pub id: Bytes,
     pub claim_value: Bytes,
 }
-tls_struct!(Claim { credential_type, id, claim_value });
+
+impl Tls for Claim {
+    fn write(&self, out: &mut Writer) {
+        out.u16(self.credential_type);
+        self.id.write(out);
+        self.claim_value.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let claim_id = |from: &mut Reader<'_>| Ok((from.field("credential_type")?, from.field("id")?));
+        let (credential_type, id) = from.field_with("claim_id", claim_id)?;
+        Ok(Self { credential_type, id, claim_value: from.field("claim_value")? })
+    }
+}
 
 impl Claim {
     /// A basic credential has nothing but its identity to claim: the ID is empty (D25).

@@ -109,7 +109,7 @@ impl Tls for RoleData {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Self::new(Tls::read(from)?).map_err(|error| match error {
+        Self::new(from.field("roles")?).map_err(|error| match error {
             RolesError::Twice(_) => WireError::Invalid("a roles_list defines each role once"),
             _ => WireError::Invalid("only role 0 has canOpenJoin"),
         })

@@ -2,7 +2,7 @@
 
 use super::{AppDataDictionary, KeyPackage};
 use crate::mimi::{
-    tls::{Reader, Tls, WireError, Writer},
+    tls::{Reader, Tls, WireError, Writer, tls_enum},
     uri::{RoomUri, UserUri},
 };
 
@@ -26,14 +26,19 @@ pub enum ConsentOperation {
     Revoke,
 }
 
+tls_enum! {
+    Operation: "ConsentOperation" { Cancel = 0 "cancel", Request = 1 "request", Grant = 2 "grant", Revoke = 3 "revoke" }
+}
+
 impl Tls for ConsentEntry {
     fn write(&self, out: &mut Writer) {
-        out.u8(match self.consent_operation {
-            ConsentOperation::Cancel => 0,
-            ConsentOperation::Request => 1,
-            ConsentOperation::Grant(_) => 2,
-            ConsentOperation::Revoke => 3,
-        });
+        let operation = match self.consent_operation {
+            ConsentOperation::Cancel => Operation::Cancel,
+            ConsentOperation::Request => Operation::Request,
+            ConsentOperation::Grant(_) => Operation::Grant,
+            ConsentOperation::Revoke => Operation::Revoke,
+        };
+        operation.write(out);
         self.requester_uri.write(out);
         self.target_uri.write(out);
         self.room_id.write(out);
@@ -44,18 +49,18 @@ impl Tls for ConsentEntry {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let operation = from.u8()?;
-        let requester_uri = Tls::read(from)?;
-        let target_uri = Tls::read(from)?;
-        let room_id = Tls::read(from)?;
+        let operation = from.field("consentOperation")?;
+        let requester_uri = from.field("requesterUri")?;
+        let target_uri = from.field("targetUri")?;
+        let room_id = from.field("roomId")?;
         let consent_operation = match operation {
-            0 => ConsentOperation::Cancel,
-            1 => ConsentOperation::Request,
-            2 => ConsentOperation::Grant(Tls::read(from)?),
-            3 => ConsentOperation::Revoke,
-            value => return Err(WireError::Enum { what: "ConsentOperation", value: value.into() }),
+            Operation::Cancel => ConsentOperation::Cancel,
+            Operation::Request => ConsentOperation::Request,
+            Operation::Grant => ConsentOperation::Grant(from.field("clientKeyPackages")?),
+            Operation::Revoke => ConsentOperation::Revoke,
         };
-        Ok(Self { consent_operation, requester_uri, target_uri, room_id, consent_extensions: Tls::read(from)? })
+        let consent_extensions = from.field("consent_extensions")?;
+        Ok(Self { consent_operation, requester_uri, target_uri, room_id, consent_extensions })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a hub tells its followers (P§5.5).
 
 use super::{Frank, MlsKind, MlsMessage, RatchetTreeOption, update::read_proposals};
-use crate::mimi::tls::{MAX_ELEMENTS, Reader, Tls, WireError, Writer};
+use crate::mimi::tls::{Reader, Tls, WireError, Writer};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FanoutMessage {
@@ -37,14 +37,7 @@ impl FanoutMessage {
     /// Reads the body of `/notify`: one message or several, one after the other.
     pub fn decode_all(body: &[u8]) -> Result<Vec<Self>, WireError> {
         let mut from = Reader::new(body);
-        let mut messages = vec![Self::read(&mut from)?];
-        while !from.is_empty() {
-            if messages.len() == MAX_ELEMENTS {
-                return Err(WireError::TooMany);
-            }
-            messages.push(Self::read(&mut from)?);
-        }
-        Ok(messages)
+        from.row(Self::read)
     }
 
     pub fn message(&self) -> &MlsMessage {
@@ -72,13 +65,17 @@ impl Tls for FanoutMessage {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let timestamp = from.u64()?;
-        let message = MlsMessage::read(from)?;
+        let timestamp = from.field("timestamp")?;
+        let message: MlsMessage = from.field("message")?;
         let fanout = match message.kind() {
-            MlsKind::Application => Fanout::Application { message, frank: Tls::read(from)? },
-            MlsKind::Welcome => Fanout::Welcome { message, ratchet_tree: Tls::read(from)? },
-            MlsKind::Proposal => Fanout::Proposal { message, more_proposals: read_proposals(from)? },
-            MlsKind::Commit => Fanout::Commit { message, external_proposals: read_proposals(from)? },
+            MlsKind::Application => Fanout::Application { message, frank: from.field("frank")? },
+            MlsKind::Welcome => Fanout::Welcome { message, ratchet_tree: from.field("ratchetTreeOption")? },
+            MlsKind::Proposal => {
+                Fanout::Proposal { message, more_proposals: from.field_with("moreProposals", read_proposals)? }
+            }
+            MlsKind::Commit => {
+                Fanout::Commit { message, external_proposals: from.field_with("externalProposals", read_proposals)? }
+            }
             MlsKind::GroupInfo | MlsKind::KeyPackage | MlsKind::Misframed => {
                 return Err(WireError::Invalid("this kind of MLSMessage is not fanned out"));
             }

@@ -15,7 +15,17 @@ pub struct KeyMaterialRequest {
     /// of one of the acceptable suites, ours with the first one's (D13).
     pub signature: Bytes,
 }
-tls_struct!(KeyMaterialRequest { tbs, signature });
+
+impl Tls for KeyMaterialRequest {
+    fn write(&self, out: &mut Writer) {
+        self.tbs.write(out);
+        self.signature.write(out);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self { tbs: Tls::read(from)?, signature: from.field("key_material_request_signature")? })
+    }
+}
 
 /// Everything in the request but its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,19 +64,17 @@ impl Tls for KeyMaterialRequestTbs {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
         let request = Self {
-            protocol: Tls::read(from)?,
-            requesting_user: Tls::read(from)?,
-            target_user: Tls::read(from)?,
-            room_id: if from.rest().first() == Some(&0) {
-                from.vector()?;
-                None
-            } else {
-                Some(Tls::read(from)?)
-            },
-            acceptable_ciphersuites: Tls::read(from)?,
-            required_capabilities: Tls::read(from)?,
-            requester_signature_key: Tls::read(from)?,
-            requester_credential: Tls::read(from)?,
+            protocol: from.field("protocol")?,
+            requesting_user: from.field("requestingUser")?,
+            target_user: from.field("targetUser")?,
+            room_id: from.field_with("roomId", |from| match from.text()? {
+                "" => Ok(None),
+                room => Ok(Some(RoomUri::parse(room)?)),
+            })?,
+            acceptable_ciphersuites: from.field("acceptableCiphersuites")?,
+            required_capabilities: from.field("requiredCapabilities")?,
+            requester_signature_key: from.field("requesterSignatureKey")?,
+            requester_credential: from.field("requesterCredential")?,
         };
         if request.acceptable_ciphersuites.is_empty() {
             return Err(WireError::Invalid("a KeyMaterialRequest accepts at least one cipher suite"));
@@ -83,7 +91,7 @@ pub struct KeyMaterialResponse {
     /// Empty for every failure, but perhaps for `NoCompatibleMaterial`.
     pub clients: Vec<ClientKeyMaterial>,
 }
-tls_struct!(KeyMaterialResponse { protocol, user_status, user_uri, clients });
+tls_struct!(KeyMaterialResponse { protocol, user_status = "userStatus", user_uri = "userUri", clients });
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyMaterialUserCode {
@@ -118,7 +126,17 @@ impl Tls for KeyMaterialUserCode {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Ok(match from.u8()? {
+        let code = from.code(&[
+            (0, "success"),
+            (1, "partialSuccess"),
+            (2, "incompatibleProtocol"),
+            (3, "noCompatibleMaterial"),
+            (4, "userUnknown"),
+            (5, "noConsent"),
+            (6, "noConsentForThisRoom"),
+            (7, "userDeleted"),
+        ])?;
+        Ok(match code {
             0 => Self::Success,
             1 => Self::PartialSuccess,
             2 => Self::IncompatibleProtocol,
@@ -166,12 +184,14 @@ impl Tls for ClientKeyMaterial {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let status = from.u8()?;
-        let client_uri = Tls::read(from)?;
+        let status = from.field_with("clientStatus", |from| {
+            from.code(&[(0, "success"), (1, "keyMaterialExhausted"), (2, "nothingCompatible")])
+        })?;
+        let client_uri = from.field("clientUri")?;
         let material = match status {
-            0 => ClientMaterial::Success(Tls::read(from)?),
+            0 => ClientMaterial::Success(from.field("keyPackage")?),
             1 => ClientMaterial::KeyMaterialExhausted,
-            2 => ClientMaterial::NothingCompatible(Tls::read(from)?),
+            2 => ClientMaterial::NothingCompatible(from.field("clientCapabilities")?),
             code => ClientMaterial::Unknown(code),
         };
         Ok(Self { client_uri, material })

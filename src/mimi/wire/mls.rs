@@ -21,9 +21,7 @@ macro_rules! mls_values {
             }
 
             fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-                let (value, length) = Self::decode_prefix(from.rest())?;
-                from.take(length)?;
-                Ok(value)
+                from.value(Self::WHAT, |octets| Ok(Self::decode_prefix(octets)?))
             }
         }
     )*};
@@ -38,10 +36,27 @@ pub struct Credential {
     /// exists has one vector behind its number.
     pub data: Bytes,
 }
-tls_struct!(Credential { credential_type, data });
+
+impl Tls for Credential {
+    fn write(&self, out: &mut Writer) {
+        out.u16(self.credential_type);
+        out.vector(&self.data);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
+        let credential_type = from.field("credential_type")?;
+        let data = match credential_type {
+            Self::BASIC => "identity",
+            Self::X509 => "certificates",
+            _ => "data",
+        };
+        Ok(Self { credential_type, data: from.field(data)? })
+    }
+}
 
 impl Credential {
     const BASIC: u16 = 1;
+    const X509: u16 = 2;
 
     pub fn basic(identity: impl AsRef<[u8]>) -> Self {
         Self { credential_type: Self::BASIC, data: Bytes::copy_from_slice(identity.as_ref()) }
@@ -98,7 +113,7 @@ impl Tls for AppDataDictionary {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let all = Vec::<ComponentData>::read(from)?;
+        let all = from.field::<Vec<ComponentData>>("component_data")?;
         if !all.is_sorted_by(|one, next| one.component_id < next.component_id) {
             return Err(WireError::Invalid("the components of a dictionary are sorted, each once"));
         }

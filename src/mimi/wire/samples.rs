@@ -85,7 +85,8 @@ pub fn uri(uri: &str) -> String {
     vector(&hex::encode(uri))
 }
 
-/// The value has exactly these octets, and nothing shorter, longer or damaged is taken for it unnoticed.
+/// The value has exactly these octets, and nothing shorter, longer or damaged is taken for it unnoticed. So it is
+/// when people write it down.
 #[track_caller]
 pub fn hold<T: Tls + PartialEq + std::fmt::Debug>(value: &T, octets: &[u8]) {
     assert_eq!(hex::encode(value.encode()), hex::encode(octets));
@@ -94,6 +95,7 @@ pub fn hold<T: Tls + PartialEq + std::fmt::Debug>(value: &T, octets: &[u8]) {
         assert!(T::decode(&octets[..end]).is_err(), "{end} of {} octets were accepted", octets.len());
     }
     assert!(T::decode(&[octets, &[0]].concat()).is_err(), "an octet too many was accepted");
+    crate::inspect::tests::hold::<T>(octets);
 }
 
 fn read_all_kinds(octets: &[u8]) {

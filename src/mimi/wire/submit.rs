@@ -25,12 +25,12 @@ impl Tls for SubmitMessageRequest {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let protocol = Tls::read(from)?;
-        let app_message = MlsMessage::read(from)?;
+        let protocol = from.field("protocol")?;
+        let app_message: MlsMessage = from.field("appMessage")?;
         if app_message.kind() != MlsKind::Application {
             return Err(WireError::Invalid("what is submitted is application data in a PrivateMessage"));
         }
-        Ok(Self { protocol, app_message, sending_uri: Tls::read(from)? })
+        Ok(Self { protocol, app_message, sending_uri: from.field("sendingUri")? })
     }
 }
 
@@ -70,11 +70,13 @@ impl Tls for SubmitMessageResponse {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        Protocol::read(from)?;
-        Ok(match from.u8()? {
-            0 => Self::Accepted { accepted_timestamp: from.u64()?, frank: Tls::read(from)? },
+        from.field::<Protocol>("protocol")?;
+        let status =
+            from.field_with("statusCode", |from| from.code(&[(0, "accepted"), (1, "notAllowed"), (2, "epochTooOld")]))?;
+        Ok(match status {
+            0 => Self::Accepted { accepted_timestamp: from.field("accepted_timestamp")?, frank: from.field("frank")? },
             1 => Self::NotAllowed,
-            2 => Self::EpochTooOld { current_epoch: from.u64()? },
+            2 => Self::EpochTooOld { current_epoch: from.field("currentEpoch")? },
             code => {
                 from.skip_rest();
                 Self::Unknown(code)

@@ -50,15 +50,18 @@ impl Tls for HandshakeBundle {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let message = MlsMessage::read(from)?;
+        let message: MlsMessage = from.field("proposalOrCommit")?;
         match message.kind() {
             MlsKind::Commit => Ok(Self::Commit {
                 commit: message,
-                welcome: if bool::read(from)? { Some(read_welcome(from)?) } else { None },
-                group_info: Tls::read(from)?,
-                ratchet_tree: Tls::read(from)?,
+                welcome: from.field_with("welcome", |from| from.optional(read_welcome))?,
+                group_info: from.field("groupInfoOption")?,
+                ratchet_tree: from.field("ratchetTreeOption")?,
             }),
-            MlsKind::Proposal => Ok(Self::Proposal { proposal: message, more_proposals: read_proposals(from)? }),
+            MlsKind::Proposal => Ok(Self::Proposal {
+                proposal: message,
+                more_proposals: from.field_with("moreProposals", read_proposals)?,
+            }),
             _ => Err(WireError::Invalid("an update starts with a proposal or commit in a PublicMessage")),
         }
     }
@@ -67,10 +70,13 @@ impl Tls for HandshakeBundle {
 /// A bare Welcome, or one with the header of an MLSMessage in front, which others send. A bare one can't
 /// start like that header: it would be of suite 1 and have no secrets (D10).
 fn read_welcome(from: &mut Reader<'_>) -> Result<Welcome, WireError> {
-    if !from.rest().starts_with(&[0, 1, 0, 3]) {
-        return Tls::read(from);
-    }
-    MlsMessage::read(from)?.to_welcome().ok_or(WireError::Invalid("a welcome is a Welcome"))
+    from.value(Welcome::WHAT, |octets| {
+        if !octets.starts_with(&[0, 1, 0, 3]) {
+            return Ok(Welcome::decode_prefix(octets)?);
+        }
+        let (message, length) = MlsMessage::decode_prefix(octets)?;
+        Ok((message.to_welcome().ok_or(WireError::Invalid("a welcome is a Welcome"))?, length))
+    })
 }
 
 /// `MLSMessage moreProposals<V>`
@@ -89,37 +95,49 @@ pub enum GroupInfoOption {
     Partial(PartialGroupInfo),
 }
 
+tls_enum! {
+    GroupInfoRepresentation: "GroupInfoRepresentation" { Full = 1 "full", Partial = 2 "partial" }
+}
+
 impl Tls for GroupInfoOption {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Full(group_info) => {
-                out.u8(1);
+                GroupInfoRepresentation::Full.write(out);
                 group_info.write(out);
             }
             Self::Partial(partial) => {
-                out.u8(2);
+                GroupInfoRepresentation::Partial.write(out);
                 partial.write(out);
             }
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        match from.u8()? {
-            1 => {
-                // Others put a length in front of it. A GroupInfo itself starts with the version 0001 (D10).
-                let group_info: GroupInfo = match from.rest().first() {
-                    None | Some(0) => Tls::read(from)?,
-                    Some(_) => Tls::decode(from.vector()?)?,
-                };
-                if group_info.embeds_ratchet_tree() {
-                    return Err(WireError::Invalid("a GroupInfo omits the ratchet_tree"));
-                }
-                Ok(Self::Full(group_info))
-            }
-            2 => Ok(Self::Partial(Tls::read(from)?)),
-            value => Err(WireError::Enum { what: "GroupInfoRepresentation", value: value.into() }),
-        }
+        Ok(match from.field("representation")? {
+            GroupInfoRepresentation::Full => Self::Full(from.field_with("groupInfo", read_group_info)?),
+            GroupInfoRepresentation::Partial => Self::Partial(from.field("partialGroupInfo")?),
+        })
     }
+}
+
+/// A GroupInfo, or one with a length in front, which others send. A GroupInfo itself starts with the version
+/// 0001 (D10).
+fn read_group_info(from: &mut Reader<'_>) -> Result<GroupInfo, WireError> {
+    from.value(GroupInfo::WHAT, |octets| {
+        let (group_info, length) = match octets.first() {
+            None | Some(0) => GroupInfo::decode_prefix(octets)?,
+            Some(_) => {
+                let mut from = Reader::new(octets);
+                let group_info = GroupInfo::decode(&from.vector()?)?;
+                (group_info, octets.len() - from.left())
+            }
+        };
+        if group_info.embeds_ratchet_tree() {
+            return Err(WireError::Invalid("a GroupInfo omits the ratchet_tree"));
+        }
+        Ok((group_info, length))
+    })
 }
 
 /// What a hub that follows the group can't compute of a GroupInfo (T§4).
@@ -134,7 +152,12 @@ pub struct PartialGroupInfo {
 tls_struct!(PartialGroupInfo { ratchet_tree_presence, group_info_extensions, signature });
 
 tls_enum! {
-    RatchetTreePresence: "ratchet_tree_presence" { NoRatchetTree = 0, Present = 1, Removed = 2, Added = 3 }
+    RatchetTreePresence: "ratchet_tree_presence" {
+        NoRatchetTree = 0 "no_ratchet_tree",
+        Present = 1 "present",
+        Removed = 2 "removed",
+        Added = 3 "added",
+    }
 }
 
 /// Where the ratchet tree is (T§3).
@@ -148,30 +171,38 @@ pub enum RatchetTreeOption {
     DistributionService,
 }
 
+tls_enum! {
+    RatchetTreeRepresentation: "RatchetTreeRepresentation" {
+        Full = 1 "full",
+        HttpsUri = 2 "httpsUri",
+        OutOfBand = 3 "outOfBand",
+        DistributionService = 4 "distributionService",
+    }
+}
+
 impl Tls for RatchetTreeOption {
     fn write(&self, out: &mut Writer) {
         match self {
             Self::Full(tree) => {
-                out.u8(1);
+                RatchetTreeRepresentation::Full.write(out);
                 tree.write(out);
             }
             Self::HttpsUri(uri) => {
-                out.u8(2);
+                RatchetTreeRepresentation::HttpsUri.write(out);
                 uri.write(out);
             }
-            Self::OutOfBand => out.u8(3),
-            Self::DistributionService => out.u8(4),
+            Self::OutOfBand => RatchetTreeRepresentation::OutOfBand.write(out),
+            Self::DistributionService => RatchetTreeRepresentation::DistributionService.write(out),
         }
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        match from.u8()? {
-            1 => Ok(Self::Full(Tls::read(from)?)),
-            2 => Ok(Self::HttpsUri(Tls::read(from)?)),
-            3 => Ok(Self::OutOfBand),
-            4 => Ok(Self::DistributionService),
-            value => Err(WireError::Enum { what: "RatchetTreeRepresentation", value: value.into() }),
-        }
+        Ok(match from.field("representation")? {
+            RatchetTreeRepresentation::Full => Self::Full(from.field("ratchet_tree")?),
+            RatchetTreeRepresentation::HttpsUri => Self::HttpsUri(from.field("ratchet_tree_url")?),
+            RatchetTreeRepresentation::OutOfBand => Self::OutOfBand,
+            RatchetTreeRepresentation::DistributionService => Self::DistributionService,
+        })
     }
 }
 
@@ -223,13 +254,15 @@ impl Tls for UpdateRoomResponse {
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, WireError> {
-        let code = from.u8()?;
-        let error_description = Tls::read(from)?;
+        let code = from.field_with("responseCode", |from| {
+            from.code(&[(0, "success"), (1, "wrongEpoch"), (2, "notAllowed"), (3, "invalidProposal")])
+        })?;
+        let error_description = from.field("errorDescription")?;
         let outcome = match code {
-            0 => UpdateOutcome::Success { accepted_timestamp: from.u64()? },
-            1 => UpdateOutcome::WrongEpoch { current_epoch: from.u64()? },
+            0 => UpdateOutcome::Success { accepted_timestamp: from.field("accepted_timestamp")? },
+            1 => UpdateOutcome::WrongEpoch { current_epoch: from.field("currentEpoch")? },
             2 => UpdateOutcome::NotAllowed,
-            3 => UpdateOutcome::InvalidProposal(Tls::read(from)?),
+            3 => UpdateOutcome::InvalidProposal(from.field("invalidProposals")?),
             code => {
                 from.skip_rest();
                 UpdateOutcome::Unknown(code)

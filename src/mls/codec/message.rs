@@ -52,7 +52,7 @@ enum Framed {
 const WELCOME_HEADER: [u8; 4] = [0, 1, 0, 3];
 
 impl MlsMessage {
-    pub(super) const WHAT: &str = "MLSMessage";
+    pub const WHAT: &str = "MLSMessage";
 
     /// Reads one message from the front of `octets` and says how many octets it took.
     pub fn decode_prefix(octets: &[u8]) -> Result<(Self, usize), CodecError> {

@@ -6,6 +6,7 @@ use openmls_rust_crypto::OpenMlsRustCrypto;
 use proptest::prelude::*;
 
 use super::{GroupInfo, KeyPackage, KeyPackageRef, MlsMessage, RatchetTree, Welcome, *};
+use crate::{inspect, mimi::tls::Tree};
 
 /// What openmls itself sends when Alice brings Bob into a group and both talk.
 struct Scene {
@@ -128,6 +129,25 @@ fn a_part_of_a_value_is_not_a_value() {
     assert!((0..welcome.len()).all(|end| Welcome::decode(&welcome[..end]).is_err()));
     let tree = scene.tree.tls_serialize_detached().unwrap();
     assert!((0..tree.len()).all(|end| RatchetTree::decode(&tree[..end]).is_err()));
+}
+
+#[test]
+fn whoever_inspects_can_follow_what_openmls_sends() {
+    let scene = scene();
+    for (kind, octets) in [
+        ("MLSMessage", scene.add.tls_serialize_detached()),
+        ("MLSMessage", scene.commit.tls_serialize_detached()),
+        ("MLSMessage", scene.application.tls_serialize_detached()),
+        ("Welcome", scene.welcome.tls_serialize_detached()),
+        ("KeyPackage", scene.key_package.tls_serialize_detached()),
+        ("GroupInfo", scene.group_info.tls_serialize_detached()),
+        ("ratchet_tree", scene.tree.tls_serialize_detached()),
+    ] {
+        let inspected = inspect::kind(kind).unwrap().read(&octets.unwrap(), &Default::default()).unwrap();
+        let Tree::Octets { about, .. } = inspected.tree else { panic!("{kind} is not octets") };
+        // A KeyPackage has its reference in any case.
+        assert!(about.iter().any(|(name, _)| name != "KeyPackageRef"), "{kind} was not followed");
+    }
 }
 
 proptest! {
