@@ -17,6 +17,7 @@ mod direct;
 mod hello;
 mod membership;
 mod messenger;
+mod old;
 mod order;
 mod peer;
 mod person;
