@@ -110,6 +110,7 @@ impl Tx {
     pub async fn forget_key_packages(&mut self, before: u64) -> Result<(), StoreError> {
         for sql in [
             "DELETE FROM mls_row WHERE owner IN (SELECT owner FROM leaf WHERE room IS NULL AND expires < $1)",
+            "DELETE FROM mls_owner WHERE id IN (SELECT owner FROM leaf WHERE room IS NULL AND expires < $1)",
             "DELETE FROM leaf WHERE room IS NULL AND expires < $1",
         ] {
             sqlx::query(sql).bind(before as i64).execute(self.connection()).await?;
@@ -149,7 +150,11 @@ impl Tx {
     /// The leaf is out of the room; its keys go with it.
     pub async fn remove_leaf(&mut self, owner: Owner) -> Result<(), StoreError> {
         self.known.leaves.forget_where(|leaf| leaf.owner == owner);
-        for sql in ["DELETE FROM leaf WHERE owner = $1", "DELETE FROM mls_row WHERE owner = $1"] {
+        for sql in [
+            "DELETE FROM leaf WHERE owner = $1",
+            "DELETE FROM mls_row WHERE owner = $1",
+            "DELETE FROM mls_owner WHERE id = $1",
+        ] {
             sqlx::query(sql).bind(owner).execute(self.connection()).await?;
         }
         Ok(())
