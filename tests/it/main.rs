@@ -17,6 +17,7 @@ mod direct;
 mod hello;
 mod membership;
 mod messenger;
+mod moving;
 mod old;
 mod order;
 mod peer;
