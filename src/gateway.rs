@@ -176,8 +176,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         adapters_stop.cancel();
         Ok::<_, Fault>(())
     });
-    lifecycle.spawn("janitor", janitor::clear(core.clone(), lifecycle.stop().token()));
-    lifecycle.spawn("walk", janitor::walk(core.clone(), lifecycle.stop().token()));
+    janitor::start(&core, lifecycle);
     lifecycle.spawn("database watch", resume(core.clone(), lifecycle.stop().token()));
     Ok(core)
 }

@@ -5,18 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     breaker::WINDOW,
     core::{Core, Fault},
+    lifecycle::Lifecycle,
     store::{
         aging::{Aging, Walked},
         lease::REST,
     },
 };
 
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What a second copy of a fan-out or a submitted message is recognised by is kept for this long: longer than any peer
@@ -30,28 +33,47 @@ const REMEMBER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// wants to change or take back an older one is told that it can't be done. It stays where it was shown.
 pub const NAMED: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// How often what is no longer needed is cleared away.
-const EVERY: Duration = Duration::from_secs(3600);
+/// The handshakes of a room that are kept for who only reads. More than these at once nobody should have to read on
+/// the day they write.
+const LOG: i64 = 256;
 
 /// A walk rests so many times as long as its last piece took, so that it never has more than a tenth of the writer's
 /// time, whatever the database and its disk are.
 const RESTS: u32 = 9;
 
-/// Clears away what lies in small tables.
-pub(crate) async fn clear(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
-    loop {
-        // A full disk is no reason to stop: what is left lying is cleared next time.
-        if let Err(fault) = clear_away(&core).await {
-            warn!(%fault, "Not everything was cleared away.");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-    }
+/// Clears away, for as long as the gateway runs.
+pub(crate) fn start(core: &Arc<Core>, lifecycle: &Lifecycle) {
+    let stop = lifecycle.stop().token();
+    let clear = again_and_again(core.clone(), HOUR, stop.clone(), |core| Box::pin(clear_away(core)));
+    let shorten = again_and_again(core.clone(), HOUR, stop.clone(), |core| Box::pin(shorten_logs(core, LOG)));
+    lifecycle.spawn("janitor", clear);
+    lifecycle.spawn("logs", shorten);
+    lifecycle.spawn("walk", walk(core.clone(), stop));
 }
 
-/// One round of that.
+async fn again_and_again(
+    core: Arc<Core>,
+    every: Duration,
+    stop: CancellationToken,
+    round: impl Fn(&Arc<Core>) -> BoxFuture<'_, Result<(), Fault>>,
+) -> Result<(), Fault> {
+    let rounds = async {
+        loop {
+            // A full disk is no reason to stop: what is left lying is cleared next time.
+            if let Err(fault) = round(&core).await {
+                warn!(%fault, "Not everything was cleared away.");
+            }
+            tokio::time::sleep(every).await;
+        }
+    };
+    tokio::select! {
+        () = rounds => {}
+        () = stop.cancelled() => {}
+    }
+    Ok(())
+}
+
+/// What lies in small tables.
 pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
     let now = core.now();
     core.write(move |_, tx| {
@@ -67,25 +89,15 @@ pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
 }
 
 /// Walks through the tables that grow with every message, once a day.
-pub(crate) async fn walk(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
+async fn walk(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
+    // Of several processes, one does it for all.
     let mut held = core.store.leases().held();
-    let walk = async {
-        // Of several processes, one does it for all.
-        if !core.store.leases().is_alone() && held.wait_for(|held| held.contains(REST)).await.is_err() {
-            return;
-        }
-        loop {
-            if let Err(fault) = forget_old(&core).await {
-                warn!(%fault, "Not everything that is old was forgotten.");
-            }
-            tokio::time::sleep(DAY).await;
-        }
-    };
+    let ours = async { core.store.leases().is_alone() || held.wait_for(|held| held.contains(REST)).await.is_ok() };
     tokio::select! {
-        () = walk => {}
-        () = stop.cancelled() => {}
+        true = ours => {}
+        () = stop.cancelled() => return Ok(()),
     }
-    Ok(())
+    again_and_again(core, DAY, stop, |core| Box::pin(forget_old(core))).await
 }
 
 /// One walk through each of them.
@@ -102,4 +114,24 @@ pub async fn forget_old(core: &Arc<Core>) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// Lets who only reads read on, in rooms whose log has become long.
+pub async fn shorten_logs(core: &Arc<Core>, longest: i64) -> Result<(), Fault> {
+    let mut last = None;
+    loop {
+        let next = core.write(move |_, tx| Box::pin(async move { Ok(tx.room_after(last.as_ref()).await?) }));
+        let Some(room) = next.await? else { return Ok(()) };
+        let mut longer = true;
+        while longer {
+            let (of, begun) = (room.clone(), Instant::now());
+            let piece = core.write(move |core, tx| Box::pin(async move { core.shorten_log(tx, &of, longest).await }));
+            longer = piece.await.unwrap_or_else(|fault| {
+                warn!(%room, %fault, "Who only reads can't read on.");
+                false
+            });
+            tokio::time::sleep(begun.elapsed() * RESTS).await;
+        }
+        last = Some(room);
+    }
 }

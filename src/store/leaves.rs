@@ -94,6 +94,17 @@ impl Tx {
         row.map(|row| leaf(&row)).transpose()
     }
 
+    /// The leaf of ours that has read least of the room's log.
+    pub async fn slowest_leaf(&mut self, room: &RoomUri) -> Result<Option<Leaf>, StoreError> {
+        let row = sqlx::query(
+            "SELECT owner, client, room, welcome, position FROM leaf WHERE room = $1 ORDER BY position, owner LIMIT 1",
+        )
+        .bind(room.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| leaf(&row)).transpose()
+    }
+
     /// Any leaf of ours in the room but this one.
     pub async fn leaf_beside(&mut self, room: &RoomUri, owner: Owner) -> Result<Option<Leaf>, StoreError> {
         let row = sqlx::query(

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mimi_gateway::janitor::{NAMED, forget_old};
+use mimi_gateway::janitor::{NAMED, forget_old, shorten_logs};
 
-use crate::world::World;
+use crate::world::{World, tea};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -58,4 +58,46 @@ async fn a_change_to_what_only_the_other_side_still_knows_is_not_shown_and_the_c
     world.alice.deletes("Tea?").await;
     world.still_talk().await;
     assert!(!world.bob.transcript().iter().any(|line| line.contains("Coffee?") || line.contains("takes back")));
+}
+
+#[tokio::test]
+async fn who_only_reads_does_not_keep_every_commit_of_the_room() {
+    let mut world = World::of_two().await;
+    // Ben and Anna are in the room and say nothing, while others come and go.
+    let (ben, anna) = (world.person("ben", "b.example"), world.person("anna", "a.example"));
+    ben.joins().await;
+    anna.joins().await;
+    for n in 0..6 {
+        let guest = world.person(&format!("guest{n}"), "b.example");
+        guest.joins().await;
+        guest.says("Hello.").await;
+        world.alice.reads(&format!("guest{n} (b.example): Hello.")).await;
+        guest.leaves().await;
+    }
+    world.alice.is_with(&["ben (b.example)", "bob (b.example)"]).await;
+    world.still_talk().await;
+    for provider in ["a.example", "b.example"] {
+        let log = async || {
+            let count =
+                world.core(provider).write(|_, tx| Box::pin(async move { Ok(tx.count_handshakes(&tea()).await?) }));
+            count.await.unwrap()
+        };
+        assert!(log().await > 8, "{provider} keeps {}", log().await);
+        shorten_logs(world.core(provider), 8).await.unwrap();
+        assert!(log().await <= 8, "{provider} keeps {}", log().await);
+        shorten_logs(world.core(provider), 0).await.unwrap();
+        assert_eq!(log().await, 0);
+    }
+    for provider in ["a.example", "b.example"] {
+        world.kill(provider).await;
+        world.start(provider).await;
+    }
+    ben.says("I have heard it all.").await;
+    world.alice.reads("ben (b.example): I have heard it all.").await;
+    anna.says("And I.").await;
+    world.bob.reads("anna (a.example): And I.").await;
+    world.bob.leaves().await;
+    world.alice.is_with(&["ben (b.example)"]).await;
+    ben.says("Only the two of us?").await;
+    anna.reads("ben (b.example): Only the two of us?").await;
 }
