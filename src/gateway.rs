@@ -16,13 +16,13 @@ use tracing::{info, warn};
 use crate::{
     adapters::Adapters,
     admin,
-    breaker::WINDOW,
     cluster::Colleagues,
     config::{Allow, Cluster, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
     doors::{ENDPOINTS, ProviderDoors},
     hub::HubKeys,
     inbox::AdapterDoor,
+    janitor,
     lifecycle::Lifecycle,
     mimi::tls::Tls,
     mls::Groups,
@@ -38,13 +38,6 @@ use crate::{
 };
 
 type BoxError = Box<dyn Error + Send + Sync>;
-
-/// What a second copy of a fan-out or a submitted message is recognised by is kept for this long, in
-/// milliseconds: longer than any peer goes on trying.
-const REMEMBER: u64 = 30 * 24 * 3600 * 1000;
-
-/// How often what is no longer needed is cleared away.
-const JANITOR: Duration = Duration::from_secs(3600);
 
 /// Everything a gateway is made of, from a configuration or for a test.
 pub struct Parts {
@@ -183,7 +176,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         adapters_stop.cancel();
         Ok::<_, Fault>(())
     });
-    lifecycle.spawn("janitor", janitor(core.clone(), lifecycle.stop().token()));
+    janitor::start(&core, lifecycle);
     lifecycle.spawn("database watch", resume(core.clone(), lifecycle.stop().token()));
     Ok(core)
 }
@@ -311,33 +304,4 @@ async fn resume(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
             warn!(%fault, "The database went away again.");
         }
     }
-}
-
-async fn janitor(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
-    loop {
-        // A full disk is no reason to stop: what is left lying is cleared next time.
-        if let Err(fault) = clear_away(&core).await {
-            warn!(%fault, "Not everything was cleared away.");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(JANITOR) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-    }
-}
-
-/// One round of the janitor.
-pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
-    let now = core.now();
-    core.write(move |_, tx| {
-        Box::pin(async move {
-            tx.forget_seen_before(now.saturating_sub(REMEMBER)).await?;
-            tx.forget_destructive(now.saturating_sub(WINDOW)).await?;
-            Ok(tx.forget_key_packages(now / 1000).await?)
-        })
-    })
-    .await?;
-    core.look_after_the_waiting().await?;
-    core.forget_unlinked().await?;
-    core.forget_dead_letters().await
 }

@@ -208,7 +208,7 @@ impl Core {
         Ok(match event {
             Event::Message { text, in_reply_to } => Event::Message {
                 text,
-                // A reply to something we never carried goes as a plain message.
+                // A reply to something we never carried, or long ago, goes as a plain message.
                 in_reply_to: match in_reply_to {
                     Some(id) => tx.message_of_native(portal.id, &id).await?,
                     None => None,
@@ -225,7 +225,11 @@ impl Core {
             }
             Event::Reaction { in_reply_to, emoji } => match tx.message_of_native(portal.id, &in_reply_to).await? {
                 Some(in_reply_to) => Event::Reaction { in_reply_to, emoji },
-                None => return Err(Fault::never("the reaction is to a message that was never carried")),
+                None => {
+                    return Err(Fault::never(
+                        "the reaction is to a message that was never carried, or more than 400 days ago",
+                    ));
+                }
             },
             _ => return Err(Fault::never("this kind of event can't be carried")),
         })
@@ -243,7 +247,7 @@ impl Core {
         let id = tx
             .message_of_native(portal.id, native)
             .await?
-            .ok_or_else(|| Fault::never("it changes a message that was never carried"))?;
+            .ok_or_else(|| Fault::never("it changes a message that was never carried, or more than 400 days ago"))?;
         let author = tx.author(&portal.room, &id).await?;
         match proof {
             SenderProof::Verified if author.as_ref() == Some(sender) => Ok(id),
@@ -373,11 +377,18 @@ impl Core {
             }
             tx.add_message(room, id, &sender, accepted);
             // C§9.3 again, on the receiving side.
-            if let Some(replaced) = &content.replaces
-                && tx.author(room, replaced).await?.is_some_and(|author| author != sender)
-            {
-                discard(Err(Fault::never("only the author of a message can change it")), room, accepted)?;
-                continue;
+            if let Some(replaced) = &content.replaces {
+                match tx.author(room, replaced).await? {
+                    Some(author) if author == sender => {}
+                    Some(_) => {
+                        discard(Err(Fault::never("only the author of a message can change it")), room, accepted)?;
+                        continue;
+                    }
+                    None => {
+                        info!(%room, message = %id, "Not shown: it changes a message that was never carried here, or long ago.");
+                        continue;
+                    }
+                }
             }
             debug!(%room, message = %id, "Received.");
             if let Some(statuses) = message_status::reported(&content) {

@@ -30,8 +30,8 @@
 //! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`sessions`] what is said when a
-//! network falls silent · [`gateway`] builds and runs it all · [`cluster`] several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`],
-//! [`inspect`] for people.
+//! network falls silent · [`janitor`] what goes when it is old · [`gateway`] builds and runs it all · [`cluster`]
+//! several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`], [`inspect`] for people.
 
 pub mod adapters;
 pub mod admin;
@@ -49,6 +49,7 @@ pub mod gateway;
 pub mod hub;
 pub mod inbox;
 pub mod inspect;
+pub mod janitor;
 pub mod lifecycle;
 pub mod lower;
 pub mod members;

@@ -1,8 +1,8 @@
 //! Our clients in a room: how a group is founded, joined, followed, and caught up with.
 //!
 //! One leaf of ours, the **reader**, follows everything the hub sends and decrypts for all the others. They
-//! read the handshakes from the room's log when they next have something to send. So a message costs the
-//! same in a room with two of our users and with a thousand, and so does a commit.
+//! read the handshakes from the room's log when they next have something to send, or when it gets long. So a message
+//! costs the same in a room with two of our users and with a thousand, and so does a commit.
 
 use tracing::{debug, info, warn};
 
@@ -30,6 +30,9 @@ use crate::{
         rooms::{Room, RoomGroup, RoomState},
     },
 };
+
+/// The handshakes that are read at once by who has nothing to say: some milliseconds' work in a large group.
+const PIECE: i64 = 8;
 
 impl Core {
     /// Founds the group of a room of ours. `others` are participants from the start (a direct room's list
@@ -269,11 +272,29 @@ impl Core {
 
     /// Brings a leaf to the room's current epoch.
     pub async fn catch_up(&self, tx: &mut Tx, room: &RoomUri, group_id: &[u8], leaf: &Leaf) -> Result<(), Fault> {
+        self.read_on(tx, room, group_id, leaf, i64::MAX).await
+    }
+
+    /// Lets the leaf that is farthest behind read a piece of the room's log, if that is longer than `longest`, since
+    /// what it has not read is kept for it. Answers whether it is still longer and ours to shorten.
+    pub async fn shorten_log(&self, tx: &mut Tx, room: &RoomUri, longest: i64) -> Result<bool, Fault> {
+        if tx.count_handshakes(room).await? <= longest || self.must_have(tx, room).await.is_err() {
+            return Ok(false);
+        }
+        let group = tx.room(room).await?.and_then(|room| room.group);
+        let (Some(group), Some(leaf)) = (group, tx.slowest_leaf(room).await?) else { return Ok(false) };
+        self.read_on(tx, room, &group.group_id, &leaf, PIECE).await?;
+        tx.trim_handshakes(room).await?;
+        Ok(tx.count_handshakes(room).await? > longest)
+    }
+
+    /// Lets a leaf read the next handshakes, `most` of them at most.
+    async fn read_on(&self, tx: &mut Tx, room: &RoomUri, group_id: &[u8], leaf: &Leaf, most: i64) -> Result<(), Fault> {
         if let Some(id) = leaf.welcome {
             let (welcome, tree) = tx.welcome(id).await?;
             self.groups.join::<Fault>(tx, leaf.owner, &welcome, &tree).await?;
         }
-        let handshakes = tx.handshakes_after(room, leaf.position).await?;
+        let handshakes = tx.handshakes_after(room, leaf.position, most).await?;
         let last = handshakes.last().map_or(leaf.position, |(position, _)| *position);
         if leaf.welcome.is_none() && last == leaf.position {
             return Ok(());

@@ -29,6 +29,7 @@ mod tx;
 mod wal;
 mod writer;
 
+pub mod aging;
 pub mod breaker;
 pub mod clients;
 pub mod consents;

@@ -34,29 +34,42 @@ impl Tx {
         Ok(())
     }
 
+    /// The next handshakes of a room, `most` of them at most.
     pub async fn handshakes_after(
         &mut self,
         room: &RoomUri,
         position: i64,
+        most: i64,
     ) -> Result<Vec<(i64, MlsMessage)>, StoreError> {
         if self.known.handshakes.get(room).is_some_and(|last| last <= position) {
             return Ok(Vec::new());
         }
         let rows = sqlx::query_as::<_, (i64, Vec<u8>)>(
-            "SELECT position, message FROM handshake WHERE room = $1 AND position > $2 ORDER BY position",
+            "SELECT position, message FROM handshake WHERE room = $1 AND position > $2 ORDER BY position LIMIT $3",
         )
         .bind(room.as_str())
         .bind(position)
+        .bind(most)
         .fetch_all(self.connection())
         .await?;
-        let last = rows.last().map_or(position, |(position, _)| *position);
-        self.known.handshakes.keep(room.clone(), last);
+        if (rows.len() as i64) < most {
+            let last = rows.last().map_or(position, |(position, _)| *position);
+            self.known.handshakes.keep(room.clone(), last);
+        }
         rows.into_iter()
             .map(|(position, message)| {
                 let message = seal::open("handshake", &[room.as_str().as_bytes()], message)?;
                 Ok((position, MlsMessage::decode(&message).map_err(|e| StoreError::corrupt("handshake", e))?))
             })
             .collect()
+    }
+
+    pub async fn count_handshakes(&mut self, room: &RoomUri) -> Result<i64, StoreError> {
+        let (count,) = sqlx::query_as::<_, (i64,)>("SELECT COUNT(*) FROM handshake WHERE room = $1")
+            .bind(room.as_str())
+            .fetch_one(self.connection())
+            .await?;
+        Ok(count)
     }
 
     pub async fn last_handshake(&mut self, room: &RoomUri) -> Result<i64, StoreError> {

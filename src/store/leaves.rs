@@ -94,6 +94,17 @@ impl Tx {
         row.map(|row| leaf(&row)).transpose()
     }
 
+    /// The leaf of ours that has read least of the room's log.
+    pub async fn slowest_leaf(&mut self, room: &RoomUri) -> Result<Option<Leaf>, StoreError> {
+        let row = sqlx::query(
+            "SELECT owner, client, room, welcome, position FROM leaf WHERE room = $1 ORDER BY position, owner LIMIT 1",
+        )
+        .bind(room.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| leaf(&row)).transpose()
+    }
+
     /// Any leaf of ours in the room but this one.
     pub async fn leaf_beside(&mut self, room: &RoomUri, owner: Owner) -> Result<Option<Leaf>, StoreError> {
         let row = sqlx::query(
@@ -110,6 +121,7 @@ impl Tx {
     pub async fn forget_key_packages(&mut self, before: u64) -> Result<(), StoreError> {
         for sql in [
             "DELETE FROM mls_row WHERE owner IN (SELECT owner FROM leaf WHERE room IS NULL AND expires < $1)",
+            "DELETE FROM mls_owner WHERE id IN (SELECT owner FROM leaf WHERE room IS NULL AND expires < $1)",
             "DELETE FROM leaf WHERE room IS NULL AND expires < $1",
         ] {
             sqlx::query(sql).bind(before as i64).execute(self.connection()).await?;
@@ -149,7 +161,11 @@ impl Tx {
     /// The leaf is out of the room; its keys go with it.
     pub async fn remove_leaf(&mut self, owner: Owner) -> Result<(), StoreError> {
         self.known.leaves.forget_where(|leaf| leaf.owner == owner);
-        for sql in ["DELETE FROM leaf WHERE owner = $1", "DELETE FROM mls_row WHERE owner = $1"] {
+        for sql in [
+            "DELETE FROM leaf WHERE owner = $1",
+            "DELETE FROM mls_row WHERE owner = $1",
+            "DELETE FROM mls_owner WHERE id = $1",
+        ] {
             sqlx::query(sql).bind(owner).execute(self.connection()).await?;
         }
         Ok(())

@@ -137,12 +137,4 @@ impl Tx {
         }
         Ok(found)
     }
-
-    /// Forgets what nobody repeats any more.
-    pub async fn forget_seen_before(&mut self, at: u64) -> Result<(), StoreError> {
-        for sql in ["DELETE FROM seen WHERE at < $1", "DELETE FROM hub_accepted WHERE timestamp < $1"] {
-            sqlx::query(sql).bind(at as i64).execute(self.connection()).await?;
-        }
-        Ok(())
-    }
 }

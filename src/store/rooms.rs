@@ -74,6 +74,15 @@ impl Tx {
         rows.iter().map(parse).collect()
     }
 
+    /// The next room in the order of their names.
+    pub async fn room_after(&mut self, room: Option<&RoomUri>) -> Result<Option<RoomUri>, StoreError> {
+        let row = sqlx::query_as::<_, (String,)>("SELECT room FROM room WHERE room > $1 ORDER BY room LIMIT 1")
+            .bind(room.map_or("", RoomUri::as_str))
+            .fetch_optional(self.connection())
+            .await?;
+        row.map(|(room,)| RoomUri::parse(&room)).transpose().map_err(|e| StoreError::corrupt("room", e))
+    }
+
     pub async fn save_room(&mut self, room: &Room) -> Result<(), StoreError> {
         self.known.rooms.forget(&room.room);
         sqlx::query(

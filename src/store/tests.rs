@@ -464,3 +464,133 @@ async fn a_dead_letter_goes_back_to_its_old_place_and_is_still_in_doubt() {
     assert_eq!(revived.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
     assert_eq!((revived[0].prepared.as_deref(), revived[0].unsure), (Some(&b"ciphertext"[..]), true));
 }
+
+mod aging {
+    use mimi_adapter::{ConversationId, NativeMessageId};
+
+    use super::*;
+    use crate::{
+        mimi::{
+            content::MessageId,
+            uri::{RoomUri, UserUri},
+        },
+        store::{
+            aging::{Aging, Walked},
+            portals::{NewPortal, PortalId},
+        },
+    };
+
+    fn room(name: &str) -> RoomUri {
+        RoomUri::parse(&format!("mimi://a.example/r/{name}")).unwrap()
+    }
+
+    fn alice() -> UserUri {
+        "mimi://a.example/u/alice".parse().unwrap()
+    }
+
+    /// The name of the message of a moment; as those of real ones, in no order.
+    fn id(moment: u64) -> MessageId {
+        let mut id = crate::core::hash(&moment.to_be_bytes());
+        id[0] = 1;
+        MessageId::new(id).unwrap()
+    }
+
+    fn native(moment: u64) -> NativeMessageId {
+        NativeMessageId::new(format!("${moment}"))
+    }
+
+    async fn portal(store: &Store, name: &str) -> PortalId {
+        let (room, conversation) = (room(name), ConversationId::new(name));
+        let made = store.write(move |tx| {
+            Box::pin(async move {
+                let (room, conversation) = (&room, Some(&conversation));
+                tx.add_portal(NewPortal { room, adapter: "loopback", conversation, direct: None }).await
+            })
+        });
+        made.await.unwrap()
+    }
+
+    /// One message a moment.
+    async fn said(store: &Store, name: &str, portal: PortalId, moments: std::ops::Range<u64>) {
+        let room = room(name);
+        let done = store.write(move |tx| {
+            Box::pin(async move {
+                for moment in moments {
+                    tx.add_message(&room, id(moment), &alice(), moment);
+                    tx.name_message(portal, id(moment), &[native(moment)]);
+                    tx.see(&room, *id(moment).as_bytes(), moment);
+                    tx.hub_accepted(&room, *id(moment).as_bytes(), moment, b"accepted");
+                }
+                Ok::<_, StoreError>(())
+            })
+        });
+        done.await.unwrap();
+    }
+
+    /// Walks through a table, and answers in how many pieces.
+    async fn forget(store: &Store, table: Aging, before: u64) -> usize {
+        let (mut next, mut pieces) = (Some(Walked::default()), 0);
+        while let Some(walked) = next {
+            let piece = store.write(move |tx| Box::pin(async move { tx.forget_old(table, before, &walked).await }));
+            next = piece.await.unwrap();
+            pieces += 1;
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn what_is_old_is_forgotten_a_piece_at_a_time_and_the_rest_is_known() {
+        let (_database, store) = store().await;
+        let (tea, coffee) = (portal(&store, "tea").await, portal(&store, "coffee").await);
+        said(&store, "tea", tea, 0..500).await;
+        said(&store, "coffee", coffee, 250..350).await;
+        for table in [Aging::Names, Aging::Seen, Aging::Answers] {
+            assert_eq!(forget(&store, table, 300).await, 3, "{table:?}");
+        }
+        let look = store.write(move |tx| {
+            Box::pin(async move {
+                for (name, portal, moments) in [("tea", tea, 0..500), ("coffee", coffee, 250..350)] {
+                    let room = room(name);
+                    for moment in moments {
+                        let (id, native, hash) = (id(moment), native(moment), *id(moment).as_bytes());
+                        let known = [
+                            tx.author(&room, &id).await?.is_some(),
+                            tx.message_of_native(portal, &native).await?.is_some(),
+                            tx.native_of_message(portal, &id).await?.is_some(),
+                            !tx.seen(&room, &[hash]).await?.is_empty(),
+                            tx.hub_answer(&room, &hash).await?.is_some(),
+                        ];
+                        assert_eq!(known, [moment >= 300; 5], "{moment} in {name}");
+                    }
+                }
+                Ok::<_, StoreError>(())
+            })
+        });
+        look.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_stops_growing_when_what_comes_is_no_more_than_what_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("a.sqlite"), "a.example").await.unwrap();
+        let tea = portal(&store, "tea").await;
+        let mut pages = Vec::new();
+        for year in 0..8 {
+            for month in 0..4 {
+                let now = year * 400 + month * 100;
+                said(&store, "tea", tea, now..now + 100).await;
+                for table in [Aging::Names, Aging::Seen, Aging::Answers] {
+                    forget(&store, table, now.saturating_sub(400)).await;
+                }
+            }
+            let count = store.write(|tx| {
+                Box::pin(async move {
+                    let count = sqlx::query_as::<_, (i64,)>("PRAGMA page_count").fetch_one(tx.connection()).await?;
+                    Ok::<_, StoreError>(count.0)
+                })
+            });
+            pages.push(count.await.unwrap());
+        }
+        assert!(pages[0] < pages[1] && pages[7] <= pages[2] + pages[2] / 10, "{pages:?}");
+    }
+}

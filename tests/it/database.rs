@@ -18,11 +18,13 @@ impl Database {
     pub async fn new() -> Self {
         match std::env::var("MIMI_TEST_POSTGRES") {
             Ok(server) => Self::on(server).await,
-            Err(_) => {
-                let folder = tempfile::tempdir().unwrap();
-                Self::File { path: folder.path().join("gateway.sqlite"), _folder: folder }
-            }
+            Err(_) => Self::file(),
         }
+    }
+
+    pub fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self::File { path: folder.path().join("gateway.sqlite"), _folder: folder }
     }
 
     /// A new one on a server; its URL names a database that can be connected to.

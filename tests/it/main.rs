@@ -18,6 +18,8 @@ mod hello;
 mod inspect;
 mod membership;
 mod messenger;
+mod moving;
+mod old;
 mod order;
 mod peer;
 mod person;

@@ -8,13 +8,13 @@ fn from_elsewhere(person: &Person) -> Vec<usize> {
     person.transcript().iter().filter_map(number).collect()
 }
 
-async fn have_read_it_all(world: &World, to: usize) {
+pub async fn have_read_it_all(world: &World, to: usize) {
     world.still_talk().await;
     assert_eq!(from_elsewhere(&world.alice), (0..to).collect::<Vec<_>>());
     assert_eq!(from_elsewhere(&world.bob), (0..to).collect::<Vec<_>>());
 }
 
-fn both_post(world: &World, numbers: std::ops::Range<usize>) {
+pub fn both_post(world: &World, numbers: std::ops::Range<usize>) {
     for n in numbers {
         world.alice.posts(&n.to_string());
         world.bob.posts(&n.to_string());

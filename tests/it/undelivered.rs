@@ -5,7 +5,7 @@ use std::time::Duration;
 use mimi_adapter::ConversationId;
 use mimi_gateway::{
     admin::{CreateRoom, Letters, Operator},
-    gateway::clear_away,
+    janitor::clear_away,
     mimi::uri::RoomUri,
     outbox::Destination,
 };

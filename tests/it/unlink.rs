@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mimi_gateway::{
     admin::{Operator, Unlink},
-    gateway::clear_away,
+    janitor::clear_away,
 };
 
 use crate::world::{World, tea};

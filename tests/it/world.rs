@@ -236,6 +236,11 @@ impl World {
         senders.into_iter().map(|(sender,)| sender.parse().unwrap()).collect()
     }
 
+    /// From its next start on a gateway has this database. Answers the one it had.
+    pub fn takes_database(&mut self, name: &str, database: Database) -> Database {
+        self.provider_mut(name).database.replace(database).expect("it has run")
+    }
+
     pub async fn start(&mut self, name: &str) {
         let addresses: BTreeMap<Domain, String> =
             self.providers.iter().map(|(name, it)| (domain(name), it.address.to_string())).collect();
@@ -246,10 +251,7 @@ impl World {
         if provider.database.is_none() {
             provider.database = Some(Database::new().await);
         }
-        let place = match provider.database.as_ref().expect("it has just been made") {
-            Database::File { path, .. } => Place::from(path),
-            server => Place::Server(server.url().parse().unwrap()),
-        };
+        let place = provider.database.as_ref().expect("it has just been made").place();
         assert!(provider.running.is_none(), "{name} is running already");
         let (loopback, network) = Loopback::new();
         let parts = Parts {
@@ -302,6 +304,15 @@ impl World {
 
     fn provider_mut(&mut self, name: &str) -> &mut Provider {
         self.providers.get_mut(name).expect("there are three providers")
+    }
+}
+
+impl Database {
+    pub fn place(&self) -> Place {
+        match self {
+            Self::File { path, .. } => Place::from(path),
+            Self::Server { .. } => Place::Server(self.url().parse().unwrap()),
+        }
     }
 }
 

@@ -12,10 +12,12 @@ import socket
 import subprocess
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Awaitable, Callable
 
 _PR_SET_PDEATHSIG = 1
+_ESTABLISHED = "01"
 _libc = ctypes.CDLL(None)
 
 
@@ -98,6 +100,17 @@ class Process:
         if with_signal == signal.SIGTERM and code not in (0, -signal.SIGTERM):
             raise RuntimeError(f"{self.name} ended with {code} when told to stop:\n{self.last_words()}")
 
+    @contextmanager
+    def asleep(self):
+        """The process does nothing. What is sent to it meanwhile waits in its sockets."""
+        assert self._child is not None, f"{self.name} does not run"
+        child = self._child
+        child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            child.send_signal(signal.SIGCONT)
+
     async def has_ended(self) -> int:
         """Waits until the process ends by itself, and returns its exit code; then it can be started again."""
         child = self._child
@@ -145,6 +158,16 @@ def free_ports(how_many: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def unread(port: int) -> int:
+    """Octets that have come to this port of 127.0.0.1 and that nobody has read yet."""
+    connections = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(
+        int(queues.partition(":")[2], 16)
+        for _, local, _, state, queues, *_ in connections
+        if int(local.partition(":")[2], 16) == port and state == _ESTABLISHED
+    )
 
 
 def answers_http(url: str) -> Callable[[], Awaitable[bool]]:

@@ -19,6 +19,7 @@ import asyncio
 
 import pytest
 
+from lab.process import unread
 from lab.talk import Talk
 
 SERVERS = ["gateway a", "gateway b", "synapse", "prosody"]
@@ -64,3 +65,31 @@ async def test_nothing_is_lost_doubled_or_reordered_when_the_power_fails(world, 
 
     verdicts = await talk.verdicts()
     assert {who: str(verdict) for who, verdict in verdicts.items() if not verdict.is_perfect} == {}
+
+
+@pytest.mark.parametrize("gateway", ["goes on", "is killed too"])
+async def test_what_synapse_was_bringing_when_it_was_killed_arrives_once_and_in_order(gateway, world, link):
+    """Synapse waits for the answer to a transaction's first attempt. It will not make a second one."""
+    title = f"synapse is killed while it brings something and the gateway {gateway}"
+    before, brought, after = f"{title}: 1", f"{title}: 2, " + "and on, " * 500, f"{title}: 3"
+    port = int(world.gateway_a.adapter("matrix")[1]["listen"].rpartition(":")[2])
+
+    await world.alice.says(link.room, before)
+    await world.bob.sees_all([before], link.muc, 30)
+    with world.gateway_a.asleep():
+        await world.alice.says(link.room, brought)
+        async with asyncio.timeout(30):
+            # More than a ping is.
+            while unread(port) < len(brought):
+                await asyncio.sleep(0.02)
+        await world.synapse.kill()
+        if gateway == "is killed too":
+            await world.gateway_a.kill()
+    await world.synapse.start()
+    if not world.gateway_a.runs:
+        await world.gateway_a.start()
+    await world.alice.says(link.room, after)
+
+    for reader in (world.bob, world.ben):
+        await reader.sees_all([after], link.muc, 60)
+        assert [text for text in reader.texts(link.muc) if text.startswith(title)] == [before, brought, after]

@@ -1,6 +1,12 @@
 //! The adapter, built from a configuration and running, with the suite's recording core behind it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
 
 use mimi_adapter::{
     Adapter, Canary, CancellationToken, Context, ConversationId, Delivered, Delivery, Domain, Event, Ghost, Inbound,
@@ -115,7 +121,15 @@ pub fn ghost(uri: &str) -> Ghost {
     Ghost::new(UserUri::parse(uri).unwrap())
 }
 
-/// A port of this machine that nobody listens on.
+/// A port of this machine that nobody listens on, and that none is given who asks for any: a scene may come back to
+/// it, and in between it must not have become the near end of somebody's connection.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = std::process::id() as u16;
+    loop {
+        let port = 10_000 + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
