@@ -153,8 +153,7 @@ impl ProviderDoors {
                     })
                 })
                 .await?;
-                mimi_adapter::failpoint!("hub.committed");
-                Ok(Answer::ok(answer))
+                Ok(committed(answer))
             }
             Endpoint::SubmitMessage => {
                 let room = room(&about)?;
@@ -168,8 +167,7 @@ impl ProviderDoors {
                     })
                 })
                 .await?;
-                mimi_adapter::failpoint!("hub.committed");
-                Ok(Answer::ok(answer))
+                Ok(committed(answer))
             }
             Endpoint::KeyMaterial => {
                 let answer = hub(core, Vec::new(), move |core, tx| {
@@ -182,6 +180,12 @@ impl ProviderDoors {
             _ => Ok(StatusCode::NOT_FOUND.into()),
         }
     }
+}
+
+/// The hub's answer to something that is on the disk now.
+fn committed(answer: Vec<u8>) -> Answer {
+    mimi_adapter::failpoint!("hub.committed");
+    Answer::ok(answer)
 }
 
 /// A transaction whose failure has an HTTP status of its own.

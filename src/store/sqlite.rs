@@ -35,7 +35,7 @@ pub(super) async fn open(file: &Path) -> Result<AnyConnection, StoreError> {
         "PRAGMA cache_size = -16384",
         // In pages of 4 KiB: what every message writes is in the same few pages, and the longer the log, the fewer of
         // them are written twice.
-        "PRAGMA wal_autocheckpoint = 8192",
+        "PRAGMA wal_autocheckpoint = 2048",
     ] {
         sqlx::query(pragma).execute(&mut connection).await.map_err(|e| failed(words(&e)))?;
     }
