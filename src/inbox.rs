@@ -105,12 +105,12 @@ impl AdapterCore for AdapterDoor {
 impl AdapterDoor {
     async fn offer(&self, inbound: Inbound, patience: Patience) -> Result<Offer, Fault> {
         let adapter = self.adapter.clone();
-        let sought = Sought::Native {
+        let sought = can_be_kept(&inbound.id).then(|| Sought::Native {
             adapter: adapter.clone(),
             conversation: inbound.conversation.clone(),
             id: inbound.id.clone(),
-        };
-        let offer = self.core.write_seeking(vec![sought], move |core, tx| {
+        });
+        let offer = self.core.write_seeking(sought.into_iter().collect(), move |core, tx| {
             Box::pin(async move {
                 if let (Patience::First, Some(waits)) = (patience, core.unnamed(tx, &adapter, &inbound).await?) {
                     return Ok(waits);
@@ -120,6 +120,11 @@ impl AdapterDoor {
         });
         offer.await
     }
+}
+
+/// An index has to hold it, on every database, and PostgreSQL no NUL.
+fn can_be_kept(id: &NativeMessageId) -> bool {
+    id.as_str().len() <= MAX_NATIVE_ID && !id.as_str().contains('\0')
 }
 
 /// Whether what an event is about may still be waited for.
@@ -156,9 +161,7 @@ impl Core {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
         // Too long, or empty: nobody else could read the name.
         UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
-        // An index has to hold it, on every database, and PostgreSQL no NUL.
-        let id = inbound.id.as_str();
-        if id.len() > MAX_NATIVE_ID || id.contains('\0') {
+        if !can_be_kept(&inbound.id) {
             return Err(Fault::never("the network's name for it can't be kept: it is too long or has a NUL in it"));
         }
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {

@@ -12,8 +12,9 @@ use std::collections::{HashMap, VecDeque};
 
 use super::outbox::Row;
 
-/// At most this many rows of a queue, and octets of all. Beyond it they are read again.
+/// At most this many rows of a queue, and queues and octets of all. Beyond it they are read again.
 const ROWS: usize = 512;
+const QUEUES: usize = 8192;
 const OCTETS: usize = 16 << 20;
 
 /// At least this many rows are read at once.
@@ -120,7 +121,7 @@ impl Queues {
     }
 
     fn stay_small(&mut self) {
-        if self.octets > OCTETS {
+        if self.octets > OCTETS || self.queues.len() > QUEUES {
             self.clear();
         }
     }

@@ -231,6 +231,43 @@ async fn moves(from: Place, to: Place) {
     assert_eq!(next, 151, "the number of a row that is gone is not given again");
 }
 
+#[tokio::test]
+async fn what_a_group_looks_for_is_found_if_it_is_there_and_once_one_of_it_has_written_it() {
+    use crate::mimi::uri::RoomUri;
+    let database = Database::new().await;
+    let store = Store::open(&database.place(), "a.example").await.unwrap();
+    let room = || RoomUri::parse("mimi://a.example/r/tea").unwrap();
+    let hashes = [[1; 32], [2; 32], [3; 32]];
+    let sought = || hashes.map(|hash| Sought::Seen { room: room(), hash }).into();
+    let see = |hash| {
+        store.write(move |tx| {
+            Box::pin(async move {
+                tx.see(&room(), hash, 7);
+                // A look into another table writes what waits.
+                tx.outbox_length("nowhere").await
+            })
+        })
+    };
+    let looks = || {
+        store.write_seeking(sought(), move |tx| {
+            Box::pin(async move {
+                let mut seen: Vec<_> = tx.seen(&room(), &hashes).await?.into_iter().map(|hash| hash[0]).collect();
+                seen.sort_unstable();
+                Ok::<_, StoreError>(seen)
+            })
+        })
+    };
+    see([1; 32]).await.unwrap();
+    // While the writer waits for the first job, the others become one group.
+    let (go, wait) = oneshot::channel::<()>();
+    let first = store.write(move |_| Box::pin(async move { Ok::<_, StoreError>(wait.await.is_ok()) }));
+    let (_, before, _, after, ()) = tokio::join!(first, looks(), see([2; 32]), looks(), async {
+        tokio::task::yield_now().await;
+        go.send(()).unwrap();
+    });
+    assert_eq!((before.unwrap(), after.unwrap()), (vec![1], vec![1, 2]));
+}
+
 /// The writer of a store that was dropped closes its database a moment later.
 async fn copy_when_free(from: &Place, to: &Place) -> Result<Vec<Copied>, StoreError> {
     loop {
