@@ -171,7 +171,7 @@ impl Store {
         let watchers = Arc::new(Watchers { lost: Mutex::default(), restored: watch::Sender::new(0) });
         let leases = Arc::new(Leases::new(us));
         let writer = Writer::new(backend, session, watchers.clone(), leases.clone());
-        // Half of what a statement costs is the way to the database's thread and back. From a thread of our own that
+        // Much of what a statement costs is the way to the database's thread and back. From a thread of our own that
         // is one futex each way; a worker of the runtime looks for other work, and for sockets, before it sleeps.
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new()
