@@ -4,7 +4,7 @@
 //! transaction decides whether we have it already, understands it, remembers its name and puts what follows
 //! from it into the outbox. Only after that has reached the disk does anybody get a yes.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use mimi_adapter::{
     Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
@@ -17,6 +17,7 @@ use crate::{
     breaker::Deed,
     core::{Core, Fault, at, hash},
     event,
+    janitor::NAMED_DAYS,
     mimi::{
         content::{MessageId, MimiContent, message_id},
         framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
@@ -228,11 +229,7 @@ impl Core {
             }
             Event::Reaction { in_reply_to, emoji } => match tx.message_of_native(portal.id, &in_reply_to).await? {
                 Some(in_reply_to) => Event::Reaction { in_reply_to, emoji },
-                None => {
-                    return Err(Fault::never(
-                        "the reaction is to a message that was never carried, or more than 400 days ago",
-                    ));
-                }
+                None => return Err(unknown("the reaction is to")),
             },
             _ => return Err(Fault::never("this kind of event can't be carried")),
         })
@@ -247,10 +244,7 @@ impl Core {
         proof: SenderProof,
         native: &NativeMessageId,
     ) -> Result<MessageId, Fault> {
-        let id = tx
-            .message_of_native(portal.id, native)
-            .await?
-            .ok_or_else(|| Fault::never("it changes a message that was never carried, or more than 400 days ago"))?;
+        let id = tx.message_of_native(portal.id, native).await?.ok_or_else(|| unknown("it changes"))?;
         let author = tx.author(&portal.room, &id).await?;
         match proof {
             SenderProof::Verified if author.as_ref() == Some(sender) => Ok(id),
@@ -297,18 +291,8 @@ impl Core {
     /// The second door: a `/notify` body. Each message on its own: one that can't be understood does not
     /// keep the others out.
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
-        let hashes: Vec<_> = messages.iter().map(|message| hash(message.message().as_bytes())).collect();
-        // What our own hub has ordered comes from its queue, in the transaction that takes it out there.
-        let once = *room.domain() == self.domain;
-        let mut seen = if once { HashSet::new() } else { tx.seen(room, &hashes).await? };
         let mut read = Vec::new();
-        for (message, hash) in messages.iter().zip(hashes) {
-            if !once {
-                if !seen.insert(hash) {
-                    continue;
-                }
-                tx.see(room, hash, self.now());
-            }
+        for message in self.unseen(tx, room, messages).await? {
             let accepted = match &message.fanout {
                 Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
                 _ => {
@@ -319,6 +303,29 @@ impl Core {
             discard(accepted, room, message.timestamp)?;
         }
         self.pass_on(tx, room, read).await
+    }
+
+    /// Those of a `/notify` body that have not come before.
+    async fn unseen<'m>(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        messages: &'m [FanoutMessage],
+    ) -> Result<Vec<&'m FanoutMessage>, Fault> {
+        // What our own hub has ordered comes from its queue, in the transaction that takes it out there.
+        if *room.domain() == self.domain {
+            return Ok(messages.iter().collect());
+        }
+        let hashes: Vec<_> = messages.iter().map(|message| hash(message.message().as_bytes())).collect();
+        let mut seen = tx.seen(room, &hashes).await?;
+        let mut unseen = Vec::new();
+        for (message, hash) in messages.iter().zip(hashes) {
+            if seen.insert(hash) {
+                tx.see(room, hash, self.now());
+                unseen.push(message);
+            }
+        }
+        Ok(unseen)
     }
 
     async fn accept_handshake(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<(), Fault> {
@@ -419,6 +426,11 @@ struct Read {
     accepted: u64,
     content: MimiContent,
     octets: Vec<u8>,
+}
+
+/// What `does` something to a message that has no name here.
+fn unknown(does: &str) -> Fault {
+    Fault::never(format!("{does} a message that was never carried, or more than {NAMED_DAYS} days ago"))
 }
 
 /// C§9.1: what a member sends wrongly is discarded, or one bad client would block the room.

@@ -31,7 +31,8 @@ const REMEMBER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// ever. People point at what was said in the last hours; this is longer by far, and has room for somebody who looks
 /// at the same day of last year. What is lost: an answer to an older message is shown without what it answers, and who
 /// wants to change or take back an older one is told that it can't be done. It stays where it was shown.
-pub const NAMED: Duration = Duration::from_secs(400 * 24 * 3600);
+pub const NAMED_DAYS: u64 = 400;
+pub const NAMED: Duration = Duration::from_secs(NAMED_DAYS * 24 * 3600);
 
 /// The handshakes of a room that are kept for who only reads. More than these at once nobody should have to read on
 /// the day they write.
