@@ -58,7 +58,8 @@ impl Tx {
         let rows = sqlx::query_as::<_, (String, Vec<u8>, i64)>(AssertSqlSafe(sql))
             .bind(walked.room.as_str())
             .bind(walked.name.as_slice())
-            .fetch_all(self.connection())
+            // What waits to be written is new.
+            .fetch_all(self.reading())
             .await?;
         let last = rows.get(PIECE - 1).map(|(room, name, _)| Walked { room: room.clone(), name: name.clone() });
         let mut old: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();

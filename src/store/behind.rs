@@ -171,9 +171,17 @@ impl Behind {
     pub fn is_empty(&self) -> bool {
         let Self { outbox, prepared, batches, settled, mls, messages, natives, seen, answers, timestamps, cursors } =
             self;
-        let of_outbox = [outbox.is_empty(), prepared.is_empty(), batches.is_empty(), settled.is_empty()];
-        let others = [mls.is_empty(), messages.is_empty(), natives.is_empty(), seen.is_empty(), answers.is_empty()];
-        of_outbox.into_iter().chain(others).all(|empty| empty) && timestamps.is_empty() && cursors.is_empty()
+        outbox.is_empty()
+            && prepared.is_empty()
+            && batches.is_empty()
+            && settled.is_empty()
+            && mls.is_empty()
+            && messages.is_empty()
+            && natives.is_empty()
+            && seen.is_empty()
+            && answers.is_empty()
+            && timestamps.is_empty()
+            && cursors.is_empty()
     }
 
     /// Writes what came before the current job, or all.

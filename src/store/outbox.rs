@@ -60,11 +60,10 @@ impl Tx {
 
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
-        if self.queues.is_none() && self.behind.outbox.iter().any(|(_, row)| row.destination == destination) {
-            let rows = head(destination, limit).fetch_all(self.connection()).await?;
-            return Ok(rows.into_iter().map(row).collect());
+        match self.queues {
+            Some(_) => self.kept(destination, limit as usize).await,
+            None => self.read_head(destination, limit).await,
         }
-        self.outbox_left(destination, limit, 0).await
     }
 
     /// For the destination's worker: the first rows of its queue but for the `done` that it has settled in this very
@@ -74,14 +73,13 @@ impl Tx {
             return self.kept(destination, limit as usize).await;
         }
         if self.behind.changes_the_outbox() {
-            let rows = head(destination, limit).fetch_all(self.connection()).await?;
-            return Ok(rows.into_iter().map(row).collect());
+            return self.read_head(destination, limit).await;
         }
         let mut rows = head(destination, limit + done as i64).fetch_all(self.reading()).await?;
         let found = rows.len();
         rows.retain(|(id, ..)| self.behind.settled.get(id).is_none());
         if found - rows.len() > done {
-            rows = head(destination, limit).fetch_all(self.connection()).await?;
+            return self.read_head(destination, limit).await;
         }
         rows.truncate(limit as usize);
         Ok(rows.into_iter().map(row).collect())
@@ -93,13 +91,18 @@ impl Tx {
             return Ok(rows);
         }
         let most = limit.max(AHEAD);
-        let rows = head(destination, most as i64).fetch_all(self.connection()).await?;
-        let mut rows: Vec<_> = rows.into_iter().map(row).collect();
+        let mut rows = self.read_head(destination, most as i64).await?;
         if let Some(queues) = &mut self.queues {
             queues.keep(destination, rows.clone(), rows.len() < most);
         }
         rows.truncate(limit);
         Ok(rows)
+    }
+
+    /// The first rows of a queue, from the table as it will be.
+    async fn read_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
+        let rows = head(destination, limit).fetch_all(self.connection()).await?;
+        Ok(rows.into_iter().map(row).collect())
     }
 
     /// Rows of a destination that follow the row `after` and were accepted before `before`, in order.
@@ -161,7 +164,9 @@ impl Tx {
         problem: &str,
         unsure: bool,
     ) -> Result<(), StoreError> {
-        self.queue_has_changed(destination);
+        if let Some(queues) = &mut self.queues {
+            queues.forget(destination);
+        }
         sqlx::query(
             "UPDATE outbox SET attempts = attempts + 1, problem = $3, unsure = CASE WHEN $4 = 1 THEN 1 ELSE unsure END
              WHERE destination = $1 AND (id = $2 OR batch = $2)",
@@ -192,13 +197,6 @@ impl Tx {
             queues.remove(id);
         }
         self.behind.settled.put(id, ());
-    }
-
-    /// Rows of a queue are about to be changed here and there.
-    pub(super) fn queue_has_changed(&mut self, destination: &str) {
-        if let Some(queues) = &mut self.queues {
-            queues.forget(destination);
-        }
     }
 
     pub async fn outbox_destinations(&mut self) -> Result<Vec<String>, StoreError> {
