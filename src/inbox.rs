@@ -293,6 +293,10 @@ impl Core {
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
         let mut read = Vec::new();
         for message in self.unseen(tx, room, messages).await? {
+            if self.is_too_old(tx, room, message).await? {
+                self.pass_on(tx, room, std::mem::take(&mut read)).await?;
+                self.unread(tx, room).await?;
+            }
             let accepted = match &message.fanout {
                 Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
                 _ => {
@@ -303,6 +307,13 @@ impl Core {
             discard(accepted, room, message.timestamp)?;
         }
         self.pass_on(tx, room, read).await
+    }
+
+    /// Whether it is of a time that our reader, which came back without its keys, can't know, and the first such one.
+    async fn is_too_old(&self, tx: &mut Tx, room: &RoomUri, message: &FanoutMessage) -> Result<bool, Fault> {
+        let Fanout::Application { message, .. } = &message.fanout else { return Ok(false) };
+        let unread = tx.room(room).await?.and_then(|room| room.group).and_then(|group| group.unread);
+        Ok(message.epoch().zip(unread).is_some_and(|(of, unread)| of < unread))
     }
 
     /// Those of a `/notify` body that have not come before.
@@ -357,7 +368,7 @@ impl Core {
     async fn read(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<Option<Read>, Fault> {
         let state = tx.room(room).await?.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
         let group = state.group.as_ref().ok_or_else(not_here)?;
-        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(None) };
+        let Some((client, data)) = self.decrypt(tx, room, group, fanout.message()).await? else { return Ok(None) };
         let sender = client.user().ok_or_else(|| Fault::never("the sender's client does not name its user"))?;
         if self.is_ours(&sender) {
             return Ok(None);

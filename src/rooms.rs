@@ -611,6 +611,7 @@ fn error(fault: Fault) -> OperatorError {
         Fault::Never(reason) => OperatorError::new(ErrorKind::Invalid, reason, ""),
         Fault::Later { problem, .. } => OperatorError::new(ErrorKind::Unavailable, problem, "try again in a moment"),
         Fault::Broken(problem) => OperatorError::new(ErrorKind::Unavailable, problem, "the gateway's log says more"),
+        Fault::Astray(astray) => error(Fault::later(astray)),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod adapter;
 mod bad_asking;
+mod bad_joining;
 mod bad_members;
 mod bad_proposals;
 mod bad_requests;
@@ -23,6 +24,7 @@ mod old;
 mod order;
 mod peer;
 mod person;
+mod rejoin;
 mod restart;
 mod turncoat;
 mod twice;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub struct Turncoat {
-    core: Arc<Core>,
+    pub core: Arc<Core>,
     pub user: UserUri,
     pub room: RoomUri,
 }

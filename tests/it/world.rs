@@ -236,6 +236,15 @@ impl World {
         senders.into_iter().map(|(sender,)| sender.parse().unwrap()).collect()
     }
 
+    /// Changes the database of a gateway that is not running. Answers how many rows that were.
+    pub async fn changes_database(&self, name: &str, sql: &'static str, arguments: &[&str]) -> u64 {
+        assert!(self.providers[name].running.is_none(), "{name} is running");
+        let database = self.providers[name].database.as_ref().expect("it has run");
+        let mut database = sqlx::AnyConnection::connect(&database.url()).await.unwrap();
+        let query = arguments.iter().fold(sqlx::query(sql), |query, argument| query.bind((*argument).to_owned()));
+        query.execute(&mut database).await.unwrap().rows_affected()
+    }
+
     /// From its next start on a gateway has this database. Answers the one it had.
     pub fn takes_database(&mut self, name: &str, database: Database) -> Database {
         self.provider_mut(name).database.replace(database).expect("it has run")
