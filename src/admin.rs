@@ -82,6 +82,9 @@ pub trait Operator: Send + Sync {
     /// Carries out what a trip holds, or forgets it. Answers how much that was.
     async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError>;
 
+    /// Asks a provider for people by their names there.
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError>;
+
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError>;
     async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError>;
     async fn revoke(&self, scope: ConsentScope) -> Result<(), OperatorError>;
@@ -301,6 +304,15 @@ pub struct CreateDirect {
 pub struct Link {
     pub adapter: String,
     pub conversation: ConversationId,
+}
+
+/// Whom to look for: somebody of whom all of it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Find {
+    pub provider: Domain,
+    pub handle: Option<String>,
+    pub nick: Option<String>,
+    pub email: Option<String>,
 }
 
 /// `requester` wants to reach `target`: in one room, or (without `room`) in any.

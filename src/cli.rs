@@ -217,6 +217,8 @@ mod tests {
             "room list --socket a --config b",
             "room invite clubhouse mimi://b.example/u/bob",
             "room show mimi://a.example/u/alice",
+            "room find b.example",
+            "room find bob@b.example --nick bob",
             "ca issue --out lab",
             "outbox retry",
             "outbox retry 12 --all",

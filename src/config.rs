@@ -37,6 +37,7 @@ pub use self::{
 use crate::{
     adapters::{self, Adapters},
     config::sections::Draft,
+    discovery::Findable,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
     store,
 };
@@ -54,6 +55,8 @@ pub struct Config {
     pub peers: BTreeMap<Domain, String>,
     /// Who may reach our users unasked. Empty is nobody.
     pub consent: Vec<Allow>,
+    /// Who of ours can be found by other providers. Empty is nobody.
+    pub findable: Vec<Findable>,
     pub disclosure: BridgeDisclosure,
     pub adapters: BTreeMap<String, AdapterTable>,
     pub portals: Vec<Portal>,

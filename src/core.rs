@@ -18,6 +18,7 @@ use tracing::error;
 use crate::{
     cluster::Colleagues,
     config::Allow,
+    discovery::Findable,
     hub::HubKeys,
     limits::Limits,
     mimi::{
@@ -123,6 +124,7 @@ pub struct Core {
     pub adapters: BTreeMap<String, AdapterSeat>,
     pub peers: Peers,
     pub allow: Vec<Allow>,
+    pub findable: Vec<Findable>,
     /// Component 0xF4B0 of every leaf of ours.
     pub disclosure: Vec<u8>,
     pub hub_keys: HubKeys,

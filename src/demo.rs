@@ -213,6 +213,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
             store: Store::open(&scratch.join(format!("{name}.sqlite")), name).await?,
             addresses: addresses.clone(),
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
+            findable: Vec::new(),
             allow: names.iter().map(|name| name.parse()).collect::<Result<_, String>>()?,
             disclosure: Vec::new(),
             portals: vec![Portal {

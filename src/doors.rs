@@ -31,6 +31,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::GroupInfo,
     Endpoint::RequestConsent,
     Endpoint::UpdateConsent,
+    Endpoint::IdentifierQuery,
 ];
 
 /// How long a peer should wait when we can't take something now.
@@ -187,6 +188,7 @@ impl ProviderDoors {
                 });
                 Ok(Answer::ok(answer.await?))
             }
+            Endpoint::IdentifierQuery => Ok(Answer::ok(core.identifier_query(&from, &body)?)),
             Endpoint::KeyMaterial => {
                 let answer = hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move { core.key_material(tx, &from, &about, &body).await })

@@ -19,6 +19,7 @@ use crate::{
     cluster::Colleagues,
     config::{Allow, Cluster, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
+    discovery::Findable,
     doors::{ENDPOINTS, ProviderDoors},
     hub::HubKeys,
     inbox::AdapterDoor,
@@ -51,6 +52,7 @@ pub struct Parts {
     /// Name, kind and adapter.
     pub adapters: Vec<(String, String, Arc<dyn Adapter>)>,
     pub allow: Vec<Allow>,
+    pub findable: Vec<Findable>,
     pub disclosure: Vec<u8>,
     pub portals: Vec<Portal>,
     pub clock: Clock,
@@ -90,6 +92,7 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
             })
             .collect(),
         allow: config.consent.clone(),
+        findable: config.findable.clone(),
         disclosure: config.disclosure.encode(),
         portals: config.portals.clone(),
         clock: system_clock(),
@@ -133,6 +136,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
             .map(|(name, kind, adapter)| (name, AdapterSeat::new(&kind, adapter)))
             .collect(),
         allow: parts.allow,
+        findable: parts.findable,
         disclosure: parts.disclosure,
         hub_keys,
         hub_states: Default::default(),

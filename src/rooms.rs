@@ -10,8 +10,8 @@ use tracing::info;
 use crate::{
     admin::{
         AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
-        ErrorKind, Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus, Participant,
-        RoomDetail, RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
+        ErrorKind, Find, Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus,
+        Participant, RoomDetail, RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
     },
     breaker::Deed,
     core::{Core, Fault},
@@ -569,6 +569,10 @@ impl Operator for Desk {
                 "`mimi-gateway breaker list` shows what is",
             )
         })
+    }
+
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.0.find(find).await.map_err(error)
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

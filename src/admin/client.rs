@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
+    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Letters, Link, Operator,
     OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink,
     server::{Content, Created, Invited, Ready},
 };
@@ -161,6 +161,10 @@ impl Operator for Client {
     async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
         let word = if allow { "allow" } else { "refuse" };
         self.answer(self.request(Method::POST, &format!("/breaker/{id}/{word}"))).await
+    }
+
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.answer(self.request(Method::POST, "/find").json(&find)).await
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

@@ -23,7 +23,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
+    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Letters, Link, Operator,
     OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink, metrics,
 };
 use crate::mimi::uri::RoomUri;
@@ -50,6 +50,7 @@ pub fn router(operator: Arc<dyn Operator>) -> Router {
         .route("/breaker/{id}/allow", post(allow_trip))
         .route("/breaker/{id}/refuse", post(refuse_trip))
         .route("/direct", post(direct))
+        .route("/find", post(find))
         .route("/consents", get(consents))
         .route("/consents/grant", post(grant))
         .route("/consents/revoke", post(revoke))
@@ -197,6 +198,10 @@ async fn allow_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
 
 async fn refuse_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
     core.decide_trip(id, false).await.map(Json)
+}
+
+async fn find(State(core): Core, Json(find): Json<Find>) -> Answer<Vec<UserUri>> {
+    core.find(find).await.map(Json)
 }
 
 async fn consents(State(core): Core) -> Answer<Vec<ConsentRequest>> {

@@ -177,6 +177,11 @@ impl Operator for Stub {
         Ok(40)
     }
 
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.note(format!("find {} {:?} {:?} {:?}", find.provider, find.handle, find.nick, find.email));
+        Ok(if find.nick.as_deref() == Some("bob") { vec![user("mimi://b.example/u/bob")] } else { Vec::new() })
+    }
+
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
         Ok(vec![ConsentRequest { scope: scope(), state: "requested".into(), since: 1_700_000_000 }])
     }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     adapters,
+    discovery::Findable,
     mimi::{
         disclosure::{BridgeDisclosure, Security},
         uri::RoomUri,
@@ -36,6 +37,7 @@ pub(super) struct Draft {
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
+    findable: Vec<Findable>,
     disclosure: Option<BridgeDisclosure>,
     portals: Vec<Portal>,
     #[cfg(test)]
@@ -52,6 +54,7 @@ impl Draft {
             admin: self.admin,
             peers: self.peers,
             consent: self.consent,
+            findable: self.findable,
             disclosure: self.disclosure?,
             adapters: self.adapters,
             portals: self.portals,
@@ -77,6 +80,7 @@ pub(super) fn check(
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
+    let findable = findable(root.tables("findable"), provider.as_ref());
     let adapters = adapter_tables(&mut root, &notes, &mut values, directory);
     let disclosure = disclosure(root.table("disclosure"), provider.as_ref(), &adapters);
     let portals = portals(root.tables("portals"), provider.as_ref(), &adapters);
@@ -92,6 +96,7 @@ pub(super) fn check(
         admin,
         peers,
         consent,
+        findable,
         disclosure,
         portals,
         #[cfg(test)]
@@ -217,6 +222,36 @@ fn consent(mut at: Reader<'_>) -> Vec<Allow> {
     let allow = at.list("allow", text(str::parse));
     at.finish();
     allow
+}
+
+fn findable(tables: Vec<Reader<'_>>, provider: Option<&Provider>) -> Vec<Findable> {
+    let mut listed = BTreeMap::new();
+    let person = |(index, mut at): (usize, Reader<'_>)| {
+        let user = at.required("user", text(UserUri::parse));
+        let handles = at.list("handles", text(some));
+        let nicks = at.list("nicks", text(some));
+        let emails = at.list("emails", text(email));
+        if let (Some(user), Some(provider)) = (&user, provider)
+            && user.domain() != &provider.domain
+        {
+            at.note("user", format!("{user} is not one of ours: their own provider says how they are found"));
+        }
+        if let Some(user) = &user
+            && let Some(first) = listed.insert(user.clone(), index)
+        {
+            at.note("user", format!("is in findable[{first}] already: put all names of one person into one table"));
+        }
+        at.finish();
+        Some(Findable { user: user?, handles, nicks, emails })
+    };
+    tables.into_iter().enumerate().filter_map(person).collect()
+}
+
+fn email(address: &str) -> Result<String, String> {
+    match address.rsplit_once('@') {
+        Some((local, domain)) if !local.is_empty() && Domain::parse(domain).is_ok() => Ok(address.to_owned()),
+        _ => Err(format!("{address:?} is not an email address")),
+    }
 }
 
 fn disclosure(

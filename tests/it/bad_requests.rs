@@ -6,13 +6,14 @@ use mimi_gateway::{
     mimi::{
         tls::Tls,
         uri::UserUri,
-        wire::{ConsentOperation, Fanout, FanoutMessage, HandshakeBundle, RatchetTreeOption, UpdateRequest},
+        wire::{ConsentOperation, Fanout, FanoutMessage, HandshakeBundle, RatchetTreeOption, Search, UpdateRequest},
     },
     mls::Change,
 };
 
 use crate::{
     bad_asking::{consent, key_material_request},
+    finding::query,
     turncoat::{bundle, framed, key_package_of, one_more, text},
     world::{World, tea},
 };
@@ -42,6 +43,7 @@ async fn good_requests(world: &World) -> Vec<(&'static str, &'static str, Vec<u8
         ("groupInfo", TEA, cathys.asks(|_| {}).await.0.encode(), 200),
         ("requestConsent", "a.example", request, 201),
         ("updateConsent", "a.example", revoke, 201),
+        ("identifierQuery", "a.example", query(&[(Search::Nick, "alice")]), 200),
     ]
 }
 
@@ -133,6 +135,7 @@ async fn what_is_too_large_is_refused_at_every_endpoint() {
         ("groupInfo", TEA, 1 << 20),
         ("requestConsent", "a.example", 1 << 20),
         ("updateConsent", "a.example", 1 << 20),
+        ("identifierQuery", "a.example", 1 << 20),
         ("update", TEA, 4 << 20),
         ("notify", "mimi://c.example/r/tea", 8 << 20),
     ] {

@@ -15,6 +15,7 @@ mod changes;
 mod consent;
 mod database;
 mod direct;
+mod finding;
 mod hello;
 mod inspect;
 mod membership;

@@ -18,6 +18,7 @@ use mimi_adapter::{ConversationId, Domain, UserUri};
 use mimi_gateway::{
     config::Portal,
     core::Core,
+    discovery::Findable,
     gateway::{self, Parts},
     lifecycle::Lifecycle,
     mimi::uri::RoomUri,
@@ -54,6 +55,7 @@ struct Provider {
     /// Made when the gateway starts for the first time.
     database: Option<Database>,
     allow: Vec<&'static str>,
+    findable: Vec<Findable>,
     portals: Vec<Portal>,
     running: Option<Running>,
 }
@@ -156,8 +158,8 @@ impl World {
             .map(|name| {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-                let (messenger, allow, portals) = (Messenger::new(), Vec::new(), Vec::new());
-                (name, Provider { messenger, address, database: None, allow, portals, running: None })
+                let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
+                (name, Provider { messenger, address, database: None, allow, findable, portals, running: None })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -192,6 +194,11 @@ impl World {
 
     pub fn desk(&self, provider: &str) -> Desk {
         Desk(self.core(provider).clone())
+    }
+
+    /// From its next start on, these can be found at a provider.
+    pub fn can_be_found(&mut self, name: &str, findable: Vec<Findable>) {
+        self.provider_mut(name).findable = findable;
     }
 
     /// The configuration of a provider no longer has the room `tea`.
@@ -271,6 +278,7 @@ impl World {
             store: Store::open(place, name).await.unwrap(),
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
+            findable: provider.findable.clone(),
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
             portals: provider.portals.clone(),
