@@ -48,6 +48,7 @@ pub struct Config {
     pub provider: Provider,
     pub store: Store,
     pub delivery: Delivery,
+    pub abuse: Abuse,
     /// Only for a process among others.
     pub cluster: Option<Cluster>,
     pub admin: Admin,
@@ -98,6 +99,12 @@ impl Default for Delivery {
     fn default() -> Self {
         Self { give_up_after: Duration::from_secs(7 * 24 * 3600) }
     }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Abuse {
+    /// How long messages from elsewhere are kept so that they can be reported. Zero is not at all.
+    pub keep_evidence: Duration,
 }
 
 /// This process among others of the same gateway.

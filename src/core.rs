@@ -136,6 +136,8 @@ pub struct Core {
     pub colleagues: Colleagues,
     /// How long a destination may take nothing, in milliseconds, before what waits for it is given up.
     pub give_up_after: u64,
+    /// How long messages from elsewhere are kept so that they can be reported, in milliseconds. 0 is not at all.
+    pub keep_evidence: u64,
     pub trace: Trace,
 }
 

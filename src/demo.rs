@@ -206,6 +206,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
         let port = listener.local_addr()?.port();
         let parts = Parts {
             give_up_after: crate::config::Delivery::default().give_up_after,
+            keep_evidence: Duration::ZERO,
             identity: Identity::from_pem(&domain, certificate.as_bytes(), key.as_bytes())?,
             trust: trust.clone(),
             listener,

@@ -32,6 +32,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::RequestConsent,
     Endpoint::UpdateConsent,
     Endpoint::IdentifierQuery,
+    Endpoint::ReportAbuse,
 ];
 
 /// How long a peer should wait when we can't take something now.
@@ -94,8 +95,8 @@ impl ProviderDoors {
         about: &str,
         body: &Bytes,
     ) -> Result<Option<Answer>, Fault> {
-        const OF_ROOMS: [Endpoint; 4] =
-            [Endpoint::Notify, Endpoint::Update, Endpoint::SubmitMessage, Endpoint::GroupInfo];
+        const OF_ROOMS: [Endpoint; 5] =
+            [Endpoint::Notify, Endpoint::Update, Endpoint::SubmitMessage, Endpoint::GroupInfo, Endpoint::ReportAbuse];
         if !OF_ROOMS.contains(&endpoint) {
             return Ok(None);
         }
@@ -187,6 +188,18 @@ impl ProviderDoors {
                     })
                 });
                 Ok(Answer::ok(answer.await?))
+            }
+            Endpoint::ReportAbuse => {
+                let room = room(&about)?;
+                let done = hub(core, Vec::new(), move |core, tx| {
+                    Box::pin(async move {
+                        core.must_have(tx, &room).await?;
+                        core.abuse_reported(tx, &from, &room, &body).await
+                    })
+                });
+                done.await?;
+                mimi_adapter::failpoint!("hub.abuse.committed");
+                Ok(StatusCode::CREATED.into())
             }
             Endpoint::IdentifierQuery => Ok(Answer::ok(core.identifier_query(&from, &body)?)),
             Endpoint::KeyMaterial => {

@@ -58,6 +58,8 @@ pub struct Parts {
     pub clock: Clock,
     /// How long a destination may take nothing before what waits for it is given up.
     pub give_up_after: Duration,
+    /// How long messages from elsewhere are kept so that they can be reported.
+    pub keep_evidence: Duration,
     pub trace: Trace,
 }
 
@@ -97,6 +99,7 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
         portals: config.portals.clone(),
         clock: system_clock(),
         give_up_after: config.delivery.give_up_after,
+        keep_evidence: config.abuse.keep_evidence,
         trace: Trace::default(),
     };
     let lifecycle = Lifecycle::default();
@@ -144,6 +147,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         limits: Limits::default(),
         colleagues: Colleagues::new(parts.identity.clone(), parts.trust.clone()),
         give_up_after: parts.give_up_after.as_millis() as u64,
+        keep_evidence: parts.keep_evidence.as_millis() as u64,
         trace: parts.trace,
     });
     let forgetful = Arc::downgrade(&core);

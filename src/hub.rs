@@ -72,6 +72,15 @@ impl HubKeys {
         self.sender.public()
     }
 
+    pub fn franking_public(&self) -> &[u8] {
+        self.franking.public()
+    }
+
+    /// For nobody outside.
+    pub(crate) fn frank(&self) -> &[u8; 32] {
+        &self.frank
+    }
+
     /// Component 0x0021 of our rooms.
     pub fn franking_agent(&self, domain: &Domain) -> Vec<u8> {
         FrankingAgentData {
@@ -412,6 +421,17 @@ impl Core {
             .expect("no panic happens while the states are locked")
             .insert(hub.room.clone(), (transcript, state.clone()));
         Ok((epoch, state, franked))
+    }
+
+    /// Whether a provider has people in the room.
+    pub(crate) async fn has_participants(
+        &self,
+        tx: &mut Tx,
+        hub: &HubRoom,
+        provider: &Domain,
+    ) -> Result<bool, HubError> {
+        let (_, state, _) = self.hub_state(tx, hub).await?;
+        Ok(providers(&state).contains(provider))
     }
 
     async fn fan_out(

@@ -327,22 +327,26 @@ impl Core {
         Ok(())
     }
 
-    /// Decrypts an application message: the sender's identity and the application data.
+    /// Decrypts an application message: the sender's identity and the application data. With it comes what the room
+    /// says about who franks, for [`franking`](crate::mimi::franking).
     pub async fn decrypt(
         &self,
         tx: &mut Tx,
         room: &RoomUri,
         group: &RoomGroup,
         message: &MlsMessage,
-    ) -> Result<Option<(ClientUri, Vec<u8>)>, Fault> {
-        let processed = self
+    ) -> Result<Option<(ClientUri, Vec<u8>, Option<Vec<u8>>)>, Fault> {
+        let (processed, agent) = self
             .groups
-            .member(tx, group.reader, &group.group_id, |member| member.process(message).map_err(epoch_fault(room)))
+            .member(tx, group.reader, &group.group_id, |member| {
+                let processed = member.process(message).map_err(epoch_fault(room))?;
+                Ok::<_, Fault>((processed, member.component(component::FRANKING_AGENT).map(<[u8]>::to_vec)))
+            })
             .await?;
         match processed {
             Processed::Application { sender, data } => {
                 let sender = ClientUri::parse(&sender).map_err(|e| Fault::never(e.to_string()))?;
-                Ok(Some((sender, data)))
+                Ok(Some((sender, data, agent)))
             }
             Processed::OwnMessage => Ok(None),
             _ => Err(Fault::never("not an application message")),

@@ -123,6 +123,8 @@ pub enum Payload {
     UpdateConsent { entry: Vec<u8> },
     /// To the hub of a room in which a client has lost its place.
     Rejoin,
+    /// To the hub of a room: an AbuseReport.
+    ReportAbuse { room: RoomUri, report: Vec<u8> },
 }
 
 impl Payload {
@@ -140,6 +142,7 @@ impl Payload {
             Self::RequestConsent { .. } => "request consent",
             Self::UpdateConsent { .. } => "update consent",
             Self::Rejoin => "rejoin",
+            Self::ReportAbuse { .. } => "report abuse",
         }
     }
 

@@ -377,6 +377,9 @@ mod tests {
             Command::Breaker(it) => {
                 Answer { json: it.at.json, out: &mut out }.breaker(gateway, it.act, 1_700_000_600).await?
             }
+            Command::Abuse(it) => {
+                Answer { json: it.at.json, out: &mut out }.abuse(gateway, it.act, 1_700_000_600).await?
+            }
             other => panic!("{other:?}"),
         }
         Ok(String::from_utf8(out).unwrap())
@@ -435,6 +438,29 @@ refused: no shouting here
 ID  WHAT    HELD  WHERE                         SINCE
 3   leaves  40    mimi://a.example/r/clubhouse  10 min ago
 ";
+        let reports = "\
+ID  WHO                       ROOM                          REPORTED BY  MESSAGES  SINCE
+5   mimi://c.example/u/cathy  mimi://a.example/r/clubhouse  b.example    1         10 min ago
+";
+        let report = "\
+5: mimi://c.example/u/cathy in mimi://a.example/r/clubhouse
+reported 10 min ago by b.example for somebody who is not named
+
+Spam.
+
+proven, sent 26 min ago
+";
+        let kept = format!(
+            "\
+MESSAGE                                                           BY                      SENT
+{}  mimi://b.example/u/bob  10 min ago
+",
+            "01".repeat(32)
+        );
+        assert_eq!(printed(&gateway, "abuse list").await.unwrap(), reports);
+        assert_eq!(printed(&gateway, "abuse show 5").await.unwrap(), report);
+        assert_eq!(printed(&gateway, "abuse show 5 --content").await.unwrap(), format!("{report}Buy gold!\n"));
+        assert_eq!(printed(&gateway, "abuse kept mimi://a.example/r/tea").await.unwrap(), kept);
         assert_eq!(printed(&gateway, "outbox list").await.unwrap(), queues);
         assert_eq!(printed(&gateway, "outbox list --dead").await.unwrap(), dead);
         assert_eq!(printed(&gateway, "outbox show 12").await.unwrap(), letter);
@@ -492,6 +518,8 @@ ID  WHAT    HELD  WHERE                         SINCE
             "outbox drop 12 --yes",
             "breaker allow 3",
             "breaker refuse 3",
+            "abuse drop 5",
+            "abuse report mimi://a.example/r/tea mimi://b.example/u/bob --message 01 --message 02 --by mimi://a.example/u/alice",
             "consent grant mimi://b.example/u/bob mimi://a.example/u/alice --room mimi://a.example/r/tea",
             "consent revoke mimi://b.example/u/bob mimi://a.example/u/alice",
         ] {
@@ -513,6 +541,8 @@ ID  WHAT    HELD  WHERE                         SINCE
             "drop 12",
             "breaker 3 true",
             "breaker 3 false",
+            "drop report 5",
+            r#"report mimi://a.example/r/tea mimi://b.example/u/bob ["01", "02"] "" Some("mimi://a.example/u/alice")"#,
             r#"grant mimi://b.example/u/bob mimi://a.example/u/alice Some("mimi://a.example/r/tea")"#,
             "revoke mimi://b.example/u/bob mimi://a.example/u/alice None",
         ];

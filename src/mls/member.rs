@@ -194,6 +194,11 @@ impl Member {
         dictionary(self.group.extensions())
     }
 
+    /// One component of the dictionary.
+    pub fn component(&self, id: u16) -> Option<&[u8]> {
+        self.group.extensions().app_data_dictionary()?.dictionary().get(&id)
+    }
+
     pub fn has_pending_proposals(&self) -> bool {
         self.group.has_pending_proposals()
     }

@@ -12,6 +12,7 @@ use mimi_gateway::{
 };
 
 use crate::{
+    abuse::report,
     bad_asking::{consent, key_material_request},
     finding::query,
     turncoat::{bundle, framed, key_package_of, one_more, text},
@@ -44,6 +45,7 @@ async fn good_requests(world: &World) -> Vec<(&'static str, &'static str, Vec<u8
         ("requestConsent", "a.example", request, 201),
         ("updateConsent", "a.example", revoke, 201),
         ("identifierQuery", "a.example", query(&[(Search::Nick, "alice")]), 200),
+        ("reportAbuse", TEA, report("mimi://b.example/u/bob", Vec::new()).encode(), 201),
     ]
 }
 
@@ -136,6 +138,7 @@ async fn what_is_too_large_is_refused_at_every_endpoint() {
         ("requestConsent", "a.example", 1 << 20),
         ("updateConsent", "a.example", 1 << 20),
         ("identifierQuery", "a.example", 1 << 20),
+        ("reportAbuse", TEA, 1 << 20),
         ("update", TEA, 4 << 20),
         ("notify", "mimi://c.example/r/tea", 8 << 20),
     ] {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what has to work in a scene works, or the scene has failed")]
 
+mod abuse;
 mod adapter;
 mod bad_asking;
 mod bad_joining;

@@ -284,6 +284,7 @@ impl World {
             portals: provider.portals.clone(),
             clock: Arc::new(move || clock.now()),
             give_up_after: Duration::from_secs(7 * 24 * 3600),
+            keep_evidence: Duration::from_secs(7 * 24 * 3600),
             trace: Trace::to(move |line| wire.lock().unwrap().push(line)),
         };
         let lifecycle = Lifecycle::default();
