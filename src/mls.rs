@@ -15,6 +15,7 @@ mod groups;
 mod hpke;
 mod hub_group;
 mod member;
+mod secrets;
 mod storage;
 #[cfg(test)]
 mod tests;
