@@ -18,7 +18,7 @@ use crate::{
             KeyMaterialResponse, KeyMaterialUserCode, Protocol,
         },
     },
-    mls::{CIPHER_SUITE, verify_with_label},
+    mls::{CIPHER_SUITE, can_all, verify_with_label},
     outbox::{Destination, Payload},
     store::{Tx, consents::ConsentState, invites::InviteState},
 };
@@ -72,7 +72,9 @@ impl Core {
         let allowed = self.may_reach(tx, &tbs.requesting_user, &tbs.target_user, tbs.room_id.as_ref()).await?;
         // Somebody unknown and somebody unwilling look the same from outside.
         let known = self.is_ours(&tbs.target_user) && self.adapter_of(&tbs.target_user).is_some();
-        let (user_status, clients) = match (allowed && known, tbs.acceptable_ciphersuites.iter().any(is_ours_suite)) {
+        // F-08
+        let compatible = tbs.acceptable_ciphersuites.iter().any(is_ours_suite) && can_all(&tbs.required_capabilities);
+        let (user_status, clients) = match (allowed && known, compatible) {
             (false, _) => (KeyMaterialUserCode::NoConsent, Vec::new()),
             (true, false) => (KeyMaterialUserCode::NoCompatibleMaterial, Vec::new()),
             (true, true) => {

@@ -362,7 +362,10 @@ impl Core {
         room: &RoomUri,
         list: &ParticipantListData,
     ) -> Result<(), Fault> {
-        let (came, went) = tx.set_participants(room, list).await?;
+        // Whoever is banned stands in the list and is not in the room.
+        let there = list.iter().filter(|it| it.role_index != role::BANNED).cloned().collect();
+        let there = ParticipantListData::new(there).map_err(Fault::broken)?;
+        let (came, went) = tx.set_participants(room, &there).await?;
         let to = Destination::Portal(room.clone());
         for (users, joined) in [(came, true), (went, false)] {
             for user in users {

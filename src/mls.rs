@@ -22,7 +22,7 @@ mod tests;
 
 use openmls::prelude::Ciphersuite;
 
-pub use client::{Client, KeyPackageMaterial, Signer, check_key_package, verify_with_label};
+pub use client::{Client, KeyPackageMaterial, Signer, can_all, check_key_package, verify_with_label};
 pub use external::Offered;
 pub use groups::{Groups, Owner};
 pub use hpke::{HpkeKey, encrypt_with_label};

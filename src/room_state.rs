@@ -1,5 +1,7 @@
 //! A group as the room policy sees it: from the GroupContext's dictionary and the leaves' credentials.
 
+use bytes::Bytes;
+
 use crate::{
     mimi::{
         component,
@@ -33,6 +35,10 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
             roles: component(dictionary, component::ROLES_LIST, "roles_list")?,
             preauth,
             base: component(dictionary, component::BASE_ROOM_POLICY, "base_room_policy")?,
+            others: policy::OTHERS
+                .into_iter()
+                .filter_map(|id| Some((id, Bytes::copy_from_slice(dictionary.get(&id)?))))
+                .collect(),
         },
         clients,
     })
@@ -68,7 +74,7 @@ pub fn unjudged(before: &Dictionary, after: &Dictionary) -> Result<(), String> {
         component::BASE_ROOM_POLICY,
     ];
     let mut changed = before.keys().chain(after.keys()).filter(|id| before.get(id) != after.get(id));
-    match changed.find(|id| !JUDGED.contains(id)) {
+    match changed.find(|id| !JUDGED.contains(id) && !policy::OTHERS.contains(id)) {
         Some(id) => Err(format!("changing component {id:#06x} is not supported here")),
         None => Ok(()),
     }

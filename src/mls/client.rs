@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openmls::{
     component::ComponentsList,
     prelude::{
-        AppDataDictionary, AppDataDictionaryExtension, BasicCredential, Capabilities, CredentialWithKey, Extension,
-        ExtensionType, Extensions, KeyPackage, LeafNode, Lifetime, OpenMlsProvider, ProposalType, ProtocolVersion,
-        SignatureScheme,
+        AppDataDictionary, AppDataDictionaryExtension, BasicCredential, Capabilities, CredentialType,
+        CredentialWithKey, Extension, ExtensionType, Extensions, KeyPackage, LeafNode, Lifetime, OpenMlsProvider,
+        ProposalType, ProtocolVersion, SignatureScheme,
     },
 };
 use openmls_basic_credential::SignatureKeyPair;
@@ -20,7 +20,7 @@ use super::{
     codec::KeyPackageRef,
     storage::{Provider, Rows},
 };
-use crate::mimi::{component, framing::MediaTypeList, tls::Tls, uri::ClientUri};
+use crate::mimi::{component, framing::MediaTypeList, tls::Tls, uri::ClientUri, wire::RequiredCapabilities};
 
 /// How long a leaf made from a KeyPackage is valid, in seconds: 84 days in all, the most that some allow (openmls'
 /// `has_acceptable_range`). Members that join later check it for every leaf that has not committed since, so it has
@@ -143,6 +143,19 @@ pub(super) fn capabilities() -> Capabilities {
         Some(&[ProposalType::AppDataUpdate, ProposalType::AppEphemeral, ProposalType::SelfRemove]),
         None,
     )
+    // What nobody knows, so that everybody has to cope with what they don't know (RFC 9420 §13.5).
+    .with_grease(&openmls_rust_crypto::RustCrypto::default())
+}
+
+/// Whether our clients have these capabilities. What every client has stands in no list (RFC 9420 §7.2).
+pub fn can_all(required: &RequiredCapabilities) -> bool {
+    let ours = capabilities();
+    let extension = |it: &u16| matches!(it, 1..=5) || ours.extensions().contains(&ExtensionType::from(*it));
+    let proposal = |it: &u16| matches!(it, 1..=7) || ours.proposals().contains(&ProposalType::from(*it));
+    let credential = |it: &u16| ours.credentials().contains(&CredentialType::from(*it));
+    required.extension_types.iter().all(extension)
+        && required.proposal_types.iter().all(proposal)
+        && required.credential_types.iter().all(credential)
 }
 
 pub(super) fn sign_with_label(keys: &SignatureKeyPair, label: &str, content: &[u8]) -> Result<Vec<u8>, MlsError> {
@@ -170,7 +183,19 @@ pub fn check_key_package(key_package: &super::codec::KeyPackage) -> Result<Strin
     if !can.extensions().contains(&ExtensionType::AppDataDictionary) {
         return Err(MlsError::invalid("the client does not know the app_data_dictionary extension"));
     }
+    if !reads_content(valid.leaf_node()) {
+        return Err(MlsError::invalid("the client does not read application/mimi-content"));
+    }
     super::member::identity(valid.leaf_node().credential())
+}
+
+/// X§6.2: whether a leaf lists what our groups require. One that says nothing about media types says nothing against it.
+fn reads_content(leaf: &LeafNode) -> bool {
+    let dictionary = leaf.extensions().app_data_dictionary();
+    let list = dictionary.and_then(|it| it.dictionary().get(&component::CONTENT_MEDIA_TYPES));
+    let Some(list) = list.map(MediaTypeList::decode) else { return true };
+    let required = MediaTypeList::ours().media_type_list;
+    list.is_ok_and(|list| required.iter().all(|it| list.media_type_list.contains(it)))
 }
 
 /// A key that signs for the hub and is nobody's leaf.

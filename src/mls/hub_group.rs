@@ -164,6 +164,14 @@ impl HubGroup {
             // H-14: or who has left would be in the next epoch all the same.
             return Err(MlsError::invalid("an external commit takes along who leaves"));
         }
+        // What a policy can judge is in the tree and in the dictionary. The rest of the GroupContext stays as it was made,
+        // external_senders with the hub in it among it (H-39), and a group is not left for another one.
+        if let Some(queued) = staged.queued_proposals().find(|queued| !can_be_judged(queued.proposal())) {
+            return Err(MlsError::invalid(format!(
+                "a {:?} proposal is not supported here",
+                queued.proposal().proposal_type()
+            )));
+        }
         let added = staged
             .add_proposals()
             .map(|add| {
@@ -293,6 +301,19 @@ impl HubGroup {
     fn tag(&self) -> Result<Vec<u8>, MlsError> {
         self.group.confirmation_tag().tls_serialize_detached().map_err(MlsError::state)
     }
+}
+
+fn can_be_judged(proposal: &Proposal) -> bool {
+    matches!(
+        proposal,
+        Proposal::Add(_)
+            | Proposal::Update(_)
+            | Proposal::Remove(_)
+            | Proposal::SelfRemove
+            | Proposal::ExternalInit(_)
+            | Proposal::AppDataUpdate(_)
+            | Proposal::AppEphemeral(_)
+    )
 }
 
 fn vector(octets: &[u8]) -> Vec<u8> {

@@ -45,7 +45,7 @@ pub type Leaves = BTreeMap<u32, String>;
 
 pub struct Member {
     pub(super) provider: Provider,
-    group: MlsGroup,
+    pub(super) group: MlsGroup,
 }
 
 /// The group a room begins with.

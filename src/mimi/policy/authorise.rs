@@ -7,12 +7,13 @@
 //! Who hears several actors in one commit (proposals by reference) lets them act one after the other, each
 //! on the state the one before left behind; pending proposals the hub has accepted count as done (D22).
 //!
-//! What is not decided here yet is refused: joining uninvited, changing roles, changing policy.
+//! What is not decided here is refused: joining by a code, and rooms that depend on a parent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Capability, Policy, Role, RoleData};
+use super::{Capability, Policy, Role, RoleData, components};
 use crate::mimi::{
+    component::{self, ComponentId},
     metadata::RoomMetaData,
     participants::{ParticipantListData, RoleIndex},
     uri::UserUri,
@@ -51,7 +52,7 @@ pub enum Change {
     AddParticipant(UserUri),
     /// Removes somebody else from the list, and all their clients.
     RemoveParticipant(UserUri),
-    /// Puts themselves into the list.
+    /// Puts themselves into the list, with a client.
     Join,
     /// Takes themselves off the list, and all their clients.
     Leave,
@@ -62,9 +63,12 @@ pub enum Change {
     RemoveOwnClient,
     /// Removes a client of somebody who stays in the list.
     Kick(UserUri),
+    /// Gives somebody else another role.
     ChangeRole(UserUri),
+    ChangeOwnRole,
     ChangeMetadata,
-    ChangePolicy,
+    /// Changes the roles_list, the preauth_list, the base_room_policy, or another policy component.
+    ChangeComponent(ComponentId),
     SendMessage,
 }
 
@@ -100,6 +104,20 @@ pub enum Denied {
     MultiDevice,
     #[error("the room_uri never changes")]
     RoomUri,
+    #[error("role 1 is not the banned role here")]
+    NoBannedRole,
+    #[error("whoever is unbanned comes without clients")]
+    UnbannedWithClients,
+    #[error("nobody joins uninvited who is not preauthorised, unless the room is open")]
+    Uninvited,
+    #[error("one's own role changes to the one that is preauthorised")]
+    NotPreauthorised,
+    #[error("roles_list and participant list do not change in one commit")]
+    RolesWithList,
+    #[error("with the preauth_list only removals go along")]
+    PreauthWithMore,
+    #[error("the policy component is invalid: {0}")]
+    Component(&'static str),
     #[error("{0} is not supported here")]
     Unsupported(&'static str),
 }
@@ -113,18 +131,23 @@ pub fn changes(before: &RoomState, after: &RoomState, actor: &Actor) -> Vec<Chan
         match before.participants.role(&user) {
             None if own(&user) => changes.push(Change::Join),
             None => changes.push(Change::AddParticipant(user)),
-            Some(role) if role != participant.role_index => changes.push(Change::ChangeRole(user)),
-            Some(_) => {}
+            Some(role) if role == participant.role_index => {}
+            Some(_) if own(&user) => changes.push(Change::ChangeOwnRole),
+            Some(_) => changes.push(Change::ChangeRole(user)),
         }
     }
     for participant in before.participants.iter().filter(|it| after.participants.role(&it.user).is_none()) {
         let user = participant.user.clone();
         changes.push(if own(&user) { Change::Leave } else { Change::RemoveParticipant(user) });
     }
-    // Clients come and go with their user; here are those of users who do neither.
+    // Clients come and go with their user; here are those of users who do neither. Whoever is banned loses them.
+    let banned = |user: &UserUri| {
+        let role = |room: &RoomState| room.participants.role(user);
+        role(after) == Some(RoleData::BANNED) && role(before) != Some(RoleData::BANNED)
+    };
     let listed = |room: &RoomState, user: &UserUri| room.participants.role(user).is_some();
     for user in gone(&before.clients, &after.clients) {
-        if !listed(before, user) || listed(after, user) {
+        if (!listed(before, user) || listed(after, user)) && !banned(user) {
             changes.push(if own(user) { Change::RemoveOwnClient } else { Change::Kick(user.clone()) });
         }
     }
@@ -136,15 +159,34 @@ pub fn changes(before: &RoomState, after: &RoomState, actor: &Actor) -> Vec<Chan
     if before.metadata != after.metadata {
         changes.push(Change::ChangeMetadata);
     }
-    if before.policy != after.policy {
-        changes.push(Change::ChangePolicy);
-    }
+    changes.extend(components::changed(&before.policy, &after.policy).into_iter().map(Change::ChangeComponent));
     changes
 }
 
 /// The users with clients in `from` that are not in `to`.
 fn gone<'a>(from: &'a BTreeMap<u32, Client>, to: &BTreeMap<u32, Client>) -> BTreeSet<&'a UserUri> {
     from.iter().filter(|(leaf, client)| to.get(leaf) != Some(client)).map(|(_, client)| &client.user).collect()
+}
+
+/// Could a client with this credential, of a user who is not in the list, put that user into it and itself into the
+/// group? That is all that can be said before the commit is there.
+pub fn may_join(room: &RoomState, user: &UserUri, credential: &Credential) -> bool {
+    let fixed = room.policy.base.fixed_membership;
+    !fixed
+        && room.participants.role(user).is_none()
+        && room.policy.roles.iter().any(|role| joins_as(room, credential, role.role_index).is_ok())
+}
+
+/// as which role somebody may come uninvited. What a preauthorised one may is asked of that role.
+fn joins_as(room: &RoomState, credential: &Credential, role: RoleIndex) -> Result<(), Denied> {
+    let roles = &room.policy.roles;
+    let open = roles
+        .role(RoleData::NO_ROLE)
+        .is_some_and(|nobody| nobody.has(Capability::CAN_OPEN_JOIN) && nobody.may_change(RoleData::NO_ROLE, role));
+    let preauthorised = room.policy.preauth.role(credential) == Some(role)
+        && roles.role(role).is_some_and(|role| role.has(Capability::CAN_JOIN_IF_PREAUTHORIZED));
+    let somebody = role != RoleData::NO_ROLE && role != RoleData::BANNED;
+    if somebody && (open || preauthorised) { Ok(()) } else { Err(Denied::Uninvited) }
 }
 
 /// May `actor` make `change`, and may the room be as it is `after`?
@@ -200,10 +242,66 @@ fn may(before: &RoomState, after: &RoomState, actor: &Actor, change: &Change) ->
                 before.clients.values().any(|client| matches!(actor, Actor::User(user) if client.user == *user));
             if active { Ok(()) } else { Err(Denied::NotActive) }
         }
-        Change::Join => Err(Denied::Unsupported("joining uninvited")),
-        Change::ChangeRole(_) => Err(Denied::Unsupported("changing a role")),
-        Change::ChangePolicy => Err(Denied::Unsupported("changing the policy")),
+        Change::Join => {
+            let Actor::User(user) = actor else { return Err(Denied::NotParticipant) };
+            let role = after.participants.role(user).ok_or(Denied::NotParticipant)?;
+            let mut credentials = after.credentials(user).peekable();
+            if credentials.peek().is_none() {
+                return Err(Denied::NotActive);
+            }
+            credentials.try_for_each(|credential| joins_as(before, credential, role))
+        }
+        Change::ChangeRole(user) => may_change_role(before, after, actors_role(before, actor)?, user),
+        Change::ChangeOwnRole => {
+            participants_role(before, actor)?;
+            actors_role(before, actor)?.needs(Capability::CAN_CHANGE_OWN_ROLE)?;
+            let Actor::User(user) = actor else { return Err(Denied::NotParticipant) };
+            let role = after.participants.role(user);
+            let preauthorised = |credential| before.policy.preauth.role(credential);
+            let first = before.credentials(user).filter_map(preauthorised).find(|role| *role != RoleData::NO_ROLE);
+            if role.is_some() && role == first { Ok(()) } else { Err(Denied::NotPreauthorised) }
+        }
+        Change::ChangeComponent(id) => {
+            actors_role(before, actor)?.needs(components::capability(*id))?;
+            match *id {
+                //
+                component::ROLES_LIST if before.participants != after.participants => Err(Denied::RolesWithList),
+                //
+                component::PREAUTH_LIST if !only_removes(before, after) => Err(Denied::PreauthWithMore),
+                component::BASE_ROOM_POLICY if after.policy.base.parent_dependant => {
+                    Err(Denied::Unsupported("a room that depends on a parent"))
+                }
+                _ => Ok(()),
+            }?;
+            components::check(*id, after).map_err(Denied::Component)
+        }
     }
+}
+
+/// to ban and to unban have capabilities of their own.
+fn may_change_role(before: &RoomState, after: &RoomState, by: &Role, user: &UserUri) -> Result<(), Denied> {
+    let (from, to) = match (before.participants.role(user), after.participants.role(user)) {
+        (Some(from), Some(to)) => (from, to),
+        _ => return Err(Denied::NotParticipant),
+    };
+    let capability = match (from, to) {
+        (_, RoleData::BANNED) => Capability::CAN_BAN,
+        (RoleData::BANNED, _) => Capability::CAN_UNBAN,
+        _ => return by.moves(Capability::CAN_CHANGE_USER_ROLE, from, to),
+    };
+    if before.policy.roles.role(RoleData::BANNED).is_none_or(|role| role.role_name != "banned") {
+        return Err(Denied::NoBannedRole);
+    }
+    by.moves(capability, from, to)?;
+    match from == RoleData::BANNED && after.clients_of(user) > 0 {
+        true => Err(Denied::UnbannedWithClients),
+        false => Ok(()),
+    }
+}
+
+/// Nobody comes into the list, and nobody who stays has another role.
+fn only_removes(before: &RoomState, after: &RoomState) -> bool {
+    after.participants.iter().all(|it| before.participants.role(&it.user) == Some(it.role_index))
 }
 
 impl Role {
@@ -316,6 +414,10 @@ impl RoomState {
     }
 
     fn clients_of(&self, user: &UserUri) -> usize {
-        self.clients.values().filter(|client| client.user == *user).count()
+        self.credentials(user).count()
+    }
+
+    fn credentials<'a>(&'a self, user: &'a UserUri) -> impl Iterator<Item = &'a Credential> {
+        self.clients.values().filter(move |client| client.user == *user).map(|client| &client.credential)
     }
 }

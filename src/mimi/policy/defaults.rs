@@ -4,6 +4,8 @@
 //! bring somebody along, admins moderate, and the hub enforces. A conversation between given people is a
 //! room of fixed membership, with one role for all.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{BaseRoomPolicy, Capability, Claim, PreAuthData, PreAuthRoleEntry, Role, RoleChangeTargets, RoleData};
@@ -37,6 +39,8 @@ pub struct Policy {
     /// Empty if the room has no such component.
     pub preauth: PreAuthData,
     pub base: BaseRoomPolicy,
+    /// Every other component of room policy, as it stands.
+    pub others: BTreeMap<ComponentId, Bytes>,
 }
 
 impl Policy {
@@ -49,6 +53,7 @@ impl Policy {
         if !self.preauth.preauthorized_entries.is_empty() {
             components.insert(1, (component::PREAUTH_LIST, self.preauth.encode().into()));
         }
+        components.extend(self.others.iter().map(|(id, octets)| (*id, octets.clone())));
         components
     }
 }
@@ -76,6 +81,7 @@ pub fn group_policy(hub: &Domain) -> Policy {
         roles: RoleData::new(roles).expect("the indices differ"),
         preauth,
         base: base(false, None, vec![component::ROLES_LIST, component::PREAUTH_LIST]),
+        others: BTreeMap::new(),
     }
 }
 
@@ -88,6 +94,7 @@ pub fn direct_policy(n: u32) -> Policy {
         roles: RoleData::new(roles).expect("the indices differ"),
         preauth: PreAuthData::default(),
         base: base(true, Some(n), vec![component::ROLES_LIST]),
+        others: BTreeMap::new(),
     }
 }
 

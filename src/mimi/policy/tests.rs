@@ -6,6 +6,7 @@ use super::{
     *,
 };
 use crate::mimi::{
+    component,
     metadata::RoomMetaData,
     participants::{ParticipantListData, RoleIndex, UserRolePair},
     uri::UserUri,
@@ -292,19 +293,330 @@ fn a_role_nobody_defined_is_not_given() {
     assert_eq!(unchanged, Err(Denied::UndefinedRole(77)));
 }
 
+/// A room in which one role is other than the draft's example has it.
+fn with_role(room: &RoomState, index: RoleIndex, change: impl FnOnce(&mut Role)) -> RoomState {
+    let mut roles: Vec<Role> = room.policy.roles.iter().cloned().collect();
+    change(roles.iter_mut().find(|role| role.role_index == index).unwrap());
+    let mut room = room.clone();
+    room.policy.roles = RoleData::new(roles).unwrap();
+    room
+}
+
+/// The same room with other people in it.
+fn with_people(room: &RoomState, people: &[(&str, RoleIndex)], clients: &[(u32, &str)]) -> RoomState {
+    RoomState { policy: room.policy.clone(), ..clubhouse(people, clients) }
+}
+
+fn preauthorised(room: &RoomState, entries: &[(&str, RoleIndex)]) -> RoomState {
+    let entry = |(identity, index): &(&str, RoleIndex)| PreAuthRoleEntry {
+        claimset: vec![Claim::basic(identity)],
+        target_role: room.policy.roles.role(*index).unwrap().clone(),
+    };
+    let mut room = room.clone();
+    room.policy.preauth = PreAuthData { preauthorized_entries: entries.iter().map(entry).collect() };
+    room
+}
+
 #[test]
-fn what_is_not_decided_yet_is_seen_and_refused() {
-    let before = clubhouse(&[("alice", SUPER_ADMIN), ("bob", ORDINARY_USER)], &[]);
-    let joined = clubhouse(&[("alice", SUPER_ADMIN), ("bob", ORDINARY_USER), ("cathy", ORDINARY_USER)], &[]);
-    assert_eq!(changes(&before, &joined, &actor("cathy")), [Change::Join]);
-    let promoted = clubhouse(&[("alice", SUPER_ADMIN), ("bob", GROUP_ADMIN)], &[]);
-    assert_eq!(changes(&before, &promoted, &actor("alice")), [Change::ChangeRole(user("bob"))]);
-    let mut opened = before.clone();
-    opened.policy.base.discoverable = true;
-    assert_eq!(changes(&before, &opened, &actor("alice")), [Change::ChangePolicy]);
-    for (after, name) in [(joined, "cathy"), (promoted, "alice"), (opened, "alice")] {
-        assert!(matches!(judge(&before, &after, &actor(name)), Err(Denied::Unsupported(_))), "{name}");
+fn who_may_change_whose_role() {
+    type Changes<'a> = &'a [(RoleIndex, &'a [RoleIndex])];
+    let (nobody, admin): (Changes, Changes) =
+        (&[], &[(1, &[2, 3, 6]), (2, &[1, 3, 6]), (3, &[1, 2, 6]), (6, &[1, 2, 3])]);
+    let super_admin: Changes =
+        &[(1, &[2, 3, 4, 6]), (2, &[1, 3, 4, 6]), (3, &[1, 2, 4, 6]), (4, &[1, 2, 3, 6]), (6, &[1, 2, 3, 4])];
+    let enforcer: Changes = &[(2, &[1]), (3, &[1]), (4, &[1]), (6, &[1])];
+    let alice = |role| (role, actor("alice"));
+    for ((role, by), may) in [
+        (alice(BANNED), nobody),
+        (alice(ORDINARY_USER), nobody),
+        (alice(GROUP_ADMIN), admin),
+        (alice(SUPER_ADMIN), super_admin),
+        (alice(READ_ONLY), nobody),
+        ((ORDINARY_USER, hub()), enforcer),
+    ] {
+        for (from, to) in [1, 2, 3, 4, 6].into_iter().flat_map(|from| [1, 2, 3, 4, 6].map(|to| (from, to))) {
+            // Dave keeps the minimum of one group_admin.
+            let with = |bob| clubhouse(&[("alice", role), ("bob", bob), ("dave", GROUP_ADMIN)], &[]);
+            let allowed = from == to || may.iter().any(|(of, targets)| *of == from && targets.contains(&to));
+            let verdict = judge(&with(from), &with(to), &by);
+            assert_eq!(verdict.is_ok(), allowed, "role {role}, {from} to {to}: {verdict:?}");
+        }
     }
+}
+
+#[test]
+fn whoever_is_banned_loses_all_clients_and_gets_none_with_the_pardon() {
+    let people = |bob| [("alice", GROUP_ADMIN), ("bob", bob)];
+    let (both, alone) = ([(0, "alice"), (1, "bob"), (2, "bob")], [(0, "alice")]);
+    // To ban is not to kick: one of the two capabilities is enough for it.
+    let room = with_role(&clubhouse(&[], &[]), GROUP_ADMIN, |it| {
+        it.role_capabilities.retain(|it| ![Capability::CAN_KICK, Capability::CAN_CHANGE_USER_ROLE].contains(it));
+    });
+    let before = with_people(&room, &people(ORDINARY_USER), &both);
+    let banned = with_people(&room, &people(BANNED), &alone);
+    assert_eq!(changes(&before, &banned, &actor("alice")), [Change::ChangeRole(user("bob"))]);
+    assert_eq!(judge(&before, &banned, &actor("alice")), Ok(()));
+    let halfway = with_people(&room, &people(BANNED), &both[..2]);
+    assert_eq!(judge(&before, &halfway, &actor("alice")), Err(Denied::ClientWithoutParticipant));
+    let pardoned = with_people(&room, &people(ORDINARY_USER), &alone);
+    assert_eq!(judge(&banned, &pardoned, &actor("alice")), Ok(()));
+    assert_eq!(judge(&banned, &before, &actor("alice")), Err(Denied::UnbannedWithClients));
+    assert_eq!(judge(&banned, &pardoned, &actor("bob")), Err(Denied::NotParticipant));
+    assert_eq!(
+        judge(&before, &with_people(&room, &people(READ_ONLY), &both), &actor("alice")),
+        missing(Capability::CAN_CHANGE_USER_ROLE)
+    );
+    let renamed = |room| with_role(room, BANNED, |it| it.role_name = "bad".into());
+    assert_eq!(judge(&renamed(&before), &renamed(&banned), &actor("alice")), Err(Denied::NoBannedRole));
+    assert_eq!(judge(&renamed(&banned), &renamed(&pardoned), &actor("alice")), Err(Denied::NoBannedRole));
+}
+
+#[test]
+fn ones_own_role_changes_to_the_preauthorised_one() {
+    let with = |alice| clubhouse(&[("alice", alice), ("dave", GROUP_ADMIN)], &[(0, "alice"), (1, "dave")]);
+    assert_eq!(changes(&with(SUPER_ADMIN), &with(READ_ONLY), &actor("alice")), [Change::ChangeOwnRole]);
+    assert_eq!(judge(&with(SUPER_ADMIN), &with(READ_ONLY), &actor("alice")), missing(Capability::CAN_CHANGE_OWN_ROLE));
+    let entries = [
+        ("mimi://a.example/d/dave/1", READ_ONLY),
+        ("mimi://a.example/d/alice/0", GROUP_ADMIN),
+        ("mimi://a.example/d/alice/0", SUPER_ADMIN),
+    ];
+    let room = |alice| {
+        let may = |it: &mut Role| it.role_capabilities.push(Capability::CAN_CHANGE_OWN_ROLE);
+        preauthorised(&with_role(&with(alice), ORDINARY_USER, may), &entries)
+    };
+    // From 2 to 3 there is no entry in the changes list of role 2.
+    assert_eq!(judge(&room(ORDINARY_USER), &room(GROUP_ADMIN), &actor("alice")), Ok(()));
+    for other in [SUPER_ADMIN, READ_ONLY, BANNED] {
+        let after = room(other);
+        assert_eq!(judge(&room(ORDINARY_USER), &after, &actor("alice")), Err(Denied::NotPreauthorised), "{other}");
+    }
+    let full = |alice| with_role(&room(alice), GROUP_ADMIN, |it| it.maximum_participants_constraint = Some(1));
+    assert_eq!(judge(&full(ORDINARY_USER), &full(GROUP_ADMIN), &actor("alice")), Err(Denied::TooMany(GROUP_ADMIN)));
+    let needed = |alice| with_role(&room(alice), ORDINARY_USER, |it| it.minimum_participants_constraint = 1);
+    assert_eq!(
+        judge(&needed(ORDINARY_USER), &needed(GROUP_ADMIN), &actor("alice")),
+        Err(Denied::TooFew(ORDINARY_USER))
+    );
+}
+
+#[test]
+fn anybody_joins_an_open_room_and_no_other() {
+    let people = [("alice", SUPER_ADMIN), ("mallory", BANNED)];
+    let closed = clubhouse(&people, &[(0, "alice")]);
+    let open = with_role(&closed, role::NO_ROLE, |it| {
+        it.role_capabilities.push(Capability::CAN_OPEN_JOIN);
+        it.authorized_role_changes.push(RoleChangeTargets { from_role_index: 0, target_role_indexes: vec![1, 2] });
+    });
+    let joined = |room: &RoomState, as_role| {
+        let people = [people[0], people[1], ("cathy", as_role)];
+        with_people(room, &people, &[(0, "alice"), (1, "cathy")])
+    };
+    let cathy = Credential::basic("mimi://a.example/d/cathy/1");
+    assert_eq!(changes(&open, &joined(&open, ORDINARY_USER), &actor("cathy")), [Change::Join]);
+    assert_eq!(judge(&open, &joined(&open, ORDINARY_USER), &actor("cathy")), Ok(()));
+    assert!(may_join(&open, &user("cathy"), &cathy));
+    assert_eq!(judge(&closed, &joined(&closed, ORDINARY_USER), &actor("cathy")), Err(Denied::Uninvited));
+    assert!(!may_join(&closed, &user("cathy"), &cathy));
+    for other in [BANNED, GROUP_ADMIN, SUPER_ADMIN] {
+        assert_eq!(judge(&open, &joined(&open, other), &actor("cathy")), Err(Denied::Uninvited), "{other}");
+    }
+    let without_client = with_people(&open, &[people[0], people[1], ("cathy", ORDINARY_USER)], &[(0, "alice")]);
+    assert_eq!(judge(&open, &without_client, &actor("cathy")), Err(Denied::NotActive));
+    let full = with_role(&open, ORDINARY_USER, |it| it.maximum_active_participants_constraint = Some(0));
+    assert_eq!(judge(&full, &joined(&full, ORDINARY_USER), &actor("cathy")), Err(Denied::TooMany(ORDINARY_USER)));
+    // Who is banned stands in the list, so that the open door is none for them.
+    let back = with_people(&open, &[people[0], ("mallory", ORDINARY_USER)], &[(0, "alice"), (1, "mallory")]);
+    assert_eq!(judge(&open, &back, &actor("mallory")), Err(Denied::NotParticipant));
+    assert!(!may_join(&open, &user("mallory"), &Credential::basic("mimi://a.example/d/mallory/1")));
+    let mut fixed = open.clone();
+    fixed.policy.base.fixed_membership = true;
+    assert_eq!(judge(&fixed, &joined(&fixed, ORDINARY_USER), &actor("cathy")), Err(Denied::FixedMembership));
+    assert!(!may_join(&fixed, &user("cathy"), &cathy));
+}
+
+#[test]
+fn who_is_preauthorised_joins_in_the_role_of_the_first_match() {
+    let people = [("alice", SUPER_ADMIN), ("mallory", BANNED)];
+    let may = |it: &mut Role| it.role_capabilities.push(Capability::CAN_JOIN_IF_PREAUTHORIZED);
+    let room = with_role(&with_role(&clubhouse(&people, &[(0, "alice")]), GROUP_ADMIN, may), SUPER_ADMIN, may);
+    let (cathys, mallorys) = ("mimi://a.example/d/cathy/1", "mimi://a.example/d/mallory/1");
+    let room = preauthorised(&room, &[(cathys, GROUP_ADMIN), (cathys, SUPER_ADMIN), (mallorys, GROUP_ADMIN)]);
+    let joined = |room: &RoomState, name, as_role| {
+        with_people(room, &[people[0], people[1], (name, as_role)], &[(0, "alice"), (1, name)])
+    };
+    assert_eq!(judge(&room, &joined(&room, "cathy", GROUP_ADMIN), &actor("cathy")), Ok(()));
+    assert!(may_join(&room, &user("cathy"), &Credential::basic(cathys)));
+    for other in [ORDINARY_USER, SUPER_ADMIN] {
+        let after = joined(&room, "cathy", other);
+        assert_eq!(judge(&room, &after, &actor("cathy")), Err(Denied::Uninvited), "{other}");
+    }
+    assert_eq!(judge(&room, &joined(&room, "dave", GROUP_ADMIN), &actor("dave")), Err(Denied::Uninvited));
+    // The list of the preauthorised is no way out of a ban.
+    let back = with_people(&room, &[people[0], ("mallory", GROUP_ADMIN)], &[(0, "alice"), (1, "mallory")]);
+    assert_eq!(judge(&room, &back, &actor("mallory")), Err(Denied::NotParticipant));
+    let full = with_role(&room, GROUP_ADMIN, |it| it.maximum_participants_constraint = Some(0));
+    assert_eq!(judge(&full, &joined(&full, "cathy", GROUP_ADMIN), &actor("cathy")), Err(Denied::TooMany(GROUP_ADMIN)));
+    let role_may_not = preauthorised(&clubhouse(&people, &[(0, "alice")]), &[(cathys, ORDINARY_USER)]);
+    let after = joined(&role_may_not, "cathy", ORDINARY_USER);
+    assert_eq!(judge(&role_may_not, &after, &actor("cathy")), Err(Denied::Uninvited));
+}
+
+#[test]
+fn a_role_has_as_many_as_it_may_have_and_as_many_as_it_must() {
+    let limited = |limit: fn(&mut Role), people: &[(&str, RoleIndex)], clients: &[(u32, &str)]| {
+        with_role(&clubhouse(people, clients), ORDINARY_USER, limit)
+    };
+    let people = [("alice", GROUP_ADMIN), ("bob", ORDINARY_USER), ("cathy", ORDINARY_USER)];
+    let (two, three) = ([(0, "alice"), (1, "bob")], [(0, "alice"), (1, "bob"), (2, "cathy")]);
+    let most: fn(&mut Role) = |it| it.maximum_participants_constraint = Some(1);
+    let before = limited(most, &people[..2], &two);
+    assert_eq!(judge(&before, &limited(most, &people, &two), &actor("alice")), Err(Denied::TooMany(ORDINARY_USER)));
+    let most: fn(&mut Role) = |it| it.maximum_active_participants_constraint = Some(1);
+    assert_eq!(judge(&limited(most, &people[..2], &two), &limited(most, &people, &two), &actor("alice")), Ok(()));
+    let after = limited(most, &people, &three);
+    assert_eq!(judge(&limited(most, &people, &two), &after, &actor("cathy")), Err(Denied::TooMany(ORDINARY_USER)));
+    let least: fn(&mut Role) = |it| it.minimum_active_participants_constraint = 2;
+    let (before, after) = (limited(least, &people, &three), limited(least, &people, &two));
+    for (name, what) in [("alice", "kicks"), ("cathy", "takes her client away")] {
+        assert_eq!(judge(&before, &after, &actor(name)), Err(Denied::TooFew(ORDINARY_USER)), "{name} {what}");
+    }
+    let gone = limited(least, &people[..2], &two);
+    for (name, what) in [("alice", "removes"), ("cathy", "leaves")] {
+        assert_eq!(judge(&before, &gone, &actor(name)), Err(Denied::TooFew(ORDINARY_USER)), "{name} {what}");
+    }
+}
+
+#[test]
+fn the_definitions_of_roles_change_alone() {
+    let people = &[("alice", SUPER_ADMIN), ("bob", ORDINARY_USER)];
+    let before = clubhouse(people, &[]);
+    let muted = |room: &RoomState| with_role(room, READ_ONLY, |it| it.role_name = "visitor".into());
+    assert_eq!(changes(&before, &muted(&before), &actor("alice")), [Change::ChangeComponent(component::ROLES_LIST)]);
+    assert_eq!(judge(&before, &muted(&before), &actor("alice")), Ok(()));
+    assert_eq!(judge(&before, &muted(&before), &actor("bob")), missing(Capability::CAN_CHANGE_ROLE_DEFINITIONS));
+    for people in [&people[..1], &[people[0], ("bob", READ_ONLY)], &[people[0], people[1], ("cathy", ORDINARY_USER)]] {
+        let after = muted(&clubhouse(people, &[]));
+        let roles = authorise(&before, &after, &actor("alice"), &Change::ChangeComponent(component::ROLES_LIST));
+        assert_eq!(roles, Err(Denied::RolesWithList), "{people:?}");
+    }
+    // A role that somebody has does not go.
+    let mut undefined = before.clone();
+    let roles = before.policy.roles.iter().filter(|role| role.role_index != ORDINARY_USER).cloned().collect();
+    undefined.policy.roles = RoleData::new(roles).unwrap();
+    assert_eq!(judge(&before, &undefined, &actor("alice")), Err(Denied::UndefinedRole(ORDINARY_USER)));
+}
+
+#[test]
+fn with_the_list_of_the_preauthorised_people_only_go() {
+    let people = [("alice", SUPER_ADMIN), ("bob", ORDINARY_USER)];
+    let before = clubhouse(&people, &[]);
+    let entries = [("mimi://a.example/d/dave/1", GROUP_ADMIN)];
+    let after = |people: &[(&str, RoleIndex)]| preauthorised(&clubhouse(people, &[]), &entries);
+    let change = Change::ChangeComponent(component::PREAUTH_LIST);
+    assert_eq!(changes(&before, &after(&people), &actor("alice")), [change]);
+    assert_eq!(judge(&before, &after(&people), &actor("alice")), Ok(()));
+    assert_eq!(judge(&before, &after(&people[..1]), &actor("alice")), Ok(()), "and Bob is removed");
+    let unlisted = judge(&before, &after(&people), &actor("bob"));
+    assert_eq!(unlisted, missing(Capability::CAN_CHANGE_PREAUTHORIZED_USER_LIST));
+    for more in [&[people[0], people[1], ("cathy", ORDINARY_USER)][..], &[people[0], ("bob", READ_ONLY)]] {
+        let verdict =
+            authorise(&before, &after(more), &actor("alice"), &Change::ChangeComponent(component::PREAUTH_LIST));
+        assert_eq!(verdict, Err(Denied::PreauthWithMore), "{more:?}");
+    }
+    let mut undefined = after(&people);
+    undefined.policy.preauth.preauthorized_entries[0].target_role.role_index = 77;
+    assert!(matches!(judge(&before, &undefined, &actor("alice")), Err(Denied::Component(_))));
+}
+
+#[test]
+fn the_kind_of_room_changes_and_what_it_would_not_be_does_not() {
+    let before = clubhouse(&[("alice", SUPER_ADMIN), ("bob", GROUP_ADMIN)], &[]);
+    let with = |change: fn(&mut BaseRoomPolicy)| {
+        let mut after = before.clone();
+        change(&mut after.policy.base);
+        after
+    };
+    let found = with(|it| it.discoverable = true);
+    assert_eq!(judge(&before, &found, &actor("alice")), Ok(()));
+    assert_eq!(judge(&before, &found, &actor("bob")), missing(Capability::CAN_CHANGE_ROOM_MEMBERSHIP_STYLE));
+    let dependent = with(|it| it.parent_dependant = true);
+    assert!(matches!(judge(&before, &dependent, &actor("alice")), Err(Denied::Unsupported(_))));
+    for (what, after) in [
+        ("a parent without need", with(|it| it.parent_room = vec!["mimi://a.example/r/club".parse().unwrap()])),
+        ("somebody adds where membership is fixed", with(|it| it.fixed_membership = true)),
+        ("a component is not listed", with(|it| it.policy_component_ids = vec![component::ROLES_LIST])),
+    ] {
+        assert!(matches!(judge(&before, &after, &actor("alice")), Err(Denied::Component(_))), "{what}");
+    }
+}
+
+#[test]
+fn every_other_component_is_valid_or_does_not_change() {
+    let before = clubhouse(&[("alice", SUPER_ADMIN), ("bob", GROUP_ADMIN)], &[]);
+    let with = |id: u16, octets: &[u8]| {
+        let mut after = before.clone();
+        after.policy.base.policy_component_ids.push(id);
+        after.policy.others.insert(id, octets.to_vec().into());
+        after
+    };
+    let a = |name: &str| crate::mimi::wire::samples::uri(name);
+    let (logs, more) = (a("mimi://a.example/d/log/1"), a("mimi://a.example/d/log/2"));
+    let two = crate::mimi::wire::samples::vector(&[logs.as_str(), more.as_str()].concat());
+    let one = crate::mimi::wire::samples::vector(&logs);
+    let asset = |provider: &str, location: &str| {
+        let domains = crate::mimi::wire::samples::vector(&[&crate::mimi::wire::samples::uri(provider), "00"].concat());
+        [location, &domains, "00 00 01", &"00".repeat(32), "00 00"].concat()
+    };
+    for (id, octets, is_valid) in [
+        (component::STATUS_NOTIFICATION_POLICY, "00 01".into(), true),
+        (component::STATUS_NOTIFICATION_POLICY, "00".into(), false),
+        (component::JOIN_LINK_POLICY, "01 016c 00 00000102".into(), true),
+        (component::LINK_PREVIEW_POLICY, "00 01 02 02".into(), true),
+        (component::LINK_PREVIEW_POLICY, "01 01 02 02".to_owned(), false),
+        (component::LINK_PREVIEW_POLICY, "00 01 02 01 02 0170".into(), true),
+        (component::LINK_PREVIEW_POLICY, "00 01 02 01 00".into(), false),
+        (component::LINK_PREVIEW_POLICY, "00 01 02 00 00".into(), false),
+        (component::ASSET_POLICY, asset("a.example", "02"), true),
+        (component::ASSET_POLICY, asset("b.example", "02"), false),
+        (component::ASSET_POLICY, asset("b.example", "01"), true),
+        (component::LOGGING_POLICY, "02".into(), true),
+        (component::LOGGING_POLICY, "02 00 00 00".into(), false),
+        (component::LOGGING_POLICY, ["01", &one, "00 00"].concat(), true),
+        (component::LOGGING_POLICY, "01 00 00 00".into(), false),
+        (component::LOGGING_POLICY, "00 00 00 00".into(), true),
+        (component::LOGGING_POLICY, ["00", &two, "00 00"].concat(), false),
+        (component::CHAT_HISTORY_POLICY, "00 08 00000003 00000004 01 00000102".into(), true),
+        (component::CHAT_HISTORY_POLICY, "00 04 00000000 01 00000102".into(), false),
+        (component::CHAT_HISTORY_POLICY, "00 04 00000001 01 00000102".into(), false),
+        (component::CHAT_HISTORY_POLICY, "00 04 00000005 01 00000102".into(), false),
+        (component::CHAT_HISTORY_POLICY, "00 04 00000077 01 00000102".into(), false),
+        (component::BOT_POLICY, "0d 016e 0164 0168 01 00000000 00 01".into(), true),
+        (component::BOT_POLICY, "0d 016e 0164 0168 01 00000002 00 01".into(), false),
+        (component::BOT_POLICY, "0d 016e 0164 0168 00 00000002 00 01".into(), true),
+        (component::MESSAGE_EXPIRATION_POLICY, "02".into(), true),
+        (component::MESSAGE_EXPIRATION_POLICY, "02 00000000".into(), false),
+        (component::MESSAGE_EXPIRATION_POLICY, "01 00000001 00000102 01 00000003".into(), true),
+        (component::MESSAGE_EXPIRATION_POLICY, "01 00000001 00000102 01 00000103".into(), false),
+        (component::MESSAGE_EXPIRATION_POLICY, "01 00000004 00000102 01 00000003".into(), false),
+        (component::MESSAGE_EXPIRATION_POLICY, "00 00000003 00000002 00".into(), false),
+    ] {
+        let after = with(id, &crate::mimi::wire::samples::octets(&octets));
+        let verdict = judge(&before, &after, &actor("alice"));
+        assert_eq!(verdict.is_ok(), is_valid, "{id:#06x} {octets}: {verdict:?}");
+    }
+    let after = with(component::MESSAGE_EXPIRATION_POLICY, &[2]);
+    let mut unlisted = after.clone();
+    unlisted.policy.base = before.policy.base.clone();
+    assert!(matches!(judge(&before, &unlisted, &actor("alice")), Err(Denied::Component(_))));
+    let change = |id| Change::ChangeComponent(id);
+    let expiration = authorise(&before, &after, &actor("bob"), &change(component::MESSAGE_EXPIRATION_POLICY));
+    assert_eq!(expiration, missing(Capability::CAN_CHANGE_OTHER_POLICY_ATTRIBUTE));
+    let operation = authorise(&before, &after, &actor("bob"), &change(component::MLS_OPERATIONAL_POLICY));
+    assert_eq!(operation, missing(Capability::CAN_CHANGE_MLS_OPERATIONAL_POLICIES));
+    // And out again.
+    let gone = RoomState { policy: before.policy.clone(), ..after.clone() };
+    assert_eq!(judge(&after, &gone, &actor("alice")), Ok(()));
 }
 
 #[test]
