@@ -171,4 +171,18 @@ mod tests {
         };
         assert_eq!(text_of(&part), Some(Text::Markdown("# Tea".into())));
     }
+
+    #[test]
+    fn an_edit_changes_the_words_and_nothing_else() {
+        let alice = UserUri::parse("mimi://a.example/u/alice").unwrap();
+        let room = RoomUri::parse("mimi://a.example/r/tea").unwrap();
+        let event = Event::Edit { replaces: id(3), text: Text::Plain("No".into()) };
+        let edit = MimiContent {
+            topic_id: b"another topic".to_vec(),
+            in_reply_to: Some(id(4)),
+            expires: Some(crate::mimi::content::Expiration::Relative(60)),
+            ..to_content(&event, &alice, &room, [7; 16]).unwrap()
+        };
+        assert_eq!(from_content(&edit), Some(event));
+    }
 }

@@ -1,5 +1,7 @@
 //! A group of two in a database, with transactions that fail where it hurts.
 
+mod shape;
+
 use super::*;
 use crate::{
     core::Fault,

@@ -237,8 +237,7 @@ impl Dispatcher {
             if let Err(fault) = core.failing(&to, problem.clone(), unsure).await {
                 warn!(destination = %to, %fault, "A failed attempt could not be noted.");
             }
-            // A little chance keeps a thousand rooms from knocking at one peer at once.
-            let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(0.8..1.2));
+            let wait = wait(after, pause, rand::rng().random_range(0.0..1.0));
             if pause < LONGEST_PAUSE {
                 debug!(destination = %to, problem, wait = ?wait, "Postponed.");
             } else {
@@ -268,5 +267,28 @@ impl Dispatcher {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Destination, Worker>> {
         self.0.running.lock().expect("no panic happens while the workers are listed")
+    }
+}
+
+/// How long to wait after a failure. A little chance keeps a thousand rooms from knocking at one peer at once; whoever
+/// has said when to come again (T-13) is not asked before.
+fn wait(after: Option<Duration>, pause: Duration, chance: f64) -> Duration {
+    match after {
+        Some(after) => after.mul_f64(1.0 + 0.2 * chance),
+        None => pause.mul_f64(0.8 + 0.4 * chance),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_before_they_wanted_to_be() {
+        let (pause, after) = (Duration::from_secs(10), Duration::from_secs(100));
+        for (chance, at_will, as_asked) in [(0.0, 8, 100), (0.5, 10, 110), (1.0, 12, 120)] {
+            assert_eq!(wait(None, pause, chance), Duration::from_secs(at_will));
+            assert_eq!(wait(Some(after), pause, chance), Duration::from_secs(as_asked));
+        }
     }
 }

@@ -96,7 +96,21 @@ async fn key_material_is_for_who_signs_for_it_and_for_whom_the_path_names() {
     // Code 3 and no clients: none of the suites is ours.
     let strange = key_material_request(BOB, |tbs| tbs.acceptable_ciphersuites = vec![0x0007, 0xf042]);
     let said = peer.posts("b.example", "keyMaterial", BOB, &strange.encode()).await;
-    assert_eq!(said, Said::ok([&[1, 3, 22], BOB.as_bytes(), &[0]].concat()));
+    let incompatible = Said::ok([&[1, 3, 22], BOB.as_bytes(), &[0]].concat());
+    assert_eq!(said, incompatible);
+    // Nor have our clients every capability there is; of those in no list, all have them.
+    for (extension, proposal, credential, compatible) in
+        [(6, 10, 1, true), (1, 7, 1, true), (0xf0f0, 10, 1, false), (6, 0xf0f0, 1, false), (6, 10, 0x0005, false)]
+    {
+        let required = RequiredCapabilities {
+            extension_types: vec![extension],
+            proposal_types: vec![8, proposal],
+            credential_types: vec![credential],
+        };
+        let body = key_material_request(BOB, |tbs| tbs.required_capabilities = required).encode();
+        let said = peer.posts("b.example", "keyMaterial", BOB, &body).await;
+        assert_eq!(said != incompatible, compatible, "{extension:#x} {proposal:#x} {credential:#x}");
+    }
     world.still_talk().await;
 }
 
@@ -147,4 +161,32 @@ async fn consent_is_asked_and_given_by_those_whom_it_concerns() {
     // A grant that somebody sends us is no word of ours.
     assert!(world.desk("a.example").consents().await.unwrap().iter().all(|it| it.state != "granted"));
     world.still_talk().await;
+}
+
+#[tokio::test]
+async fn a_cancel_takes_back_the_request_of_its_scope_and_no_other() {
+    let world = World::of_strangers().await;
+    let (peer, cathy) = (world.peer("c.example"), "mimi://c.example/u/cathy");
+    let room = |name: &str| Some(RoomUri::parse(&format!("mimi://c.example/r/{name}")).unwrap());
+    let says = async |operation, room_id| {
+        let entry = ConsentEntry { room_id, ..consent(operation, cathy, BOB) };
+        peer.posts("b.example", "requestConsent", "b.example", &entry.encode()).await.status
+    };
+    let asked = async || -> Vec<Option<RoomUri>> {
+        let mut asked: Vec<_> =
+            world.desk("b.example").consents().await.unwrap().into_iter().map(|it| it.scope.room).collect();
+        asked.sort();
+        asked
+    };
+    for scope in [None, room("tea")] {
+        assert_eq!(says(ConsentOperation::Request, scope).await, 201);
+    }
+    assert_eq!(asked().await, [None, room("tea")]);
+    // Of a room that nobody has asked for.
+    assert_eq!(says(ConsentOperation::Cancel, room("milk")).await, 201);
+    assert_eq!(asked().await, [None, room("tea")]);
+    assert_eq!(says(ConsentOperation::Cancel, None).await, 201);
+    assert_eq!(asked().await, [room("tea")]);
+    assert_eq!(says(ConsentOperation::Cancel, room("tea")).await, 201);
+    assert_eq!(asked().await, []);
 }

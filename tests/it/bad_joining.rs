@@ -280,3 +280,31 @@ async fn what_waits_for_a_commit_is_given_along() {
     let list = mimi_gateway::mimi::participants::ParticipantListData::decode(list).unwrap();
     assert_eq!(list.iter().map(|it| it.user.as_str()).collect::<Vec<_>>(), ["mimi://a.example/u/alice"]);
 }
+
+#[tokio::test]
+async fn an_external_commit_without_who_leaves_is_not_allowed() {
+    let world = World::of_three().await;
+    let core = world.core("a.example").clone();
+    let (bobs, cathys) = (world.turncoat(&world.bob), world.turncoat(&world.cathy));
+    let [leave, update] = bobs.proposes(crate::turncoat::one_less(bobs.index_of(world.bob.uri()).await).1).await;
+    let body = HandshakeBundle::Proposal { proposal: leave, more_proposals: vec![update] }.encode();
+    let ((request, key), client) = (cathys.asks(|_| {}).await, cathys.client().await);
+    // In one transaction, or somebody would have committed it.
+    let answers = core.write(move |core, tx| {
+        Box::pin(async move {
+            let (b, c, room) =
+                (crate::world::domain("b.example"), crate::world::domain("c.example"), crate::world::tea());
+            core.hub_update(tx, &b, &room, &body).await?;
+            let offered = core.hub_group_info(tx, &c, &room, &request.encode()).await?;
+            let offered = opened(&Said::ok(offered), &key);
+            let without = core.hub_update(tx, &c, &room, &joins(&client, &offered)).await?;
+            let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
+            let waiting: Vec<_> = offered.pending_proposals.iter().map(|it| it.proposal.clone()).collect();
+            let with = Offered { group_info: &offered.group_info, tree, proposals: &waiting };
+            let with = bundle(Member::join_externally(&client, &with).unwrap().1).encode();
+            let with = core.hub_update(tx, &c, &room, &with).await?;
+            Ok::<_, Fault>((without[0], with[0]))
+        })
+    });
+    assert_eq!(answers.await.unwrap(), (2, 0));
+}

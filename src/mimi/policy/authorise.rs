@@ -5,7 +5,7 @@
 //! does can go unasked, and [`authorise`] judges one change.
 //!
 //! Who hears several actors in one commit (proposals by reference) lets them act one after the other, each
-//! on the state the one before left behind; pending proposals the hub has accepted count as done (D22).
+//! on the state the one before left behind. What waits for a commit has not happened yet.
 //!
 //! What is not decided here is refused: joining by a code, and rooms that depend on a parent.
 
