@@ -206,6 +206,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
         let port = listener.local_addr()?.port();
         let parts = Parts {
             give_up_after: crate::config::Delivery::default().give_up_after,
+            keep_evidence: Duration::ZERO,
             identity: Identity::from_pem(&domain, certificate.as_bytes(), key.as_bytes())?,
             trust: trust.clone(),
             listener,
@@ -213,6 +214,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
             store: Store::open(&scratch.join(format!("{name}.sqlite")), name).await?,
             addresses: addresses.clone(),
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
+            findable: Vec::new(),
             allow: names.iter().map(|name| name.parse()).collect::<Result<_, String>>()?,
             disclosure: Vec::new(),
             portals: vec![Portal {

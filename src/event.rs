@@ -118,6 +118,16 @@ fn describe(file: &ExternalPart) -> String {
     format!("[{name} ({}{size}) was sent; files can't be carried here yet]", file.content_type)
 }
 
+/// What a content says, for an admin who has asked to read it.
+pub fn words(content: &[u8]) -> Option<String> {
+    Some(match from_content(&MimiContent::decode(content).ok()?)? {
+        Event::Message { text, .. } => text.as_str().to_owned(),
+        Event::Edit { text, .. } => format!("(an edit) {}", text.as_str()),
+        Event::Reaction { emoji, .. } => format!("(a reaction) {emoji}"),
+        other => format!("(a {})", other.kind()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

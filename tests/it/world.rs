@@ -18,6 +18,7 @@ use mimi_adapter::{ConversationId, Domain, UserUri};
 use mimi_gateway::{
     config::Portal,
     core::Core,
+    discovery::Findable,
     gateway::{self, Parts},
     lifecycle::Lifecycle,
     mimi::uri::RoomUri,
@@ -54,6 +55,7 @@ struct Provider {
     /// Made when the gateway starts for the first time.
     database: Option<Database>,
     allow: Vec<&'static str>,
+    findable: Vec<Findable>,
     portals: Vec<Portal>,
     running: Option<Running>,
 }
@@ -156,8 +158,8 @@ impl World {
             .map(|name| {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-                let (messenger, allow, portals) = (Messenger::new(), Vec::new(), Vec::new());
-                (name, Provider { messenger, address, database: None, allow, portals, running: None })
+                let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
+                (name, Provider { messenger, address, database: None, allow, findable, portals, running: None })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -192,6 +194,11 @@ impl World {
 
     pub fn desk(&self, provider: &str) -> Desk {
         Desk(self.core(provider).clone())
+    }
+
+    /// From its next start on, these can be found at a provider.
+    pub fn can_be_found(&mut self, name: &str, findable: Vec<Findable>) {
+        self.provider_mut(name).findable = findable;
     }
 
     /// The configuration of a provider no longer has the room `tea`.
@@ -236,6 +243,15 @@ impl World {
         senders.into_iter().map(|(sender,)| sender.parse().unwrap()).collect()
     }
 
+    /// Changes the database of a gateway that is not running. Answers how many rows that were.
+    pub async fn changes_database(&self, name: &str, sql: &'static str, arguments: &[&str]) -> u64 {
+        assert!(self.providers[name].running.is_none(), "{name} is running");
+        let database = self.providers[name].database.as_ref().expect("it has run");
+        let mut database = sqlx::AnyConnection::connect(&database.url()).await.unwrap();
+        let query = arguments.iter().fold(sqlx::query(sql), |query, argument| query.bind((*argument).to_owned()));
+        query.execute(&mut database).await.unwrap().rows_affected()
+    }
+
     /// From its next start on a gateway has this database. Answers the one it had.
     pub fn takes_database(&mut self, name: &str, database: Database) -> Database {
         self.provider_mut(name).database.replace(database).expect("it has run")
@@ -262,11 +278,13 @@ impl World {
             store: Store::open(place, name).await.unwrap(),
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
+            findable: provider.findable.clone(),
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
             portals: provider.portals.clone(),
             clock: Arc::new(move || clock.now()),
             give_up_after: Duration::from_secs(7 * 24 * 3600),
+            keep_evidence: Duration::from_secs(7 * 24 * 3600),
             trace: Trace::to(move |line| wire.lock().unwrap().push(line)),
         };
         let lifecycle = Lifecycle::default();
