@@ -4,6 +4,7 @@ use mimi_gateway::{
     core::Fault,
     mimi::{
         component,
+        content::message_id,
         participants::{ParticipantListUpdate, UserIndexRolePair},
         tls::Tls,
         wire::{Fanout, FanoutMessage, HandshakeBundle},
@@ -82,6 +83,35 @@ async fn one_welcome_reaches_everybody_whom_it_is_for() {
     carl.says("Hello from c.").await;
     carl.reads("ben (b.example): Hello from b.").await;
     ben.reads("carl (c.example): Hello from c.").await;
+}
+
+#[tokio::test]
+async fn what_waits_is_committed_before_anything_is_said() {
+    let world = World::of_three().await;
+    let cathys = world.turncoat(&world.cathy);
+    let epoch = cathys.epoch().await;
+    let [leave, goes] = cathys.proposes(one_less(cathys.index_of(world.cathy.uri()).await).1).await;
+    let came = HandshakeBundle::Proposal { proposal: leave.clone(), more_proposals: vec![goes.clone()] }.encode();
+    let alice = world.alice.uri().clone();
+    let content = text("After her.", &alice, &tea());
+    // The message is in the queue already when the proposals come, and so before the row that is to commit them.
+    let said = world.core("a.example").write(move |core, tx| {
+        Box::pin(async move {
+            let octets = content.encode();
+            let message = *message_id(&alice, &tea(), &octets, &content.salt).as_bytes();
+            let submit = Payload::Submit { sender: alice, message, content: octets };
+            core.enqueue(tx, &Destination::Hub(tea()), &submit).await?;
+            core.hub_update(tx, &domain("c.example"), &tea(), &came).await?;
+            core.advance(tx, &tea(), &leave).await?;
+            core.advance(tx, &tea(), &goes).await
+        })
+    });
+    said.await.unwrap();
+    world.bob.sees(&["alice (a.example): After her."]).await;
+    world.alice.is_with(&["bob (b.example)"]).await;
+    assert_eq!(world.turncoat(&world.alice).epoch().await, epoch + 1, "one commit, before the message");
+    assert_eq!(world.cathy.transcript(), [""; 0]);
+    world.still_talk().await;
 }
 
 #[tokio::test]
