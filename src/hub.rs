@@ -5,6 +5,7 @@
 //! success is on disk, together with a row for each follower (H-29): from then on it will arrive.
 
 mod group_info;
+mod key_material;
 
 use std::sync::Arc;
 
@@ -297,8 +298,9 @@ impl Core {
                 for leaf in &change.added {
                     let client = client(&leaf.identity)?;
                     // A basic credential proves nothing. Whose client it is we know from who brings it: its own
-                    // provider, or we, who have it from there.
-                    if *client.domain() != *from && *from != self.domain {
+                    // provider, or we, who have it from there, for ourselves or for who asked through us.
+                    let brought = *client.domain() == *from || *from == self.domain;
+                    if !brought && !tx.key_package_is_from(&leaf.key_package_ref, client.domain().as_str()).await? {
                         return Err(Judgement::Deny(
                             "the KeyPackage of an added client did not come through us".into(),
                         ));
@@ -468,6 +470,12 @@ impl From<MlsError> for Judgement {
             MlsError::Invalid(reason) => Self::Deny(reason),
             e => Self::Error(Fault::from(e).into()),
         }
+    }
+}
+
+impl From<crate::store::StoreError> for Judgement {
+    fn from(e: crate::store::StoreError) -> Self {
+        Self::Error(e.into())
     }
 }
 
