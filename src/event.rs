@@ -3,7 +3,7 @@
 //! Edit = `replaces`, deletion = `replaces` with a NullPart, reaction = disposition `reaction` with
 //! `inReplyTo` (C§5). Pure: what an id points at has been looked up before, and is looked up after.
 
-use mimi_adapter::{Event, Text};
+use mimi_adapter::{Event, Text, markup};
 
 use crate::mimi::{
     content::{Disposition, Extensions, ExternalPart, MessageId, MimiContent, NestedPart, Part, PartSemantics},
@@ -79,16 +79,19 @@ fn text_of(part: &NestedPart) -> Option<Text> {
         Part::Single { content_type, content } => single(content_type, content),
         Part::External(file) => Some(Text::Plain(describe(file))),
         Part::Multi { semantics: PartSemantics::ChooseOne, parts } => parts.iter().find_map(text_of),
-        Part::Multi { parts, .. } => {
-            let texts: Vec<Text> = parts.iter().filter_map(text_of).collect();
-            let markdown = texts.iter().any(|text| matches!(text, Text::Markdown(_)));
-            let joined = texts.iter().map(Text::as_str).collect::<Vec<_>>().join("\n\n");
-            match (joined.is_empty(), markdown) {
-                (true, _) => None,
-                (false, true) => Some(Text::Markdown(joined)),
-                (false, false) => Some(Text::Plain(joined)),
-            }
-        }
+        Part::Multi { parts, .. } => parts.iter().filter_map(text_of).reduce(joined),
+    }
+}
+
+/// Two parts of one message. If one is formatted, both are.
+fn joined(one: Text, two: Text) -> Text {
+    let markdown = |text| match text {
+        Text::Plain(text) => markup::escape(&text),
+        Text::Markdown(markdown) => markdown,
+    };
+    match (one, two) {
+        (Text::Plain(one), Text::Plain(two)) => Text::Plain(format!("{one}\n\n{two}")),
+        (one, two) => Text::Markdown(format!("{}\n\n{}", markdown(one), markdown(two))),
     }
 }
 
@@ -98,6 +101,12 @@ fn single(content_type: &str, content: &[u8]) -> Option<Text> {
     match essence.as_str() {
         "application/mimi-message-status" => None,
         "text/markdown" => Some(text()).filter(|text| !text.is_empty()).map(Text::Markdown),
+        "text/html" => {
+            let markdown = markup::from_html(&text(), &|target| Some(target.to_owned()));
+            markdown
+                .map(Text::Markdown)
+                .or_else(|| Some(Text::Plain("[a formatted text that can't be shown here]".into())))
+        }
         _ if essence.starts_with("text/") => Some(text()).filter(|text| !text.is_empty()).map(Text::Plain),
         _ => Some(Text::Plain(format!("[{content_type}, {} octets, can't be shown here]", content.len()))),
     }

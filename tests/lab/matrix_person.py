@@ -34,6 +34,8 @@ class MatrixPerson(Person):
         _check(await self._client.login(password(name)))
         self.user_id = self._client.user_id
         self.invites: dict[str, str] = {}
+        self.contents: dict[str, dict] = {}
+        """The whole content of what was seen last of each text."""
         self._listening = asyncio.create_task(self._listen())
         return self
 
@@ -76,9 +78,10 @@ class MatrixPerson(Person):
 
         return await self.until(look, within, f"a member called {name!r}")
 
-    async def says(self, room: str, text: str) -> str:
+    async def says(self, room: str, text: str, html: str | None = None) -> str:
         """Returns once the homeserver has the message."""
-        return await self._send(room, {"msgtype": "m.text", "body": text})
+        formatted = {"format": "org.matrix.custom.html", "formatted_body": html} if html else {}
+        return await self._send(room, {"msgtype": "m.text", "body": text, **formatted})
 
     async def shows_image(self, room: str, file_name: str) -> str:
         picture = io.BytesIO(_PNG)
@@ -120,6 +123,7 @@ class MatrixPerson(Person):
         if event["type"] == "m.room.message" and "body" in event["content"]:
             member = self._client.rooms[room].users.get(event["sender"])
             name = member.display_name if member and member.display_name else event["sender"]
+            self.contents[event["content"]["body"]] = event["content"]
             self._show(room, event["sender"], name, event["content"]["body"])
 
 

@@ -19,6 +19,8 @@ pub struct Capabilities {
     pub edit: Support,
     pub delete: Support,
     pub reaction: Support,
+    /// [`Text::Markdown`](crate::Text::Markdown). As text, it is the words without the marks.
+    pub formatting: Support,
     /// The longest text, in octets of UTF-8. Longer ones are refused.
     pub max_text: usize,
 }
@@ -30,6 +32,7 @@ impl Capabilities {
         edit: Support::AsText,
         delete: Support::Refused,
         reaction: Support::AsText,
+        formatting: Support::AsText,
         max_text: 65_536,
     };
 }

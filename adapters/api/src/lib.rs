@@ -234,6 +234,7 @@ mod event;
 #[doc(hidden)]
 pub mod failpoint;
 mod id;
+pub mod markup;
 mod session;
 pub mod uri;
 

@@ -135,7 +135,7 @@ impl Adapter for Loopback {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: 1 << 20 }
+        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, formatting: Full, max_text: 1 << 20 }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -41,7 +41,7 @@ impl Homeserver {
         user: &UserId,
         room: &RoomId,
     ) -> Result<Delivered, Refusal> {
-        let request = to_native(said, &delivery.key)?;
+        let request = to_native(said, &delivery.key, &self.pills)?;
         let private = matches!(delivery.speaker, Speaker::Ghost(_));
         if private && self.is_encrypted(room).await.map_err(no_part)? {
             return Err(Refusal::reject(

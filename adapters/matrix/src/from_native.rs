@@ -9,13 +9,17 @@ use matrix_sdk::ruma::{
         AnyMessageLikeEvent, AnyStateEvent, AnyTimelineEvent, MessageLikeEvent, StateEvent,
         room::{
             member::MembershipState,
-            message::{MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback},
+            message::{
+                MessageFormat, MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback,
+            },
             redaction::RoomRedactionEvent,
         },
     },
     serde::Raw,
 };
-use mimi_adapter::{Event, NativeMessageId, Text};
+use mimi_adapter::{Event, NativeMessageId, Text, markup};
+
+use crate::pills::Pills;
 
 /// An event of the homeserver, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,18 +56,18 @@ pub enum Membership {
 }
 
 /// `None` if the event doesn't even say who did it where. The others of its transaction are not to suffer.
-pub fn read(event: &Raw<AnyTimelineEvent>) -> Option<Happened> {
+pub fn read(event: &Raw<AnyTimelineEvent>, pills: &Pills) -> Option<Happened> {
     Some(Happened {
         room: event.get_field("room_id").ok()??,
         id: event.get_field("event_id").ok()??,
         sender: event.get_field("sender").ok()??,
-        what: what(event),
+        what: what(event, pills),
     })
 }
 
-fn what(event: &Raw<AnyTimelineEvent>) -> What {
+fn what(event: &Raw<AnyTimelineEvent>, pills: &Pills) -> What {
     match event.deserialize() {
-        Ok(AnyTimelineEvent::MessageLike(event)) => message_like(event),
+        Ok(AnyTimelineEvent::MessageLike(event)) => message_like(event, pills),
         Ok(AnyTimelineEvent::State(event)) => state(event),
         Err(_) => match event.get_field::<String>("type").ok().flatten().as_deref() {
             Some("m.room.message" | "m.reaction" | "m.room.redaction") => What::Uncarried("a malformed message"),
@@ -72,10 +76,10 @@ fn what(event: &Raw<AnyTimelineEvent>) -> What {
     }
 }
 
-fn message_like(event: AnyMessageLikeEvent) -> What {
+fn message_like(event: AnyMessageLikeEvent, pills: &Pills) -> What {
     use AnyMessageLikeEvent::*;
     match event {
-        RoomMessage(MessageLikeEvent::Original(event)) => message(event.content),
+        RoomMessage(MessageLikeEvent::Original(event)) => message(event.content, pills),
         Reaction(MessageLikeEvent::Original(event)) => {
             let to = event.content.relates_to;
             What::Said(Event::Reaction { in_reply_to: id(to.event_id), emoji: to.key })
@@ -95,34 +99,34 @@ fn message_like(event: AnyMessageLikeEvent) -> What {
     }
 }
 
-fn message(content: RoomMessageEventContent) -> What {
+fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
     let RoomMessageEventContent { msgtype, relates_to, .. } = content;
     match relates_to {
         Some(Relation::Replacement(edit)) => {
-            said(edit.new_content.msgtype, false, |text| Event::Edit { replaces: id(edit.event_id), text })
+            said(edit.new_content.msgtype, false, pills, |text| Event::Edit { replaces: id(edit.event_id), text })
         }
-        Some(Relation::Reply(reply)) => {
-            said(msgtype, true, |text| Event::Message { text, in_reply_to: Some(id(reply.in_reply_to.event_id)) })
-        }
+        Some(Relation::Reply(reply)) => said(msgtype, true, pills, |text| Event::Message {
+            text,
+            in_reply_to: Some(id(reply.in_reply_to.event_id)),
+        }),
         // MIMI's threads are not ours yet: what is said in one is an answer to what it began with, and a
         // real answer is one to what it answers.
         Some(Relation::Thread(thread)) => {
             let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
             let in_reply_to = Some(id(answered.unwrap_or(thread.event_id)));
-            said(msgtype, true, |text| Event::Message { text, in_reply_to })
+            said(msgtype, true, pills, |text| Event::Message { text, in_reply_to })
         }
-        _ => said(msgtype, false, |text| Event::Message { text, in_reply_to: None }),
+        _ => said(msgtype, false, pills, |text| Event::Message { text, in_reply_to: None }),
     }
 }
 
-/// The text of a message as `body` has it: what the person typed, mark-up and all. (`formatted_body` is HTML
-/// that a client made of it.)
-fn said(msgtype: MessageType, reply: bool, event: impl FnOnce(Text) -> Event<NativeMessageId>) -> What {
-    let body = match msgtype {
-        MessageType::Text(text) => text.body,
-        MessageType::Notice(notice) => notice.body,
+/// The text of a message: as `formatted_body` has it if there is formatting in it, and else exactly as `body` has it.
+fn said(msgtype: MessageType, reply: bool, pills: &Pills, event: impl FnOnce(Text) -> Event<NativeMessageId>) -> What {
+    let (body, formatted) = match msgtype {
+        MessageType::Text(text) => (text.body, text.formatted),
+        MessageType::Notice(notice) => (notice.body, notice.formatted),
         // The convention that XEP-0245 wrote down, for readers who don't have emotes.
-        MessageType::Emote(emote) => format!("/me {}", emote.body),
+        MessageType::Emote(emote) => (format!("/me {}", emote.body), None),
         MessageType::Image(_) => return What::Uncarried("an image"),
         MessageType::Video(_) => return What::Uncarried("a video"),
         MessageType::Audio(_) => return What::Uncarried("a voice message"),
@@ -131,6 +135,11 @@ fn said(msgtype: MessageType, reply: bool, event: impl FnOnce(Text) -> Event<Nat
         MessageType::ServerNotice(_) | MessageType::VerificationRequest(_) => return What::Nothing,
         _ => return What::Uncarried("this kind of message"),
     };
+    let html = formatted.filter(|formatted| formatted.format == MessageFormat::Html);
+    let markdown = html.and_then(|html| markup::from_html(&html.body, &|target| pills.to_mimi(target)));
+    if let Some(markdown) = markdown.filter(|markdown| markup::is_formatted(markdown)) {
+        return What::Said(event(Text::Markdown(markdown)));
+    }
     // Clients from before Matrix 1.13 quote in the text what they answer.
     let body = if reply { remove_plain_reply_fallback(&body).to_owned() } else { body };
     if body.trim().is_empty() { What::Uncarried("an empty message") } else { What::Said(event(Text::Plain(body))) }
@@ -167,6 +176,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::pills::tests::pills;
 
     /// What an event of Alice's comes to.
     fn read(mut event: Value) -> What {
@@ -174,7 +184,7 @@ mod tests {
             event[key] = value.into();
         }
         event["origin_server_ts"] = 1_700_000_000_000_u64.into();
-        let happened = super::read(&Raw::from_json_string(event.to_string()).unwrap()).unwrap();
+        let happened = super::read(&Raw::from_json_string(event.to_string()).unwrap(), &pills()).unwrap();
         assert_eq!((happened.room.as_str(), happened.id.as_str()), ("!room:a.example", "$event"));
         assert_eq!(happened.sender, "@alice:a.example");
         happened.what
@@ -196,8 +206,29 @@ mod tests {
     fn what_people_write_is_carried_as_they_typed_it() {
         for (content, event) in [
             (
-                json!({ "msgtype": "m.text", "body": "Hello", "format": "org.matrix.custom.html", "formatted_body": "<b>Hello</b>" }),
-                Event::Message { text: plain("Hello"), in_reply_to: None },
+                json!({ "msgtype": "m.text", "body": "**Hello** Bob", "format": "org.matrix.custom.html",
+                    "formatted_body": "<b>Hello</b> <a href=\"https://matrix.to/#/@mimi_b.example_bob:matrix.a.example\">Bob</a>" }),
+                Event::Message {
+                    text: Text::Markdown("**Hello** [Bob](mimi://b.example/u/bob)".into()),
+                    in_reply_to: None,
+                },
+            ),
+            (
+                // There is nothing in it that the words don't have.
+                json!({ "msgtype": "m.text", "body": "1 < 2\n*", "format": "org.matrix.custom.html", "formatted_body": "<p>1 &lt; 2<br>*</p>" }),
+                Event::Message { text: plain("1 < 2\n*"), in_reply_to: None },
+            ),
+            (
+                json!({ "msgtype": "m.text", "body": "x", "format": "com.example.rtf", "formatted_body": "<b>x</b>" }),
+                Event::Message { text: plain("x"), in_reply_to: None },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "> <@bob:a.example> Tea?\n\n*Yes*", "format": "org.matrix.custom.html",
+                    "formatted_body": "<mx-reply><blockquote>Tea?</blockquote></mx-reply><em>Yes</em>",
+                    "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+                }),
+                Event::Message { text: Text::Markdown("_Yes_".into()), in_reply_to: to("$q") },
             ),
             (
                 json!({ "msgtype": "m.notice", "body": "Line down" }),
@@ -362,7 +393,7 @@ mod tests {
     #[test]
     fn an_event_of_nobody_nowhere_is_none() {
         for json in ["{}", "[]", "3", r#"{"type":"m.room.message","room_id":"!r","event_id":"$e","sender":3}"#] {
-            assert_eq!(super::read(&Raw::from_json_string(json.into()).unwrap()), None, "{json}");
+            assert_eq!(super::read(&Raw::from_json_string(json.into()).unwrap(), &pills()), None, "{json}");
         }
     }
 }

@@ -31,6 +31,7 @@ mod homeserver;
 mod id;
 mod life;
 mod links;
+mod pills;
 mod probe;
 mod registration;
 mod server;
@@ -66,7 +67,7 @@ pub fn build_with(table: toml::Table, context: &Context, canary: Canary) -> Buil
     let Config { id, homeserver, namespace, listen, url, as_token, hs_token } = Config::parse(table, context)?;
     let client = Client::new(homeserver, as_token, namespace.bot().to_owned())
         .map_err(|error| vec![ConfigError::new("homeserver", format!("no HTTP client can be made: {error}"))])?;
-    let homeserver = Arc::new(Homeserver::new(client, namespace, id, canary));
+    let homeserver = Arc::new(Homeserver::new(client, namespace, context.domain.clone(), id, canary));
     Ok(Arc::new(Matrix { homeserver, listen, url, hs_token }))
 }
 
@@ -101,7 +102,14 @@ impl Adapter for Matrix {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: to_native::MAX_TEXT }
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            formatting: Full,
+            max_text: to_native::MAX_TEXT,
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -1,9 +1,15 @@
 //! What people elsewhere said, in Matrix's words: one event becomes the one request that says it. Pure.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use matrix_sdk::ruma::{EventId, OwnedEventId};
-use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Refusal, Text};
-use pulldown_cmark::{Options, Parser, html};
+use mimi_adapter::{
+    DeliveryKey, Event, NativeMessageId, Refusal, Text,
+    markup::{Marks, to_html, to_text},
+};
 use serde_json::{Value, json};
+
+use crate::pills::Pills;
 
 /// Where each event we send carries its [`DeliveryKey`], so that we find it again. A homeserver forgets
 /// the transaction ids of an application service when it restarts.
@@ -25,10 +31,10 @@ pub enum Request {
     Redact(OwnedEventId),
 }
 
-pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey) -> Result<Request, Refusal> {
+pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey, pills: &Pills) -> Result<Request, Refusal> {
     let (kind, mut content) = match event {
         Event::Message { text, in_reply_to } => {
-            let mut content = message("m.text", text);
+            let mut content = message("m.text", text, pills);
             if let Some(to) = in_reply_to {
                 // No quotation in the text since Matrix 1.13: clients show what this points at.
                 content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
@@ -37,9 +43,9 @@ pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey) -> Result<Re
         }
         Event::Edit { replaces, text } => {
             let target = event_id(replaces)?;
-            let new = message("m.text", text);
+            let new = message("m.text", text, pills);
             // What a client that knows no edits shows.
-            let mut content = json!({ "msgtype": "m.text", "body": format!("* {}", text.as_str()) });
+            let mut content = json!({ "msgtype": "m.text", "body": format!("* {}", words(text)) });
             content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": target });
             content["m.new_content"] = new;
             ("m.room.message", content)
@@ -71,13 +77,33 @@ pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey) -> Result<Re
     Ok(Request::Send { kind, content })
 }
 
-fn message(msgtype: &str, text: &Text) -> Value {
-    let mut content = json!({ "msgtype": msgtype, "body": text.as_str() });
+fn message(msgtype: &str, text: &Text, pills: &Pills) -> Value {
+    let mut content = json!({ "msgtype": msgtype, "body": words(text) });
     if let Text::Markdown(markdown) = text {
+        let mentioned = RefCell::new(BTreeSet::new());
+        let link = |target: &str| {
+            mentioned.borrow_mut().extend(pills.mentioned(target));
+            pills.to_matrix(target)
+        };
         content["format"] = "org.matrix.custom.html".into();
-        content["formatted_body"] = to_html(markdown).into();
+        content["formatted_body"] = to_html(markdown, &link).into();
+        let mentioned = mentioned.into_inner();
+        if !mentioned.is_empty() {
+            content["m.mentions"] = json!({ "user_ids": mentioned });
+        }
     }
     content
+}
+
+/// For clients and notifications that show no formatting.
+fn words(text: &Text) -> String {
+    match text {
+        Text::Plain(text) => text.clone(),
+        Text::Markdown(markdown) => {
+            let words = to_text(markdown, &Marks::NONE);
+            if words.trim().is_empty() { markdown.clone() } else { words }
+        }
+    }
 }
 
 fn unformat(content: &mut Value) {
@@ -85,19 +111,6 @@ fn unformat(content: &mut Value) {
         content.remove("format");
         content.remove("formatted_body");
     }
-}
-
-/// GitHub-flavoured Markdown without raw HTML (C§7.1.1): a tag that somebody wrote is shown, not obeyed.
-fn to_html(markdown: &str) -> String {
-    use pulldown_cmark::Event::{Html, InlineHtml, Text};
-    let flavour = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let shown = Parser::new_ext(markdown, flavour).map(|event| match event {
-        Html(tag) | InlineHtml(tag) => Text(tag),
-        other => other,
-    });
-    let mut out = String::with_capacity(markdown.len() * 2);
-    html::push_html(&mut out, shown);
-    out.trim_end().to_owned()
 }
 
 fn event_id(id: &NativeMessageId) -> Result<OwnedEventId, Refusal> {
@@ -109,6 +122,7 @@ mod tests {
     use mimi_adapter::NativeUserId;
 
     use super::*;
+    use crate::pills::tests::pills;
 
     fn id(id: &str) -> NativeMessageId {
         NativeMessageId::new(id)
@@ -119,7 +133,7 @@ mod tests {
     }
 
     fn request(event: Event<NativeMessageId>) -> Request {
-        to_native(&event, &DeliveryKey::new("k1")).unwrap()
+        to_native(&event, &DeliveryKey::new("k1"), &pills()).unwrap()
     }
 
     fn sent(event: Event<NativeMessageId>) -> (&'static str, Value) {
@@ -149,8 +163,21 @@ mod tests {
                 Event::Message { text: Text::Markdown("**Now**".into()), in_reply_to: None },
                 "m.room.message",
                 json!({
-                    "msgtype": "m.text", "body": "**Now**", KEY: "k1",
+                    "msgtype": "m.text", "body": "Now", KEY: "k1",
                     "format": "org.matrix.custom.html", "formatted_body": "<p><strong>Now</strong></p>",
+                }),
+            ),
+            (
+                Event::Message {
+                    text: Text::Markdown("[@Alice](mimi://a.example/u/@alice:matrix.a.example), tea?".into()),
+                    in_reply_to: None,
+                },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.text", "body": "@Alice, tea?", KEY: "k1",
+                    "format": "org.matrix.custom.html",
+                    "formatted_body": "<p><a href=\"https://matrix.to/#/@alice:matrix.a.example\">@Alice</a>, tea?</p>",
+                    "m.mentions": { "user_ids": ["@alice:matrix.a.example"] },
                 }),
             ),
             (
@@ -193,13 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_somebody_wrote_is_shown_and_not_obeyed() {
-        assert_eq!(to_html("a <img src=x> b"), "<p>a &lt;img src=x&gt; b</p>");
-        assert_eq!(to_html("<script>\nalert(1)\n</script>"), "&lt;script&gt;\nalert(1)\n&lt;/script&gt;");
-        assert_eq!(to_html("~~no~~ `<yes>`"), "<p><del>no</del> <code>&lt;yes&gt;</code></p>");
-    }
-
-    #[test]
     fn the_longest_text_fits_and_its_formatting_goes_first() {
         let text = Text::Markdown("\"quoted\" **words** ".repeat(MAX_TEXT / 19));
         let edit = Event::Edit { replaces: id("$first"), text };
@@ -216,6 +236,6 @@ mod tests {
     #[test]
     fn a_reference_that_is_no_event_id_is_refused() {
         let reply = Event::Message { text: plain("Yes"), in_reply_to: Some(id("a-stanza-id")) };
-        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1")), Err(Refusal::Reject { .. })));
+        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1"), &pills()), Err(Refusal::Reject { .. })));
     }
 }

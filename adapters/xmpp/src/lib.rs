@@ -35,6 +35,7 @@ mod rooms;
 mod service;
 mod stanza;
 mod stream;
+mod styling;
 mod to_native;
 
 use component::Link;
@@ -114,7 +115,7 @@ impl Adapter for Xmpp {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: 65_536 }
+        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, formatting: Full, max_text: 65_536 }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
