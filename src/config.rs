@@ -36,6 +36,7 @@ pub use self::{
 };
 use crate::{
     adapters::{self, Adapters},
+    assets,
     config::sections::Draft,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
     store,
@@ -47,6 +48,7 @@ pub struct Config {
     pub provider: Provider,
     pub store: Store,
     pub delivery: Delivery,
+    pub assets: assets::Settings,
     /// Only for a process among others.
     pub cluster: Option<Cluster>,
     pub admin: Admin,

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::{
     adapters::Adapters,
     admin,
+    assets::{Assets, Settings},
     cluster::Colleagues,
     config::{Allow, Cluster, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
@@ -28,7 +29,7 @@ use crate::{
     mls::Groups,
     outbox::{Destination, Dispatcher},
     provider::{
-        Peers, Server,
+        Peers, Server, base_url,
         tls::{Identity, Trust},
     },
     rooms::Desk,
@@ -46,6 +47,7 @@ pub struct Parts {
     pub listener: std::net::TcpListener,
     pub public_port: Option<u16>,
     pub store: Store,
+    pub assets: Settings,
     pub addresses: BTreeMap<Domain, String>,
     /// Name, kind and adapter.
     pub adapters: Vec<(String, String, Arc<dyn Adapter>)>,
@@ -80,6 +82,7 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
         listener,
         public_port: Some(config.provider.public_port),
         store,
+        assets: config.assets.clone(),
         addresses: config.peers.iter().map(|(peer, address)| (peer.clone(), address.to_string())).collect(),
         adapters: adapters
             .into_iter()
@@ -121,6 +124,8 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         Err(fault) => return Err(fault.into()),
     };
     let core = Arc::new(Core {
+        assets: Assets::open(parts.assets, base_url(&domain, parts.public_port))
+            .map_err(|e| format!("assets.directory: {e}"))?,
         peers: Peers::new(&parts.identity, &parts.trust, parts.addresses)?,
         domain,
         store: parts.store,

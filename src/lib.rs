@@ -26,7 +26,7 @@
 //!
 //! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
 //! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
-//! clients in a room · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
+//! clients in a room · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
 //! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`sessions`] what is said when a
@@ -35,6 +35,7 @@
 
 pub mod adapters;
 pub mod admin;
+pub mod assets;
 pub mod breaker;
 pub mod cli;
 pub mod cluster;

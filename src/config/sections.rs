@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     adapters,
+    assets::Settings,
     mimi::{
         disclosure::{BridgeDisclosure, Security},
         uri::RoomUri,
@@ -32,6 +33,7 @@ pub(super) struct Draft {
     pub lines: Lines,
     pub store: Store,
     delivery: Delivery,
+    assets: Settings,
     cluster: Option<Cluster>,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
@@ -48,6 +50,7 @@ impl Draft {
             provider: self.provider?,
             store: self.store,
             delivery: self.delivery,
+            assets: self.assets,
             cluster: self.cluster,
             admin: self.admin,
             peers: self.peers,
@@ -74,6 +77,7 @@ pub(super) fn check(
     let store = store(root.table("store"), &path);
     let delivery = delivery(root.table("delivery"));
     let cluster = cluster(root.table("cluster"), &store);
+    let assets = assets(root.table("assets"), &store, cluster.is_some(), &path);
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
@@ -88,6 +92,7 @@ pub(super) fn check(
         lines: notes.lines.clone(),
         store,
         delivery,
+        assets,
         cluster,
         admin,
         peers,
@@ -157,6 +162,40 @@ fn delivery(mut at: Reader<'_>) -> Delivery {
     });
     at.finish();
     days.map_or_else(Delivery::default, |days| Delivery { give_up_after: Duration::from_secs(days * 24 * 3600) })
+}
+
+/// What fits into memory as a number of octets, and into one encrypted file.
+const LARGEST_MIB: u64 = 65_535;
+
+fn assets(
+    mut at: Reader<'_>,
+    store: &Store,
+    shared: bool,
+    path: impl Fn(&DeValue<'_>) -> Result<PathBuf, String>,
+) -> Settings {
+    let number = |most: u64| {
+        move |value: &DeValue<'_>| {
+            let number = value.as_integer().and_then(|it| u64::from_str_radix(it.as_str(), it.radix()).ok());
+            number
+                .filter(|number| (1..=most).contains(number))
+                .ok_or_else(|| format!("is not a number between 1 and {most}"))
+        }
+    };
+    let directory = at.optional("directory", path);
+    if shared && directory.is_none() && !matches!(store, Store::Path(_)) {
+        at.note(
+            "directory",
+            "is missing (what one process keeps, others are asked for: name a directory that all share)",
+        );
+    }
+    let directory = directory.unwrap_or_else(|| match store {
+        Store::Path(file) => file.with_extension("assets"),
+        Store::Url(_) | Store::UrlFile(_) => "/var/lib/mimi-gateway/assets".into(),
+    });
+    let max_size = at.optional("max_size_mib", number(LARGEST_MIB)).map_or(Settings::MAX_SIZE, |mib| mib << 20);
+    let keep_days = at.optional("keep_days", number(3650)).unwrap_or(Settings::KEEP_DAYS);
+    at.finish();
+    Settings { directory, max_size, keep_days }
 }
 
 /// PostgreSQL shows 63 octets of a session's name, and ours begins with `mimi-gateway `.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what has to work in a scene works, or the scene has failed")]
 
 mod adapter;
+mod assets;
 mod bad_asking;
 mod bad_members;
 mod bad_proposals;

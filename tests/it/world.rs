@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use std::{
 
 use mimi_adapter::{ConversationId, Domain, UserUri};
 use mimi_gateway::{
+    assets::Settings,
     config::Portal,
     core::Core,
     gateway::{self, Parts},
@@ -28,6 +30,7 @@ use mimi_gateway::{
 };
 use mimi_loopback::Loopback;
 use sqlx::Connection;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -53,6 +56,9 @@ struct Provider {
     address: SocketAddr,
     /// Made when the gateway starts for the first time.
     database: Option<Database>,
+    /// Where its files for others are.
+    assets: TempDir,
+    pub max_size: u64,
     allow: Vec<&'static str>,
     portals: Vec<Portal>,
     running: Option<Running>,
@@ -157,7 +163,8 @@ impl World {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
                 let (messenger, allow, portals) = (Messenger::new(), Vec::new(), Vec::new());
-                (name, Provider { messenger, address, database: None, allow, portals, running: None })
+                let (assets, max_size) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE);
+                (name, Provider { messenger, address, database: None, assets, max_size, allow, portals, running: None })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -254,12 +261,14 @@ impl World {
         let place = provider.database.as_ref().expect("it has just been made").place();
         assert!(provider.running.is_none(), "{name} is running already");
         let (loopback, network) = Loopback::new();
+        let loopback = loopback.sharing_in(provider.messenger.files());
         let parts = Parts {
             identity,
             trust,
             listener: gateway::listen(provider.address).unwrap(),
             public_port: Some(provider.address.port()),
             store: Store::open(place, name).await.unwrap(),
+            assets: Settings { max_size: provider.max_size, ..Settings::of(provider.assets.path()) },
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
@@ -287,6 +296,16 @@ impl World {
         let running = self.provider_mut(name).running.take().expect("it is running");
         running.lifecycle.stop().force();
         running.end(name).await;
+    }
+
+    /// From its next start on, a provider takes no larger files than this.
+    pub fn takes_at_most(&mut self, name: &str, octets: u64) {
+        self.provider_mut(name).max_size = octets;
+    }
+
+    /// The directory of the files that a provider keeps for others.
+    pub fn assets(&self, provider: &str) -> &Path {
+        self.providers[provider].assets.path()
     }
 
     pub fn lifecycle(&self, name: &str) -> &Lifecycle {

@@ -19,6 +19,10 @@ pub struct Capabilities {
     pub edit: Support,
     pub delete: Support,
     pub reaction: Support,
+    /// [`Event::File`](crate::Event::File).
+    pub file: Support,
+    /// The largest file, in octets. Of larger ones only the text is shown, and their sender is told.
+    pub max_file: u64,
     /// The longest text, in octets of UTF-8. Longer ones are refused.
     pub max_text: usize,
 }
@@ -30,6 +34,8 @@ impl Capabilities {
         edit: Support::AsText,
         delete: Support::Refused,
         reaction: Support::AsText,
+        file: Support::AsText,
+        max_file: 0,
         max_text: 65_536,
     };
 }

@@ -101,7 +101,14 @@ impl Adapter for Matrix {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: to_native::MAX_TEXT }
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            max_text: to_native::MAX_TEXT,
+            ..Capabilities::PLAIN_TEXT
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -114,7 +114,14 @@ impl Adapter for Xmpp {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, max_text: 65_536 }
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            max_text: 65_536,
+            ..Capabilities::PLAIN_TEXT
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
