@@ -112,10 +112,10 @@ async fn people_talk_through_a_real_homeserver() {
         .sends(
             &room,
             "m.room.message",
-            json!({ "msgtype": "m.image", "body": "cat.png", "url": "mxc://a.example/cat" }),
+            json!({ "msgtype": "m.image", "body": "cat.png", "url": format!("mxc://{SERVER}/cat") }),
         )
         .await;
-    let told = alice.sees(&room, saying("can't carry an image")).await;
+    let told = alice.sees(&room, saying("the file could not be read: Not found")).await;
     assert_eq!(told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], *image);
     assert_eq!(told["content"]["m.mentions"]["user_ids"], json!([alice.id]));
     gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
