@@ -267,23 +267,6 @@ impl Core {
     }
 }
 
-/// `12.4 MiB`, for people.
-pub fn size_in_words(octets: u64) -> String {
-    match octets {
-        0..1024 => format!("{octets} octets"),
-        _ if octets < 1 << 20 => tenths(octets, 1 << 10, "KiB"),
-        _ if octets < 1 << 30 => tenths(octets, 1 << 20, "MiB"),
-        _ => tenths(octets, 1 << 30, "GiB"),
-    }
-}
-
-fn tenths(octets: u64, unit: u64, name: &str) -> String {
-    match (octets / unit, octets % unit * 10 / unit) {
-        (whole, 0) => format!("{whole} {name}"),
-        (whole, tenths) => format!("{whole}.{tenths} {name}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use aes_gcm::{
@@ -375,20 +358,6 @@ mod tests {
             "https://a.example/mimi/v1/assets/../gateway.sqlite".into(),
         ] {
             assert_eq!(assets.ours(&other).map(|name| name.as_str().to_owned()), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_said_in_words() {
-        for (octets, words) in [
-            (0, "0 octets"),
-            (1023, "1023 octets"),
-            (1536, "1.5 KiB"),
-            (100 << 20, "100 MiB"),
-            ((100 << 20) - 1, "99.9 MiB"),
-            (3 << 30, "3 GiB"),
-        ] {
-            assert_eq!(size_in_words(octets), words);
         }
     }
 }

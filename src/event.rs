@@ -4,10 +4,10 @@
 //! `inReplyTo`, file = ExternalPart (C§5). Pure: what an id points at has been looked up before, and is looked up
 //! after; and so it is with the octets of a file.
 
-use mimi_adapter::{Event, File, Text};
+use mimi_adapter::{Event, File, Text, file::size_in_words};
 
 use crate::{
-    assets::{Asset, size_in_words},
+    assets::Asset,
     mimi::{
         content::{Disposition, Extensions, ExternalPart, MessageId, MimiContent, NestedPart, Part, PartSemantics},
         uri::{RoomUri, UserUri},

@@ -3,12 +3,9 @@
 //! The one place where something is turned into less than it was. An adapter declares what its
 //! conversations carry; what they don't becomes text here, or is refused with a reason.
 
-use mimi_adapter::{Capabilities, Event, NativeMessageId, Support, Text};
+use mimi_adapter::{Capabilities, Event, NativeMessageId, Support, Text, file::size_in_words};
 
-use crate::{
-    assets::{Asset, size_in_words},
-    event::describe,
-};
+use crate::{assets::Asset, event::describe};
 
 /// What a conversation is shown of an event.
 #[derive(Debug, PartialEq, Eq)]

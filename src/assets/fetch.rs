@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, ReadBuf, Take};
 use tracing::{debug, info};
 
-use super::{AES_128_GCM, Asset, Assets, SHA_256, gcm, size_in_words};
+use super::{AES_128_GCM, Asset, Assets, SHA_256, gcm};
 use crate::{
     core::{Core, Fault, hash},
     hub::HubError,
@@ -237,7 +237,7 @@ impl Fetched {
             Opening::Plain => 0,
             Opening::Aes128Gcm { .. } => gcm::TAG as u64,
         };
-        let too_large = || format!("it is larger than the {} that can be shown there", size_in_words(self.most));
+        let too_large = || format!("it is larger than the {} that can be shown there", file::size_in_words(self.most));
         let opened = self.core.ask_for(&self.room, &self.owner, &self.url).await?;
         if opened.size.is_some_and(|size| size > self.most + extra) {
             return Err(Refusal::reject(too_large()));

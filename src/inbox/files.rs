@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use mimi_adapter::{Event, File, Inbound, NativeMessageId, Octets, Refusal, file::AtMost};
+use mimi_adapter::{
+    Event, File, Inbound, NativeMessageId, Octets, Refusal,
+    file::{AtMost, size_in_words},
+};
 
 use super::AdapterDoor;
 use crate::{
-    assets::{Asset, NotKept, size_in_words},
+    assets::{Asset, NotKept},
     core::{Core, Fault},
     event::media_type,
     mimi::policy::AssetAsked,

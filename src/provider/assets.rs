@@ -251,6 +251,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_name_that_points_inside_is_not_asked_unless_the_admin_has_listed_it() {
+        let listed = BTreeMap::from([("b.example".to_owned(), "127.0.0.1:8443".to_owned())]);
+        let guarded = Guarded(Arc::new(listed));
+        let look_up = async |name: &str| {
+            let found = guarded.resolve(name.parse().unwrap()).await;
+            found.map(|found| found.map(|address| address.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(look_up("b.example").await.unwrap(), ["127.0.0.1:8443"]);
+        assert!(look_up("localhost").await.unwrap_err().is::<NotPublic>());
+    }
+
     #[test]
     fn a_file_is_at_an_https_url_of_a_host() {
         let parsed = AssetUrl::parse("https://b.example:8443/x?y=z").unwrap();

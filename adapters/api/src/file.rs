@@ -143,6 +143,23 @@ impl<R: AsyncRead + Unpin> AsyncRead for AtMost<R> {
     }
 }
 
+/// `12.4 MiB`, for people.
+pub fn size_in_words(octets: u64) -> String {
+    match octets {
+        0..1024 => format!("{octets} octets"),
+        _ if octets < 1 << 20 => tenths(octets, 1 << 10, "KiB"),
+        _ if octets < 1 << 30 => tenths(octets, 1 << 20, "MiB"),
+        _ => tenths(octets, 1 << 30, "GiB"),
+    }
+}
+
+fn tenths(octets: u64, unit: u64, name: &str) -> String {
+    match (octets / unit, octets % unit * 10 / unit) {
+        (whole, 0) => format!("{whole} {name}"),
+        (whole, tenths) => format!("{whole}.{tenths} {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
@@ -164,5 +181,19 @@ mod tests {
     #[test]
     fn a_line_that_breaks_is_no_fault_of_the_file() {
         assert!(matches!(broken_off(io::ErrorKind::ConnectionReset.into()), Refusal::Retry { .. }));
+    }
+
+    #[test]
+    fn sizes_are_said_in_words() {
+        for (octets, words) in [
+            (0, "0 octets"),
+            (1023, "1023 octets"),
+            (1536, "1.5 KiB"),
+            (100 << 20, "100 MiB"),
+            ((100 << 20) - 1, "99.9 MiB"),
+            (3 << 30, "3 GiB"),
+        ] {
+            assert_eq!(size_in_words(octets), words);
+        }
     }
 }

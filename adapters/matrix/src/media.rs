@@ -12,7 +12,7 @@ use matrix_sdk::ruma::{
     MxcUri, OwnedMxcUri,
     api::{client::authenticated_media::get_media_config, error::ErrorKind},
 };
-use mimi_adapter::{File, Octets, Opened, Refusal, Source, async_trait};
+use mimi_adapter::{File, Octets, Opened, Refusal, Source, async_trait, file::size_in_words};
 use tracing::debug;
 
 use crate::{client::Failure, homeserver::Homeserver};
@@ -77,9 +77,10 @@ impl Homeserver {
     pub async fn store(&self, file: &File) -> Result<File<OwnedMxcUri>, Refusal> {
         let limit = self.upload_limit().await?;
         let fits = |size: u64| match size > limit {
-            true => {
-                Err(Refusal::reject(format!("it is larger than the {} MiB that the homeserver takes", limit >> 20)))
-            }
+            true => Err(Refusal::reject(format!(
+                "it is larger than the {} that the homeserver takes",
+                size_in_words(limit)
+            ))),
             false => Ok(()),
         };
         // What its sender says, before it is fetched; and what it is.
