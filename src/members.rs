@@ -4,6 +4,8 @@
 //! read the handshakes from the room's log when they next have something to send, or when it gets long. So a message
 //! costs the same in a room with two of our users and with a thousand, and so does a commit.
 
+use std::collections::HashSet;
+
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -384,7 +386,8 @@ impl Core {
 
 /// The identities that have a leaf before and none after.
 fn gone(before: Leaves, after: &Leaves) -> Vec<String> {
-    before.into_values().filter(|identity| !after.values().any(|it| it == identity)).collect()
+    let after: HashSet<&String> = after.values().collect();
+    before.into_values().filter(|identity| !after.contains(identity)).collect()
 }
 
 /// A message of an epoch we are not in yet waits for its commit; one of an epoch long gone can't be read.

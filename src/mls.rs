@@ -13,6 +13,7 @@ mod client;
 mod groups;
 mod hub_group;
 mod member;
+mod secrets;
 mod storage;
 #[cfg(test)]
 mod tests;

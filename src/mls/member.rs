@@ -225,7 +225,11 @@ impl Member {
         self.group
             .set_safe_aad(vec![SafeAadItem::new(component::FRANK_AAD, franking_tag.to_vec())])
             .map_err(MlsError::state)?;
-        let message = self.group.create_message(&self.provider, &client.keys, data).map_err(MlsError::state)?;
+        let message = self
+            .provider
+            .rows
+            .while_past_rests(true, || self.group.create_message(&self.provider, &client.keys, data))
+            .map_err(MlsError::state)?;
         MlsMessage::from_openmls(&message).map_err(MlsError::state)
     }
 
@@ -241,7 +245,9 @@ impl Member {
         if of > current || (handshake && of < current) || of + past < current {
             return Err(MlsError::Epoch { current, message: of });
         }
-        let processed = self.group.process_message(&self.provider, message).map_err(|e| match e {
+        // Reading a commit does not end the epoch yet; `merge` does.
+        let read = || self.group.process_message(&self.provider, message);
+        let processed = self.provider.rows.while_past_rests(of == current, read).map_err(|e| match e {
             ProcessMessageError::StorageError(e) => MlsError::from(e),
             ProcessMessageError::LibraryError(e) => MlsError::state(e),
             ProcessMessageError::InvalidCommit(e) => unstaged(e),

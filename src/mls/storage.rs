@@ -7,7 +7,7 @@
 //! would lose the message, and one that did not advance after bytes were sent would be used twice.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
 };
 
@@ -18,10 +18,14 @@ use openmls_traits::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::secrets;
+
 /// The rows of one owner. Not shared: whoever holds it is the only one who works with that group.
 #[derive(Default)]
 pub(super) struct Rows {
     inner: RefCell<Inner>,
+    /// What is done at the moment leaves the secrets of past epochs as they are.
+    past_rests: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -41,7 +45,17 @@ pub enum RowError {
 
 impl Rows {
     pub fn load(rows: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
-        Self { inner: RefCell::new(Inner { rows: rows.into_iter().collect(), changed: BTreeSet::new() }) }
+        let inner = Inner { rows: rows.into_iter().collect(), changed: BTreeSet::new() };
+        Self { inner: RefCell::new(inner), past_rests: Cell::new(false) }
+    }
+
+    /// Does `work` that is of this epoch and does not end it, if `rests`: then the secrets of past epochs stay as they
+    /// are, and are not written.
+    pub fn while_past_rests<T>(&self, rests: bool, work: impl FnOnce() -> T) -> T {
+        self.past_rests.set(rests);
+        let done = work();
+        self.past_rests.set(false);
+        done
     }
 
     /// What changed since the last call: the key, and the value or `None` where the row is gone.
@@ -88,11 +102,41 @@ impl Rows {
 // The first octet of a value names its encoding, so that the next version can tell. Postcard is three times
 // smaller and five times faster than a self-describing format here (openmls' octet strings are sequences of
 // u8 to serde), but can't do the one untagged enum that openmls has, in its join configuration.
-const POSTCARD: u8 = 1;
+pub(super) const POSTCARD: u8 = 1;
 const JSON: u8 = 2;
 
 fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, RowError> {
-    postcard::to_extend(value, vec![POSTCARD]).map_err(|e| RowError::Encode(e.to_string()))
+    let mut octets = vec![POSTCARD];
+    append(value, &mut octets).map_err(|e| RowError::Encode(e.to_string()))?;
+    Ok(octets)
+}
+
+/// Appends the encoding of `value`, without the octet that names it.
+pub(super) fn append<T: Serialize + ?Sized>(value: &T, octets: &mut Vec<u8>) -> Result<(), postcard::Error> {
+    postcard::serialize_with_flavor(value, Appending(octets))
+}
+
+/// Appends to a Vec. What postcard has for that goes through `Extend`, which for single octets, and openmls' octet
+/// strings are single octets to serde, is several times slower than a push.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Appending<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, octet: u8) -> Result<(), postcard::Error> {
+        self.0.push(octet);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, octets: &[u8]) -> Result<(), postcard::Error> {
+        self.0.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn finalize(self) -> Result<(), postcard::Error> {
+        Ok(())
+    }
 }
 
 fn encode_json<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
@@ -101,7 +145,7 @@ fn encode_json<T: Serialize>(value: &T) -> Result<Vec<u8>, RowError> {
     Ok(octets)
 }
 
-fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, RowError> {
+pub(super) fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, RowError> {
     match octets.split_first() {
         Some((&POSTCARD, value)) => postcard::from_bytes(value).map_err(|e| RowError::Decode(e.to_string())),
         Some((&JSON, value)) => serde_json::from_slice(value).map_err(|e| RowError::Decode(e.to_string())),
@@ -134,6 +178,7 @@ enum Tag {
     EpochKeyPairs,
     KeyPackage,
     Psk,
+    PastSecrets,
 }
 
 fn key(tag: Tag, name: &impl Serialize) -> Result<Vec<u8>, RowError> {
@@ -215,11 +260,43 @@ impl StorageProvider<CURRENT_VERSION> for Rows {
             write_interim_transcript_hash, interim_transcript_hash, delete_interim_transcript_hash;
         Context: GroupContext, write_context, group_context, delete_context;
         ConfirmationTag: ConfirmationTag, write_confirmation_tag, confirmation_tag, delete_confirmation_tag;
-        MessageSecrets: MessageSecrets, write_message_secrets, message_secrets, delete_message_secrets;
         ResumptionPsks: ResumptionPskStore,
             write_resumption_psk_store, resumption_psk_store, delete_all_resumption_psk_secrets;
         OwnLeafIndex: LeafNodeIndex, write_own_leaf_index, own_leaf_index, delete_own_leaf_index;
         EpochSecrets: GroupEpochSecrets, write_group_epoch_secrets, group_epoch_secrets, delete_group_epoch_secrets;
+    }
+
+    fn write_message_secrets<G: traits::GroupId<CURRENT_VERSION>, T: traits::MessageSecrets<CURRENT_VERSION>>(
+        &self,
+        group_id: &G,
+        secrets: &T,
+    ) -> Result<(), RowError> {
+        let parts = secrets::parts(secrets, !self.past_rests.get())?;
+        if let Some(past) = parts.past {
+            self.put_octets(key(Tag::PastSecrets, group_id)?, past);
+        }
+        self.put_octets(key(Tag::MessageSecrets, group_id)?, parts.current);
+        Ok(())
+    }
+
+    fn message_secrets<G: traits::GroupId<CURRENT_VERSION>, T: traits::MessageSecrets<CURRENT_VERSION>>(
+        &self,
+        group_id: &G,
+    ) -> Result<Option<T>, RowError> {
+        let inner = self.inner.borrow();
+        let past = inner.rows.get(&key(Tag::PastSecrets, group_id)?);
+        let current = inner.rows.get(&key(Tag::MessageSecrets, group_id)?);
+        match (past, current) {
+            (None, None) => Ok(None),
+            (Some(past), Some(current)) => secrets::whole(past, current).map(Some),
+            _ => Err(RowError::Decode("half of the message secrets is missing".into())),
+        }
+    }
+
+    fn delete_message_secrets<G: traits::GroupId<CURRENT_VERSION>>(&self, group_id: &G) -> Result<(), RowError> {
+        self.remove(key(Tag::PastSecrets, group_id)?);
+        self.remove(key(Tag::MessageSecrets, group_id)?);
+        Ok(())
     }
 
     fn write_application_export_tree<

@@ -22,6 +22,11 @@ fn client(name: &str) -> Client {
     Client::generate(uri, vec![1]).unwrap()
 }
 
+/// A client can't be cloned, lest its keys be copied about.
+fn same(client: &Client) -> Client {
+    Client::from_keys(client.uri().clone(), client.private_key().to_vec(), client.public_key().to_vec(), vec![1])
+}
+
 impl Pair {
     async fn new() -> (Self, Client) {
         let directory = tempfile::tempdir().unwrap();
@@ -60,12 +65,7 @@ impl Pair {
     /// Encrypts as Alice in a transaction that then succeeds or fails.
     async fn encrypt(&self, client: &Client, text: &'static [u8], fails: bool) -> Option<codec::MlsMessage> {
         let (groups, group_id, owner) = (self.groups.clone(), self.group_id.clone(), self.alice);
-        let client = Client::from_keys(
-            client.uri().clone(),
-            client.private_key().to_vec(),
-            client.public_key().to_vec(),
-            vec![1],
-        );
+        let client = same(client);
         self.store
             .write(move |tx| {
                 Box::pin(async move {
@@ -99,6 +99,32 @@ impl Pair {
             })
             .await
     }
+
+    /// Alice commits nothing but the next epoch, and both go on to it.
+    async fn next_epoch(&self, client: &Client) {
+        let (groups, group_id, alice, bob) = (self.groups.clone(), self.group_id.clone(), self.alice, self.bob);
+        let client = same(client);
+        self.store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let commit = groups
+                        .member(tx, alice, &group_id, |member| {
+                            let material = member.commit(&client, Change::default())?;
+                            member.merge_pending()?;
+                            Ok::<_, Fault>(material.commit)
+                        })
+                        .await?;
+                    groups
+                        .member(tx, bob, &group_id, |member| match member.process(&commit)? {
+                            Processed::Commit(staged) => Ok::<_, Fault>(member.merge(staged)?),
+                            _ => Err(Fault::never("not a commit")),
+                        })
+                        .await
+                })
+            })
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test]
@@ -127,6 +153,21 @@ async fn a_group_that_is_read_from_its_rows_goes_on_where_it_was() {
         // As after a restart: nothing is loaded.
         pair.groups = Groups::default();
     }
+}
+
+#[tokio::test]
+async fn what_is_late_for_its_epoch_is_read_once_also_from_rows_that_were_written_at_different_times() {
+    let (mut pair, alice) = Pair::new().await;
+    let late = pair.encrypt(&alice, b"late", false).await.unwrap();
+    pair.next_epoch(&alice).await;
+    let timely = pair.encrypt(&alice, b"timely", false).await.unwrap();
+    assert_eq!(pair.decrypt(&timely, false).await.unwrap(), b"timely");
+    pair.groups = Groups::default();
+    assert_eq!(pair.decrypt(&late, false).await.unwrap(), b"late");
+    pair.groups = Groups::default();
+    assert!(matches!(pair.decrypt(&late, false).await, Err(Fault::Never(_))), "a replay was read");
+    let timely = pair.encrypt(&alice, b"also timely", false).await.unwrap();
+    assert_eq!(pair.decrypt(&timely, false).await.unwrap(), b"also timely");
 }
 
 #[tokio::test]
