@@ -20,6 +20,9 @@ pub type MimiEvent = Event<MessageId, Asset>;
 /// The longest name of a file that is carried, in octets: what a file system takes.
 const MAX_NAME: usize = 255;
 
+/// All that a file is fetched by.
+const HTTPS: &str = "https://";
+
 const PLAIN: &str = "text/plain;charset=utf-8";
 const MARKDOWN: &str = "text/markdown;variant=GFM-MIMI";
 
@@ -145,7 +148,7 @@ pub fn from_content(content: &MimiContent) -> Option<MimiEvent> {
 /// The first file in a part that can be fetched. Of several only one is carried as a file.
 fn file_of(part: &NestedPart) -> Option<(&ExternalPart, Disposition)> {
     match &part.part {
-        Part::External(file) if file.url.starts_with("https://") => Some((file, part.disposition)),
+        Part::External(file) if file.url.starts_with(HTTPS) => Some((file, part.disposition)),
         Part::Multi { semantics: PartSemantics::ChooseOne, parts }
             if parts.iter().any(|part| text_of(part, None).is_some() && file_of(part).is_none()) =>
         {
@@ -237,7 +240,11 @@ fn describe_part(part: &ExternalPart) -> String {
         attachment: true,
         octets: (),
     };
-    describe(&file, None, "a message is shown with one file at most")
+    let why = match part.url.starts_with(HTTPS) {
+        true => "a message is shown with one file at most",
+        false => "its address is not an https URL",
+    };
+    describe(&file, None, why)
 }
 
 /// What is shown in the place of a file, and why.

@@ -210,6 +210,10 @@ fn text(payload: &Payload) -> Option<Text> {
     let (Payload::Submit { content, .. } | Payload::Content { content, .. }) = payload else { return None };
     match event::from_content(&MimiContent::decode(content).ok()?)? {
         Event::Message { text, .. } | Event::Edit { text, .. } => Some(text),
+        // Its octets stay where they are.
+        Event::File { file, caption, .. } => {
+            Some(Text::Plain(event::describe(&file, caption.as_deref(), "it was sent in another conversation")))
+        }
         _ => None,
     }
 }
@@ -222,6 +226,9 @@ fn words(payload: &Payload) -> Option<String> {
             Some(match event {
                 Event::Message { text, .. } => text.as_str().to_owned(),
                 Event::Edit { text, .. } => format!("(an edit) {}", text.as_str()),
+                Event::File { file, caption, .. } => {
+                    format!("(a file) {} {}", file.name, caption.unwrap_or_default()).trim_end().to_owned()
+                }
                 Event::Reaction { emoji, .. } => format!("(a reaction) {emoji}"),
                 other => format!("(a {})", other.kind()),
             })

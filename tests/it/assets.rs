@@ -2,7 +2,15 @@
 
 use std::{fs, time::Duration};
 
-use crate::world::{World, domain};
+use mimi_adapter::{Event, File};
+use mimi_gateway::{admin::Operator, assets::Asset, event};
+
+use crate::{
+    turncoat::framed,
+    world::{World, domain, tea},
+};
+
+const TEA: &str = "mimi://a.example/r/tea";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -147,18 +155,25 @@ async fn what_was_kept_before_a_crash_is_kept_again_and_shown_once() {
 }
 
 #[tokio::test]
-async fn a_hub_that_is_away_delays_a_file_and_what_comes_after_it() {
+async fn a_file_whose_provider_is_away_comes_later_and_nothing_overtakes_it() {
     let mut world = World::of_three().await;
     world.stop("c.example").await;
-    world.bob.shares("pot.jpg", &picture(50), None).await;
+    let his = picture(50);
+    world.bob.shares("pot.jpg", &his, None).await;
     world.bob.says("Well?").await;
     world.alice.reads("bob (b.example): Well?").await;
-    // The messages are with c.example, and the file is not.
-    world.cathy.messenger.when("pot.jpg", crate::messenger::Mood::Held);
+    world.stop("b.example").await;
+    // The messages come from the hub, and the hub can't fetch the file.
     world.start("c.example").await;
-    world.cathy.messenger.is_offered("pot.jpg").await;
-    world.cathy.messenger.lets_pass("pot.jpg");
+    let waits = async || {
+        let queues = world.desk("c.example").outbox(None).await.unwrap().queues;
+        queues.iter().any(|queue| queue.waiting == 2 && queue.problem.as_ref().is_some_and(|it| it.contains("502")))
+    };
+    world.eventually("the file is asked for in vain", waits).await;
+    assert_eq!(world.cathy.transcript(), [""; 0]);
+    world.start("b.example").await;
     world.cathy.sees(&["bob (b.example) shares pot.jpg (image/jpeg)", "bob (b.example): Well?"]).await;
+    assert!(world.cathy.octets("pot.jpg") == his);
 }
 
 #[tokio::test]
@@ -188,4 +203,53 @@ async fn the_hub_fetches_only_what_a_provider_of_the_same_room_has() {
         let refusal = asks(&url).await.unwrap_err();
         assert!(refusal.contains(status), "{url}: {refusal}");
     }
+}
+
+#[tokio::test]
+async fn a_file_that_a_bad_member_makes_up_is_not_fetched_and_holds_nobody_up() {
+    let world = World::of_three().await;
+    let (cathys, peer) = (world.turncoat(&world.cathy), world.peer("c.example"));
+    world.cathy.shares("pot.jpg", &picture(5), None).await;
+    world.bob.reads("cathy (c.example) shares pot.jpg (image/jpeg)").await;
+    let kept = kept(&world, "c.example").file_name().unwrap().to_str().unwrap().to_owned();
+    let at = |provider: &str| format!("https://{provider}:{}/mimi/v1/assets/{kept}", world.address(provider).port());
+    let asset = |url: String| {
+        let (key, nonce, enc_alg) = (vec![0; 16], vec![0; 12], 1);
+        Asset { url, key, nonce, enc_alg, ..Asset::default() }
+    };
+    let there = || asset(at("c.example"));
+    let url = "its address is not an https URL";
+    for (number, (asset, why)) in [
+        (asset("http://c.example/x".into()), url),
+        (asset("file:///etc/passwd".into()), url),
+        (asset(String::new()), url),
+        (asset("https://127.0.0.1/x".into()), "its address does not name a host"),
+        (asset("https://a:b@c.example/x".into()), "its address has an account in it"),
+        (asset(at("b.example")), "it is at b.example, and the room takes no files of c.example from there"),
+        (
+            asset("https://localhost/x".into()),
+            "it is at localhost, and the room takes no files of c.example from there",
+        ),
+        (Asset { key: vec![0; 32], ..there() }, "its key or its nonce has the wrong length"),
+        (Asset { enc_alg: 99, ..there() }, "it is encrypted by the AEAD algorithm 99, which is not known here"),
+        (Asset { hash_alg: 99, ..there() }, "its hash is of the kind 99, which is not known here"),
+        (there(), "its octets are not the ones that were sent"),
+        (Asset { hash_alg: 1, enc_alg: 0, ..there() }, "its octets are not the ones that were sent"),
+        (Asset { expires: 1, ..there() }, "it has expired"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("{number}.jpg");
+        let file = File { name, media_type: "image/jpeg".into(), size: None, attachment: false, octets: asset };
+        let shared = Event::File { file, caption: None, in_reply_to: None };
+        let content = event::to_content(&shared, &cathys.user, &tea(), [number as u8; 16]).unwrap();
+        let request = cathys.submits(&framed(&content)).await;
+        assert_eq!(peer.posts("a.example", "submitMessage", TEA, &request).await.status, 200);
+        let line = format!("cathy (c.example): [{number}.jpg (image/jpeg) was sent and is not shown: {why}]");
+        for reader in [&world.alice, &world.bob] {
+            reader.reads(&line).await;
+        }
+    }
+    world.still_talk().await;
 }

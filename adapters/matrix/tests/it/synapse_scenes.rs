@@ -118,6 +118,10 @@ async fn people_talk_through_a_real_homeserver() {
     let told = alice.sees(&room, saying("the file could not be read: Not found")).await;
     assert_eq!(told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], *image);
     assert_eq!(told["content"]["m.mentions"]["user_ids"], json!([alice.id]));
+    let elsewhere = json!({ "msgtype": "m.image", "body": "dog.png", "url": "mxc://c.example/dog" });
+    let image = alice.sends(&room, "m.room.message", elsewhere).await;
+    let told = alice.sees(&room, saying("Not delivered to people elsewhere: the file could not be read")).await;
+    assert_eq!(told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], *image);
     gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
     alice.says(&room, "May I?").await;
     alice.sees(&room, saying("the room does not let you post")).await;
