@@ -20,13 +20,15 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::{Duration, UNIX_EPOCH},
 };
 
 use mimi_adapter::{Opened, Reader, Refusal, file};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tracing::{info, warn};
 
 use self::gcm::Seal;
@@ -251,6 +253,21 @@ impl Troubles {
 
     fn begun(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Octets until the gateway is told to stop: a large file is begun anew at the next start rather than waited for.
+pub struct UntilStop<R> {
+    pub octets: R,
+    pub core: Arc<Core>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for UntilStop<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.core.dispatcher.stopping() {
+            true => Poll::Ready(Err(io::Error::other(Refusal::retry("the gateway is stopping")))),
+            false => Pin::new(&mut self.octets).poll_read(cx, buf),
+        }
     }
 }
 

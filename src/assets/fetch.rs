@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, ReadBuf, Take};
 use tracing::{debug, info};
 
-use super::{AES_128_GCM, Asset, Assets, SHA_256, gcm};
+use super::{AES_128_GCM, Asset, Assets, SHA_256, UntilStop, gcm};
 use crate::{
     core::{Core, Fault, hash},
     hub::HubError,
@@ -243,6 +243,7 @@ impl Fetched {
             return Err(Refusal::reject(too_large()));
         }
         let octets = file::AtMost::new(opened.octets, self.most + extra, too_large());
+        let octets = UntilStop { octets, core: self.core.clone() };
         let (disk, length) = self.save(octets, opened.size).await?;
         let shown = length.saturating_sub(extra);
         mimi_adapter::failpoint!("assets.fetched");
@@ -252,7 +253,7 @@ impl Fetched {
                 Box::pin(Decrypting { disk: disk.take(shown), stream: gcm::keystream(key, nonce) })
             }
         };
-        Ok(Opened { size: Some(shown), octets })
+        Ok(Opened { size: Some(shown), octets: Box::pin(UntilStop { octets, core: self.core.clone() }) })
     }
 
     /// Has it on our disk, and found right. Answers its length there.

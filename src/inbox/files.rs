@@ -1,6 +1,6 @@
 //! A file on its way in: looked at before it is read, read before its message is accepted.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{
     Event, File, Inbound, NativeMessageId, Octets, Refusal,
@@ -9,7 +9,7 @@ use mimi_adapter::{
 
 use super::AdapterDoor;
 use crate::{
-    assets::{Asset, NotKept},
+    assets::{Asset, NotKept, UntilStop},
     core::{Core, Fault},
     event::media_type,
     mimi::policy::AssetAsked,
@@ -60,13 +60,14 @@ impl AdapterDoor {
 }
 
 impl Core {
-    async fn read_file(&self, file: &File<Octets>, most: u64, takes: &str) -> Result<(Asset, u64), NotKept> {
+    async fn read_file(self: &Arc<Self>, file: &File<Octets>, most: u64, takes: &str) -> Result<(Asset, u64), NotKept> {
         let too_large = format!("the file is larger than the {} that {takes}", size_in_words(most));
         let opened = file.octets.open().await.map_err(NotKept::Theirs)?;
         if opened.size.is_some_and(|size| size > most) {
             return Err(NotKept::Theirs(Refusal::reject(too_large)));
         }
-        self.assets.keep(Box::pin(AtMost::new(opened.octets, most, too_large)), self.now()).await
+        let octets = UntilStop { octets: AtMost::new(opened.octets, most, too_large), core: self.clone() };
+        self.assets.keep(Box::pin(octets), self.now()).await
     }
 
     async fn look_at_file(

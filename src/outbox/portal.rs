@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mimi_adapter::{
     Capabilities, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Refusal, Speaker,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Destination, Payload, Step};
 use crate::{
@@ -55,7 +55,12 @@ impl Core {
             tx.name_message(done.portal, message, &done.ids);
             if let Some(loss) = &done.loss {
                 info!(%room, %message, loss, "Not all of it is shown.");
-                self.report_not_shown(tx, room, &[*message.as_bytes()]).await?;
+                match self.report_not_shown(tx, room, &[*message.as_bytes()]).await {
+                    Err(later @ Fault::Later { .. }) => return Err(later),
+                    // It has been delivered, whoever can't be told.
+                    Err(fault) => warn!(%room, %message, %fault, "Its author could not be told."),
+                    Ok(()) => {}
+                }
             }
         }
         tx.remove_outbox_row(done.row);
