@@ -82,6 +82,24 @@ pub trait Operator: Send + Sync {
     /// Carries out what a trip holds, or forgets it. Answers how much that was.
     async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError>;
 
+    /// What others have reported to us about people in rooms of ours.
+    async fn abuse_reports(&self) -> Result<Vec<AbuseSummary>, OperatorError>;
+
+    /// One report; what its messages say only if `content` asks for it.
+    async fn abuse_report(&self, id: i64, content: bool) -> Result<AbuseDetail, OperatorError>;
+
+    /// Throws a report away.
+    async fn drop_abuse_report(&self, id: i64) -> Result<(), OperatorError>;
+
+    /// The messages of a room that are kept and can be reported.
+    async fn kept_messages(&self, room: &RoomUri) -> Result<Vec<KeptMessage>, OperatorError>;
+
+    /// Reports somebody to the hub of a room.
+    async fn report_abuse(&self, new: ReportAbuse) -> Result<(), OperatorError>;
+
+    /// Asks a provider for people by their names there.
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError>;
+
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError>;
     async fn grant(&self, scope: ConsentScope) -> Result<(), OperatorError>;
     async fn revoke(&self, scope: ConsentScope) -> Result<(), OperatorError>;
@@ -301,6 +319,64 @@ pub struct CreateDirect {
 pub struct Link {
     pub adapter: String,
     pub conversation: ConversationId,
+}
+
+/// A report that has come to us as the hub of a room. Times are seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbuseSummary {
+    pub id: i64,
+    pub room: RoomUri,
+    /// Who has sent it, and for whom, if that is said.
+    pub provider: String,
+    pub reporter: Option<String>,
+    /// Who is reported.
+    pub user: String,
+    /// Messages in it that we have franked, which proves them.
+    pub messages: u64,
+    pub since: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbuseDetail {
+    pub summary: AbuseSummary,
+    pub note: String,
+    pub messages: Vec<ReportedMessage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedMessage {
+    pub accepted: u64,
+    pub content: Option<String>,
+}
+
+/// A message that can be reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptMessage {
+    /// Its MIMI message ID, in hexadecimal.
+    pub message: String,
+    pub sender: UserUri,
+    pub accepted: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportAbuse {
+    pub room: RoomUri,
+    /// Who is reported.
+    pub user: UserUri,
+    /// Their messages, by ID.
+    pub messages: Vec<String>,
+    pub note: String,
+    /// One of ours, if the hub may know who it is.
+    pub reporter: Option<UserUri>,
+}
+
+/// Whom to look for: somebody of whom all of it is true.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Find {
+    pub provider: Domain,
+    pub handle: Option<String>,
+    pub nick: Option<String>,
+    pub email: Option<String>,
 }
 
 /// `requester` wants to reach `target`: in one room, or (without `room`) in any.

@@ -1,11 +1,12 @@
 //! The command line: what an admin types.
 //!
 //! Four kinds of command. Some need only the configuration file (`check`, `doctor`, `registration`), some
-//! talk to the running gateway over its admin socket (`room`, `consent`, `outbox`, `breaker`, `status`), `run` and `demo` are
+//! talk to the running gateway over its admin socket (`room`, `consent`, `outbox`, `breaker`, `abuse`, `status`), `run` and `demo` are
 //! gateways themselves, and some need nothing (`config`, `ca`, `inspect`). Each says what went wrong on stderr, in words, with the next step.
 //!
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, and would be again.
 
+mod abuse;
 mod authority;
 mod breaker;
 mod db;
@@ -74,6 +75,9 @@ enum Command {
     /// What would have taken too much from too many at once, and waits for your word.
     #[command(after_long_help = breaker::EXAMPLES)]
     Breaker(breaker::BreakerArgs),
+    /// What is reported about people in rooms of ours, and reporting somebody elsewhere.
+    #[command(after_long_help = abuse::EXAMPLES)]
+    Abuse(abuse::AbuseArgs),
     /// How the running gateway is.
     Status(Connection),
     /// The database, while no gateway runs on it: bring it up to date, or move to another.
@@ -192,6 +196,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Consent(args) => operate::consent(args, &mut out).await,
         Command::Outbox(args) => outbox::outbox(args, &mut out).await,
         Command::Breaker(args) => breaker::breaker(args, &mut out).await,
+        Command::Abuse(args) => abuse::abuse(args, &mut out).await,
         Command::Status(connection) => operate::status(&connection, &mut out).await,
         Command::Db(command) => db::run(command, &mut out).await,
         Command::Registration(command) => registration::print(&command, &mut out),
@@ -217,12 +222,16 @@ mod tests {
             "room list --socket a --config b",
             "room invite clubhouse mimi://b.example/u/bob",
             "room show mimi://a.example/u/alice",
+            "room find b.example",
+            "room find bob@b.example --nick bob",
             "ca issue --out lab",
             "outbox retry",
             "outbox retry 12 --all",
             "outbox retry 12 --room mimi://a.example/r/tea",
             "outbox redirect 12",
             "breaker allow",
+            "abuse report mimi://a.example/r/tea",
+            "abuse show",
             "inspect",
             "inspect --kind tea",
             "inspect --list --kind notify",

@@ -82,7 +82,9 @@ impl Colleagues {
         debug!(%from, endpoint = endpoint.name(), about, address, "Passed on.");
         match peers.pass_on(self.identity.domain(), from, endpoint, about, body).await {
             // Which of the two it is is a matter of the endpoint (D2).
-            Ok(body) if endpoint == Endpoint::Notify && body.is_empty() => Ok(StatusCode::CREATED.into()),
+            Ok(body) if matches!(endpoint, Endpoint::Notify | Endpoint::ReportAbuse) && body.is_empty() => {
+                Ok(StatusCode::CREATED.into())
+            }
             Ok(body) => Ok(Answer::ok(body)),
             Err(CallError::Never { status: Some(status), .. }) => Ok(status.into()),
             Err(CallError::Never { reason, .. }) => Err(Fault::later(reason)),

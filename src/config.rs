@@ -38,6 +38,7 @@ use crate::{
     adapters::{self, Adapters},
     assets,
     config::sections::Draft,
+    discovery::Findable,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
     store,
 };
@@ -49,6 +50,7 @@ pub struct Config {
     pub store: Store,
     pub delivery: Delivery,
     pub assets: assets::Settings,
+    pub abuse: Abuse,
     /// Only for a process among others.
     pub cluster: Option<Cluster>,
     pub admin: Admin,
@@ -56,6 +58,8 @@ pub struct Config {
     pub peers: BTreeMap<Domain, String>,
     /// Who may reach our users unasked. Empty is nobody.
     pub consent: Vec<Allow>,
+    /// Who of ours can be found by other providers. Empty is nobody.
+    pub findable: Vec<Findable>,
     pub disclosure: BridgeDisclosure,
     pub adapters: BTreeMap<String, AdapterTable>,
     pub portals: Vec<Portal>,
@@ -97,6 +101,12 @@ impl Default for Delivery {
     fn default() -> Self {
         Self { give_up_after: Duration::from_secs(7 * 24 * 3600) }
     }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Abuse {
+    /// How long messages from elsewhere are kept so that they can be reported. Zero is not at all.
+    pub keep_evidence: Duration,
 }
 
 /// This process among others of the same gateway.

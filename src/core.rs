@@ -19,7 +19,9 @@ use crate::{
     assets::Assets,
     cluster::Colleagues,
     config::Allow,
+    discovery::Findable,
     hub::HubKeys,
+    limits::Limits,
     mimi::{
         policy::RoomState,
         uri::{RoomUri, UserUri},
@@ -27,6 +29,7 @@ use crate::{
     mls::{Client, Groups, MlsError},
     outbox::Dispatcher,
     provider::Peers,
+    rejoin::Astray,
     store::{Sought, Store, StoreError, Tx, clients::ClientRow},
     trace::Trace,
 };
@@ -44,6 +47,10 @@ pub enum Fault {
     /// try again; what waits in a queue must not stop it for ever by that.
     #[error("a fault of the gateway itself: {0}")]
     Broken(String),
+    /// A client of ours has lost its place in a room and has to join anew. Who asked may try again, and meanwhile
+    /// [`write`](Core::write) sees to it.
+    #[error("{0}")]
+    Astray(Astray),
 }
 
 impl Fault {
@@ -79,6 +86,7 @@ impl From<MlsError> for Fault {
             MlsError::Invalid(problem) => Self::Never(problem),
             // Damaged state is an admin's to mend; until then nothing of it is lost.
             MlsError::State(_) | MlsError::Epoch { .. } => Self::later(e),
+            MlsError::Lost { owner, problem } => Self::Astray(Astray::Lost { owner, problem }),
         }
     }
 }
@@ -97,7 +105,9 @@ impl From<Fault> for Refusal {
         match fault {
             Fault::Later { problem, after } => Self::Retry { after, source: problem.into() },
             Fault::Never(reason) => Self::Reject { reason },
-            broken @ Fault::Broken(_) => Self::Retry { after: None, source: broken.to_string().into() },
+            fault @ (Fault::Broken(_) | Fault::Astray(_)) => {
+                Self::Retry { after: None, source: fault.to_string().into() }
+            }
         }
     }
 }
@@ -125,16 +135,20 @@ pub struct Core {
     pub peers: Peers,
     pub assets: Assets,
     pub allow: Vec<Allow>,
+    pub findable: Vec<Findable>,
     /// Component 0xF4B0 of every leaf of ours.
     pub disclosure: Vec<u8>,
     pub hub_keys: HubKeys,
     /// The state of rooms we are the hub of, as of the transcript it was read at.
     pub hub_states: Mutex<HashMap<RoomUri, StateAt>>,
     pub dispatcher: Dispatcher,
+    pub limits: Limits,
     /// The other processes of this gateway.
     pub colleagues: Colleagues,
     /// How long a destination may take nothing, in milliseconds, before what waits for it is given up.
     pub give_up_after: u64,
+    /// How long messages from elsewhere are kept so that they can be reported, in milliseconds. 0 is not at all.
+    pub keep_evidence: u64,
     pub trace: Trace,
 }
 
@@ -162,6 +176,17 @@ impl Core {
 
     /// The same for work that will look for what is likely not there.
     pub async fn write_seeking<T: Send + 'static>(
+        self: &Arc<Self>,
+        sought: Vec<Sought>,
+        work: impl for<'t> FnOnce(&'t Arc<Core>, &'t mut Tx) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        match self.transact(sought, work).await {
+            Err(Fault::Astray(astray)) => Err(self.went_astray(astray).await),
+            done => done,
+        }
+    }
+
+    pub(crate) async fn transact<T: Send + 'static>(
         self: &Arc<Self>,
         sought: Vec<Sought>,
         work: impl for<'t> FnOnce(&'t Arc<Core>, &'t mut Tx) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,

@@ -122,6 +122,9 @@ impl Core {
     /// What was prepared for sending, if it is of no use any more; a message stays as it was, so that a hub that
     /// has it already recognises it. A commit that nobody will hear of must not wait to be merged.
     async fn forget_prepared(&self, tx: &mut Tx, to: &Destination, row: &Row) -> Result<bool, Fault> {
+        if let (Destination::Rejoin(..), Some(joining)) = (to, row.prepared.as_deref().and_then(Payload::joining)) {
+            tx.remove_leaf(joining.owner).await?;
+        }
         let (Destination::Hub(room), Some(octets)) = (to, &row.prepared) else { return Ok(false) };
         match postcard::from_bytes(octets) {
             Ok(Prepared::Message { .. }) => Ok(true),
@@ -163,6 +166,9 @@ impl Core {
                     if let Some(invite) = tx.invite(room, user).await? {
                         self.fail_invite(tx, invite, reason.words).await?;
                     }
+                }
+                (Payload::Rejoin, Destination::Rejoin(room, user)) => {
+                    self.cut_off(tx, room, user, reason.words).await?;
                 }
                 (Payload::RequestConsent { .. }, Destination::Peer(provider)) => {
                     self.not_asked(tx, provider, reason).await?;

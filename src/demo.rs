@@ -207,6 +207,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
         let port = listener.local_addr()?.port();
         let parts = Parts {
             give_up_after: crate::config::Delivery::default().give_up_after,
+            keep_evidence: Duration::ZERO,
             identity: Identity::from_pem(&domain, certificate.as_bytes(), key.as_bytes())?,
             trust: trust.clone(),
             listener,
@@ -215,6 +216,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
             assets: Settings::of(scratch.join(format!("{name}.assets"))),
             addresses: addresses.clone(),
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
+            findable: Vec::new(),
             allow: names.iter().map(|name| name.parse()).collect::<Result<_, String>>()?,
             disclosure: Vec::new(),
             portals: vec![Portal {

@@ -29,9 +29,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::Update,
     Endpoint::Notify,
     Endpoint::SubmitMessage,
+    Endpoint::GroupInfo,
     Endpoint::RequestConsent,
     Endpoint::UpdateConsent,
     Endpoint::ProxyDownload,
+    Endpoint::IdentifierQuery,
+    Endpoint::ReportAbuse,
 ];
 
 /// How long a peer should wait when we can't take something now.
@@ -42,6 +45,10 @@ pub struct ProviderDoors(pub Arc<Core>);
 #[async_trait]
 impl Doors for ProviderDoors {
     async fn knock(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
+        if let Err(wait) = self.0.limits.admit(from, endpoint, self.0.now()) {
+            info!(%from, endpoint = endpoint.name(), ?wait, "Asked too often.");
+            return Answer { retry_after: Some(wait), ..StatusCode::TOO_MANY_REQUESTS.into() };
+        }
         let answer = match self.elsewhere(from, endpoint, &about, &body).await {
             Ok(None) => self.open(from.clone(), endpoint, about.clone(), body).await,
             Ok(Some(answer)) => Ok(answer),
@@ -96,6 +103,7 @@ fn said(from: &Domain, endpoint: Endpoint, about: &str, answer: Result<Answer, H
             error!(%from, endpoint = endpoint.name(), about, problem, "A fault of our own.");
             Answer { retry_after: Some(RETRY_AFTER), ..StatusCode::SERVICE_UNAVAILABLE.into() }
         }
+        Err(HubError::Fault(Fault::Astray(astray))) => said(from, endpoint, about, Err(Fault::later(astray).into())),
         Err(HubError::Fault(Fault::Later { problem, after })) => {
             warn!(%from, endpoint = endpoint.name(), about, problem, "Not now.");
             Answer { retry_after: Some(after.unwrap_or(RETRY_AFTER)), ..StatusCode::SERVICE_UNAVAILABLE.into() }
@@ -112,7 +120,9 @@ impl ProviderDoors {
         about: &str,
         body: &Bytes,
     ) -> Result<Option<Answer>, Fault> {
-        if !matches!(endpoint, Endpoint::Notify | Endpoint::Update | Endpoint::SubmitMessage) {
+        const OF_ROOMS: [Endpoint; 5] =
+            [Endpoint::Notify, Endpoint::Update, Endpoint::SubmitMessage, Endpoint::GroupInfo, Endpoint::ReportAbuse];
+        if !OF_ROOMS.contains(&endpoint) {
             return Ok(None);
         }
         let Ok(room) = room(about) else { return Ok(None) };
@@ -194,6 +204,29 @@ impl ProviderDoors {
                 .await?;
                 Ok(committed(answer))
             }
+            Endpoint::GroupInfo => {
+                let room = room(&about)?;
+                let answer = hub(core, Vec::new(), move |core, tx| {
+                    Box::pin(async move {
+                        core.must_have(tx, &room).await?;
+                        core.hub_group_info(tx, &from, &room, &body).await
+                    })
+                });
+                Ok(Answer::ok(answer.await?))
+            }
+            Endpoint::ReportAbuse => {
+                let room = room(&about)?;
+                let done = hub(core, Vec::new(), move |core, tx| {
+                    Box::pin(async move {
+                        core.must_have(tx, &room).await?;
+                        core.abuse_reported(tx, &from, &room, &body).await
+                    })
+                });
+                done.await?;
+                mimi_adapter::failpoint!("hub.abuse.committed");
+                Ok(StatusCode::CREATED.into())
+            }
+            Endpoint::IdentifierQuery => Ok(Answer::ok(core.identifier_query(&from, &body)?)),
             Endpoint::KeyMaterial => {
                 let answer = hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move { core.key_material(tx, &from, &about, &body).await })

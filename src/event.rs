@@ -4,7 +4,7 @@
 //! `inReplyTo`, file = ExternalPart (C§5). Pure: what an id points at has been looked up before, and is looked up
 //! after; and so it is with the octets of a file.
 
-use mimi_adapter::{Event, File, Text, file::size_in_words};
+use mimi_adapter::{Event, File, Text, file::size_in_words, markup};
 
 use crate::{
     assets::Asset,
@@ -184,10 +184,15 @@ fn file_event(
         Part::External(_) => None,
         _ => text_of(whole, Some(part)),
     };
+    // A caption has no formatting, as a description has none.
+    let beside = beside.map(|text| match text {
+        Text::Plain(text) => text,
+        Text::Markdown(markdown) => markup::to_text(&markdown, &markup::Marks::NONE),
+    });
     let description = Some(&part.description).filter(|text| !text.trim().is_empty()).cloned();
     let caption = match (beside, description) {
-        (Some(beside), Some(description)) => Some(format!("{}\n\n{description}", beside.as_str())),
-        (Some(beside), None) => Some(beside.as_str().to_owned()),
+        (Some(beside), Some(description)) => Some(format!("{beside}\n\n{description}")),
+        (Some(beside), None) => Some(beside),
         (None, description) => description,
     };
     Event::File { file, caption, in_reply_to }
@@ -207,16 +212,19 @@ fn text_of(part: &NestedPart, except: Option<&ExternalPart>) -> Option<Text> {
                 None => parts.iter().find_map(|part| text_of(part, None)),
             }
         }
-        Part::Multi { parts, .. } => {
-            let texts: Vec<Text> = parts.iter().filter_map(|part| text_of(part, except)).collect();
-            let markdown = texts.iter().any(|text| matches!(text, Text::Markdown(_)));
-            let joined = texts.iter().map(Text::as_str).collect::<Vec<_>>().join("\n\n");
-            match (joined.is_empty(), markdown) {
-                (true, _) => None,
-                (false, true) => Some(Text::Markdown(joined)),
-                (false, false) => Some(Text::Plain(joined)),
-            }
-        }
+        Part::Multi { parts, .. } => parts.iter().filter_map(|part| text_of(part, except)).reduce(joined),
+    }
+}
+
+/// Two parts of one message. If one is formatted, both are.
+fn joined(one: Text, two: Text) -> Text {
+    let markdown = |text| match text {
+        Text::Plain(text) => markup::escape(&text),
+        Text::Markdown(markdown) => markdown,
+    };
+    match (one, two) {
+        (Text::Plain(one), Text::Plain(two)) => Text::Plain(format!("{one}\n\n{two}")),
+        (one, two) => Text::Markdown(format!("{}\n\n{}", markdown(one), markdown(two))),
     }
 }
 
@@ -226,6 +234,12 @@ fn single(content_type: &str, content: &[u8]) -> Option<Text> {
     match essence.as_str() {
         "application/mimi-message-status" => None,
         "text/markdown" => Some(text()).filter(|text| !text.is_empty()).map(Text::Markdown),
+        "text/html" => {
+            let markdown = markup::from_html(&text(), &|target| Some(target.to_owned()));
+            markdown
+                .map(Text::Markdown)
+                .or_else(|| Some(Text::Plain("[a formatted text that can't be shown here]".into())))
+        }
         _ if essence.starts_with("text/") => Some(text()).filter(|text| !text.is_empty()).map(Text::Plain),
         _ => Some(Text::Plain(format!("[{content_type}, {} octets, can't be shown here]", content.len()))),
     }
@@ -256,6 +270,19 @@ pub fn describe<Asset>(file: &File<Asset>, caption: Option<&str>, why: &str) -> 
         Some(caption) => format!("{caption}\n{note}"),
         None => note,
     }
+}
+
+/// What a content says, for an admin who has asked to read it.
+pub fn words(content: &[u8]) -> Option<String> {
+    Some(match from_content(&MimiContent::decode(content).ok()?)? {
+        Event::Message { text, .. } => text.as_str().to_owned(),
+        Event::Edit { text, .. } => format!("(an edit) {}", text.as_str()),
+        Event::File { file, caption, .. } => {
+            format!("(a file) {} {}", file.name, caption.unwrap_or_default()).trim_end().to_owned()
+        }
+        Event::Reaction { emoji, .. } => format!("(a reaction) {emoji}"),
+        other => format!("(a {})", other.kind()),
+    })
 }
 
 #[cfg(test)]

@@ -20,11 +20,13 @@ use crate::{
     cluster::Colleagues,
     config::{Allow, Cluster, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
+    discovery::Findable,
     doors::{ENDPOINTS, ProviderDoors},
     hub::HubKeys,
     inbox::AdapterDoor,
     janitor,
     lifecycle::Lifecycle,
+    limits::Limits,
     mimi::tls::Tls,
     mls::Groups,
     outbox::{Destination, Dispatcher},
@@ -52,11 +54,14 @@ pub struct Parts {
     /// Name, kind and adapter.
     pub adapters: Vec<(String, String, Arc<dyn Adapter>)>,
     pub allow: Vec<Allow>,
+    pub findable: Vec<Findable>,
     pub disclosure: Vec<u8>,
     pub portals: Vec<Portal>,
     pub clock: Clock,
     /// How long a destination may take nothing before what waits for it is given up.
     pub give_up_after: Duration,
+    /// How long messages from elsewhere are kept so that they can be reported.
+    pub keep_evidence: Duration,
     pub trace: Trace,
 }
 
@@ -92,10 +97,12 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
             })
             .collect(),
         allow: config.consent.clone(),
+        findable: config.findable.clone(),
         disclosure: config.disclosure.encode(),
         portals: config.portals.clone(),
         clock: system_clock(),
         give_up_after: config.delivery.give_up_after,
+        keep_evidence: config.abuse.keep_evidence,
         trace: Trace::default(),
     };
     let lifecycle = Lifecycle::default();
@@ -137,12 +144,15 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
             .map(|(name, kind, adapter)| (name, AdapterSeat::new(&kind, adapter)))
             .collect(),
         allow: parts.allow,
+        findable: parts.findable,
         disclosure: parts.disclosure,
         hub_keys,
         hub_states: Default::default(),
         dispatcher: Dispatcher::default(),
+        limits: Limits::default(),
         colleagues: Colleagues::new(parts.identity.clone(), parts.trust.clone()),
         give_up_after: parts.give_up_after.as_millis() as u64,
+        keep_evidence: parts.keep_evidence.as_millis() as u64,
         trace: parts.trace,
     });
     let forgetful = Arc::downgrade(&core);

@@ -4,6 +4,8 @@
 //! it never asks the clients that the same process runs, not even where it could. What it answers with
 //! success is on disk, together with a row for each follower (H-29): from then on it will arrive.
 
+mod group_info;
+
 use std::sync::Arc;
 
 use mimi_adapter::Domain;
@@ -18,8 +20,8 @@ use crate::{
         tls::Tls,
         uri::{ClientUri, ProviderUri, RoomUri},
         wire::{
-            Credential, Fanout, FanoutMessage, Frank, GroupInfoOption, HandshakeBundle, RatchetTreeOption,
-            SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRequest, UpdateRoomResponse,
+            Credential, Fanout, FanoutMessage, Frank, HandshakeBundle, RatchetTreeOption, SubmitMessageRequest,
+            SubmitMessageResponse, UpdateOutcome, UpdateRequest, UpdateRoomResponse,
         },
     },
     mls::{
@@ -68,6 +70,15 @@ impl HubKeys {
 
     pub fn sender_public(&self) -> &[u8] {
         self.sender.public()
+    }
+
+    pub fn franking_public(&self) -> &[u8] {
+        self.franking.public()
+    }
+
+    /// For nobody outside.
+    pub(crate) fn frank(&self) -> &[u8; 32] {
+        &self.frank
     }
 
     /// Component 0x0021 of our rooms.
@@ -239,7 +250,8 @@ impl Core {
         if let Some(answer) = tx.hub_answer(room, &name).await? {
             return Ok(answer);
         }
-        let outcome = match self.judge_update(tx, from, &hub, &bundle).await {
+        let at = self.now().max(hub.last_timestamp + 1);
+        let outcome = match self.judge_update(tx, from, &hub, &bundle, at).await {
             Ok(fanout) => {
                 let timestamp = tx.next_timestamp(&mut hub, self.now());
                 for (followers, fanout) in fanout {
@@ -270,11 +282,11 @@ impl Core {
         from: &Domain,
         hub: &HubRoom,
         bundle: &HandshakeBundle,
+        at: u64,
     ) -> Result<Vec<(Vec<Domain>, Fanout)>, Judgement> {
         match bundle {
             HandshakeBundle::Commit { commit, welcome, group_info, ratchet_tree } => {
                 let (change, before) = self.examine(tx, from, hub, commit).await?;
-                self.check_group_info(hub, commit, group_info)?;
                 let added: Vec<_> = change.added.iter().map(|leaf| leaf.key_package_ref.clone()).collect();
                 let welcomed = welcome.as_ref().map_or(&[][..], |welcome| welcome.key_package_refs());
                 if welcomed.len() != added.len() || !added.iter().all(|reference| welcomed.contains(reference)) {
@@ -299,17 +311,18 @@ impl Core {
                     (RatchetTreeOption::Full(tree), _) => Some(tree.clone()),
                     _ => None,
                 };
+                // Who had members before hears of the commit, even if it removes the last (H-26). A provider that
+                // only now gets its first member learns the room from the Welcome. Whoever joins by an external commit
+                // may be behind what is in its own queue, so there the commit has to take the same way.
+                let local = *from == self.domain && !change.joins;
                 let epoch_tree = self
                     .groups
                     .hub(tx, hub.owner, &hub.group_id, |group| {
-                        group.accept(change)?;
+                        group.accept_commit(change, group_info)?;
                         Ok::<_, Fault>(group.tree()?)
                     })
                     .await
                     .map_err(Judgement::from)?;
-                // Who had members before hears of the commit, even if it removes the last (H-26). A provider that
-                // only now gets its first member learns the room from the Welcome.
-                let local = *from == self.domain;
                 let mut followers = providers(&before);
                 // Whoever sent it from here has it: our own follower half needs no echo.
                 followers.retain(|to| !(local && *to == self.domain));
@@ -339,7 +352,11 @@ impl Core {
                         return Err(Fault::never("proposals of this member are waiting already"));
                     }
                     room_state::judge_leave(&state, &changes).map_err(Fault::never)?;
-                    changes.into_iter().try_for_each(|change| Ok(group.accept(change)?))
+                    let messages = std::iter::once(proposal).chain(more_proposals);
+                    for (change, message) in changes.into_iter().zip(messages) {
+                        group.accept_proposal(change, message, at)?;
+                    }
+                    Ok(())
                 };
                 self.groups.hub(tx, hub.owner, &hub.group_id, wait).await.map_err(Judgement::from)?;
                 let followers = providers(&state);
@@ -378,25 +395,6 @@ impl Core {
         Ok((change, before))
     }
 
-    /// H-10, as far as it needs no keys: for the next epoch of this group.
-    fn check_group_info(
-        &self,
-        hub: &HubRoom,
-        commit: &MlsMessage,
-        group_info: &GroupInfoOption,
-    ) -> Result<(), Judgement> {
-        match group_info {
-            GroupInfoOption::Full(info) => {
-                let next = commit.epoch().unwrap_or_default() + 1;
-                if info.group_id() != hub.group_id || info.epoch() != next || info.embeds_ratchet_tree() {
-                    return Err(Judgement::Deny("the GroupInfo is not of the epoch the commit begins".into()));
-                }
-                Ok(())
-            }
-            GroupInfoOption::Partial(_) => Ok(()),
-        }
-    }
-
     /// Epoch and state of a room, read from its group once per epoch, and whether it has a franking agent.
     pub(crate) async fn hub_state(&self, tx: &mut Tx, hub: &HubRoom) -> Result<(u64, Arc<RoomState>, bool), HubError> {
         let known =
@@ -423,6 +421,17 @@ impl Core {
             .expect("no panic happens while the states are locked")
             .insert(hub.room.clone(), (transcript, state.clone()));
         Ok((epoch, state, franked))
+    }
+
+    /// Whether a provider has people in the room.
+    pub(crate) async fn has_participants(
+        &self,
+        tx: &mut Tx,
+        hub: &HubRoom,
+        provider: &Domain,
+    ) -> Result<bool, HubError> {
+        let (_, state, _) = self.hub_state(tx, hub).await?;
+        Ok(providers(&state).contains(provider))
     }
 
     async fn fan_out(

@@ -24,11 +24,13 @@ use crate::{
     mimi::{
         content::{MessageId, MimiContent, message_id},
         framing::{ApplicationFraming, MIMI_CONTENT, MediaTypeList},
+        franking::{FrankingIntegrityTbs, Received, Unproven},
         message_status,
         tls::Tls,
         uri::{RoomUri, UserUri},
-        wire::{Fanout, FanoutMessage, RatchetTreeOption},
+        wire::{AbusiveMessage, Fanout, FanoutMessage, Frank, RatchetTreeOption},
     },
+    mls::{CIPHER_SUITE, verify_with_label},
     outbox::{Destination, Payload},
     store::{Sought, Tx, portals::Portal, rooms::RoomState},
 };
@@ -311,6 +313,10 @@ impl Core {
     pub async fn accept_fanout(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<(), Fault> {
         let mut read = Vec::new();
         for message in self.unseen(tx, room, messages).await? {
+            if self.is_too_old(tx, room, message).await? {
+                self.pass_on(tx, room, std::mem::take(&mut read)).await?;
+                self.unread(tx, room).await?;
+            }
             let accepted = match &message.fanout {
                 Fanout::Application { .. } => self.read(tx, room, message).await.map(|message| read.extend(message)),
                 _ => {
@@ -321,6 +327,13 @@ impl Core {
             discard(accepted, room, message.timestamp)?;
         }
         self.pass_on(tx, room, read).await
+    }
+
+    /// Whether it is of a time that our reader, which came back without its keys, can't know, and the first such one.
+    async fn is_too_old(&self, tx: &mut Tx, room: &RoomUri, message: &FanoutMessage) -> Result<bool, Fault> {
+        let Fanout::Application { message, .. } = &message.fanout else { return Ok(false) };
+        let unread = tx.room(room).await?.and_then(|room| room.group).and_then(|group| group.unread);
+        Ok(message.epoch().zip(unread).is_some_and(|(of, unread)| of < unread))
     }
 
     /// Those of a `/notify` body that have not come before.
@@ -375,7 +388,9 @@ impl Core {
     async fn read(&self, tx: &mut Tx, room: &RoomUri, fanout: &FanoutMessage) -> Result<Option<Read>, Fault> {
         let state = tx.room(room).await?.filter(|room| room.state == RoomState::Open).ok_or_else(not_here)?;
         let group = state.group.as_ref().ok_or_else(not_here)?;
-        let Some((client, data)) = self.decrypt(tx, group, fanout.message()).await? else { return Ok(None) };
+        let Some((client, data, agent)) = self.decrypt(tx, room, group, fanout.message()).await? else {
+            return Ok(None);
+        };
         let sender = client.user().ok_or_else(|| Fault::never("the sender's client does not name its user"))?;
         if self.is_ours(&sender) {
             return Ok(None);
@@ -390,20 +405,68 @@ impl Core {
         let octets = framing.inner_application_content;
         let content = MimiContent::decode(&octets).map_err(|e| Fault::never(e.to_string()))?;
         content.check(&sender, room, at(fanout.timestamp)).map_err(|e| Fault::never(e.to_string()))?;
+        let frank = match &agent {
+            Some(agent) => self.franked(room, fanout, &sender, &data, &content, agent)?,
+            None => None,
+        };
         let id = message_id(&sender, room, &octets, &content.salt);
         let accepted = fanout.timestamp;
-        Ok(Some(Read { sender, id, accepted, content, octets: octets.to_vec() }))
+        let evidence = frank.filter(|_| self.keep_evidence > 0).map(|frank| AbusiveMessage {
+            message_content: data.into(),
+            frank,
+            accepted_timestamp: accepted,
+        });
+        Ok(Some(Read { sender, id, accepted, content, octets: octets.to_vec(), evidence }))
+    }
+
+    /// The hub's word for this message, if it stands up. A message that its sender could deny is not shown.
+    fn franked(
+        &self,
+        room: &RoomUri,
+        fanout: &FanoutMessage,
+        sender: &UserUri,
+        data: &[u8],
+        content: &MimiContent,
+        agent: &[u8],
+    ) -> Result<Option<Frank>, Fault> {
+        let Fanout::Application { message, frank } = &fanout.fanout else { return Ok(None) };
+        let received = Received {
+            room,
+            sender,
+            timestamp: fanout.timestamp,
+            authenticated_data: message.authenticated_data().unwrap_or_default(),
+            application_data: data,
+            content,
+            frank: frank.as_ref(),
+        };
+        // What our own hub has signed comes from its queue, in the very same database.
+        let ours = *room.domain() == self.domain;
+        let verify = |key: &[u8], tbs: &[u8], signature: &[u8]| {
+            ours || verify_with_label(key, FrankingIntegrityTbs::LABEL, tbs, signature).is_ok()
+        };
+        match received.check(agent, CIPHER_SUITE, verify) {
+            Ok(frank) => Ok(frank.cloned()),
+            Err(e @ Unproven::Tag) => Err(Fault::never(e.to_string())),
+            // The message is its sender's all the same: only nobody can prove that to the hub.
+            Err(e @ Unproven::Frank(_)) => {
+                warn!(%room, %sender, problem = %e, "A message can't be reported with proof.");
+                Ok(None)
+            }
+        }
     }
 
     /// Puts what has been read into the portal's queue, unless the room has it already.
     async fn pass_on(&self, tx: &mut Tx, room: &RoomUri, messages: Vec<Read>) -> Result<(), Fault> {
         let ids: Vec<_> = messages.iter().map(|message| message.id).collect();
         let mut have = tx.have(room, &ids).await?;
-        for Read { sender, id, accepted, content, octets } in messages {
+        for Read { sender, id, accepted, content, octets, evidence } in messages {
             if !have.insert(*id.as_bytes()) {
                 continue;
             }
             tx.add_message(room, id, &sender, accepted);
+            if let Some(evidence) = evidence {
+                tx.keep_evidence(room, id, &sender, &evidence, self.now()).await?;
+            }
             // C§9.3 again, on the receiving side.
             if let Some(replaced) = &content.replaces {
                 match tx.author(room, replaced).await? {
@@ -444,6 +507,8 @@ struct Read {
     accepted: u64,
     content: MimiContent,
     octets: Vec<u8>,
+    /// With which it could be reported, if that is kept.
+    evidence: Option<AbusiveMessage>,
 }
 
 fn not_linked() -> Fault {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    abuse,
     breaker::WINDOW,
     core::{Core, Fault},
     lifecycle::Lifecycle,
@@ -77,9 +78,11 @@ async fn again_and_again(
 /// What lies in small tables.
 pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
     let now = core.now();
-    core.write(move |_, tx| {
+    core.write(move |core, tx| {
         Box::pin(async move {
             tx.forget_destructive(now.saturating_sub(WINDOW)).await?;
+            tx.forget_evidence(now.saturating_sub(core.keep_evidence)).await?;
+            tx.forget_abuse_reports(now.saturating_sub(abuse::KEEP)).await?;
             Ok(tx.forget_key_packages(now / 1000).await?)
         })
     })

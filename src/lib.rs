@@ -26,13 +26,14 @@
 //!
 //! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
 //! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
-//! clients in a room · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`rooms`] made, linked,
-//! left · [`doors`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
+//! clients in a room · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
+//! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`sessions`] what is said when a
 //! network falls silent · [`janitor`] what goes when it is old · [`gateway`] builds and runs it all · [`cluster`]
 //! several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`], [`inspect`] for people.
 
+pub mod abuse;
 pub mod adapters;
 pub mod admin;
 pub mod assets;
@@ -44,6 +45,7 @@ pub mod consent;
 pub mod core;
 pub mod dead_letters;
 pub mod demo;
+pub mod discovery;
 pub mod doors;
 pub mod event;
 pub mod gateway;
@@ -52,12 +54,14 @@ pub mod inbox;
 pub mod inspect;
 pub mod janitor;
 pub mod lifecycle;
+pub mod limits;
 pub mod lower;
 pub mod members;
 pub mod mimi;
 pub mod mls;
 pub mod outbox;
 pub mod provider;
+pub mod rejoin;
 pub mod room_state;
 pub mod rooms;
 pub mod sessions;

@@ -3,7 +3,11 @@
 //! The one place where something is turned into less than it was. An adapter declares what its
 //! conversations carry; what they don't becomes text here, or is refused with a reason.
 
-use mimi_adapter::{Capabilities, Event, NativeMessageId, Support, Text, file::size_in_words};
+use mimi_adapter::{
+    Capabilities, Event, NativeMessageId, Support, Text,
+    file::size_in_words,
+    markup::{Marks, to_text},
+};
 
 use crate::{assets::Asset, event::describe};
 
@@ -23,6 +27,15 @@ pub fn lower(
     refused: Option<String>,
 ) -> Result<Lowered, String> {
     let mut loss = None;
+    let event = match event {
+        Event::Message { text: Text::Markdown(markdown), in_reply_to } if can.formatting != Support::Full => {
+            Event::Message { text: unformatted(&markdown, can)?, in_reply_to }
+        }
+        Event::Edit { text: Text::Markdown(markdown), replaces } if can.formatting != Support::Full => {
+            Event::Edit { text: unformatted(&markdown, can)?, replaces }
+        }
+        other => other,
+    };
     let event = match event {
         Event::Message { text, in_reply_to: Some(_) } if can.reply != Support::Full => match can.reply {
             Support::Refused => return Err("replies can't be shown there".into()),
@@ -48,7 +61,13 @@ pub fn lower(
                 }
             }
         }
-        Event::Edit { text, .. } if can.edit != Support::Full => as_text(can.edit, || format!("* {}", text.as_str()))?,
+        Event::Edit { text, .. } if can.edit != Support::Full => {
+            let words = match text {
+                Text::Plain(text) => text,
+                Text::Markdown(markdown) => to_text(&markdown, &Marks::NONE),
+            };
+            as_text(can.edit, || format!("* {words}"))?
+        }
         Event::Delete { .. } if can.delete != Support::Full => {
             as_text(can.delete, || "(took back an earlier message)".into())?
         }
@@ -70,6 +89,15 @@ pub fn lower(
         ));
     }
     Ok(Lowered { event, loss })
+}
+
+/// Text of which nothing but marks would be left is shown as it was written.
+fn unformatted(markdown: &str, can: &Capabilities) -> Result<Text, String> {
+    if can.formatting == Support::Refused {
+        return Err("formatted text can't be shown there".into());
+    }
+    let words = to_text(markdown, &Marks::NONE);
+    Ok(Text::Plain(if words.trim().is_empty() { markdown.to_owned() } else { words }))
 }
 
 fn as_text(support: Support, text: impl FnOnce() -> String) -> Result<Event<NativeMessageId, Asset>, String> {
@@ -106,6 +134,12 @@ mod tests {
         let can = Capabilities::PLAIN_TEXT;
         assert_eq!(shown(Event::Message { text: text("yes"), in_reply_to: Some(id()) }, &can), Some(plain("yes")));
         assert_eq!(shown(Event::Edit { replaces: id(), text: text("tea") }, &can), Some(plain("* tea")));
+        let markdown = |text: &str| Text::Markdown(text.into());
+        let bold = Event::Message { text: markdown("**tea** for [@Bob](mimi://b.example/u/bob)"), in_reply_to: None };
+        assert_eq!(shown(bold, &can), Some(plain("tea for @Bob")));
+        assert_eq!(shown(Event::Edit { replaces: id(), text: markdown("_tea_") }, &can), Some(plain("* tea")));
+        let marks = Event::Message { text: markdown("[a]: b:c"), in_reply_to: None };
+        assert_eq!(shown(marks, &can), Some(plain("[a]: b:c")));
         assert_eq!(shown(Event::Reaction { in_reply_to: id(), emoji: "👍".into() }, &can), Some(plain("👍")));
         assert_eq!(shown(Event::Delete { replaces: id() }, &can), None);
         assert_eq!(shown(plain(&"x".repeat(can.max_text + 1)), &can), None);

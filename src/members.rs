@@ -24,6 +24,7 @@ use crate::{
         codec::{MlsMessage, RatchetTree, Welcome},
     },
     outbox::{Destination, Payload},
+    rejoin::Astray,
     room_state,
     store::{
         Tx,
@@ -77,7 +78,7 @@ impl Core {
         tx.add_leaf(reader, client.uri(), &room.room).await?;
         self.become_hub(tx, &room.room, &group_info, &tree).await?;
         room.state = RoomState::Open;
-        room.group = Some(RoomGroup { group_id: group_id.as_str().as_bytes().to_vec(), reader, epoch: 0 });
+        room.group = Some(RoomGroup::new(group_id.as_str().as_bytes().to_vec(), reader, 0));
         tx.save_room(room).await?;
         tx.set_participants(&room.room, &list).await?;
         mimi_adapter::failpoint!("members.founded");
@@ -158,7 +159,7 @@ impl Core {
             name,
             direct,
             state: RoomState::Open,
-            group: Some(RoomGroup { group_id, reader: leaf.owner, epoch }),
+            group: Some(RoomGroup::new(group_id, leaf.owner, epoch)),
         })
         .await?;
         mimi_adapter::failpoint!("members.entered");
@@ -189,7 +190,7 @@ impl Core {
         let Some(position) = tx.add_handshake(room, &hash(message.as_bytes()), message).await? else { return Ok(()) };
         let step = self
             .groups
-            .member(tx, group.reader, &group.group_id, |member| match member.process(message)? {
+            .member(tx, group.reader, &group.group_id, |member| match member.process(message).map_err(ahead(room))? {
                 Processed::Commit(staged) => {
                     let leaves = member.leaves()?;
                     let before = room_state::read(&member.dictionary(), &leaves).map_err(Fault::never)?;
@@ -236,8 +237,9 @@ impl Core {
             }
             state.name =
                 if after.metadata.room_name.is_empty() { state.name } else { after.metadata.room_name.clone() };
-            state.group = Some(RoomGroup { epoch, ..group });
+            state.group = Some(RoomGroup { epoch, behind: None, ..group });
             if removes_us {
+                self.unless_by_ourselves(tx, room, &state).await?;
                 self.replace_reader(tx, &mut state).await?;
             }
             tx.save_room(&state).await?;
@@ -309,7 +311,11 @@ impl Core {
                     if message.epoch().is_some_and(|epoch| epoch < member.epoch()) {
                         continue;
                     }
-                    match member.process(message)? {
+                    let processed = member.process(message).map_err(|e| match e {
+                        MlsError::Epoch { .. } => MlsError::Lost { owner: leaf.owner, problem: e.to_string() },
+                        e => e,
+                    });
+                    match processed? {
                         // The reader has checked it against the policy.
                         Processed::Commit(staged) => member.merge(staged)?,
                         Processed::OwnCommit => member.merge_pending()?,
@@ -324,21 +330,26 @@ impl Core {
         Ok(())
     }
 
-    /// Decrypts an application message: the sender's identity and the application data.
+    /// Decrypts an application message: the sender's identity and the application data. With it comes what the room
+    /// says about who franks, for [`franking`](crate::mimi::franking).
     pub async fn decrypt(
         &self,
         tx: &mut Tx,
+        room: &RoomUri,
         group: &RoomGroup,
         message: &MlsMessage,
-    ) -> Result<Option<(ClientUri, Vec<u8>)>, Fault> {
-        let processed = self
+    ) -> Result<Option<(ClientUri, Vec<u8>, Option<Vec<u8>>)>, Fault> {
+        let (processed, agent) = self
             .groups
-            .member(tx, group.reader, &group.group_id, |member| member.process(message).map_err(epoch_fault))
+            .member(tx, group.reader, &group.group_id, |member| {
+                let processed = member.process(message).map_err(epoch_fault(room))?;
+                Ok::<_, Fault>((processed, member.component(component::FRANKING_AGENT).map(<[u8]>::to_vec)))
+            })
             .await?;
         match processed {
             Processed::Application { sender, data } => {
                 let sender = ClientUri::parse(&sender).map_err(|e| Fault::never(e.to_string()))?;
-                Ok(Some((sender, data)))
+                Ok(Some((sender, data, agent)))
             }
             Processed::OwnMessage => Ok(None),
             _ => Err(Fault::never("not an application message")),
@@ -346,7 +357,12 @@ impl Core {
     }
 
     /// Makes the room's participants known to the native side.
-    async fn participants_are(&self, tx: &mut Tx, room: &RoomUri, list: &ParticipantListData) -> Result<(), Fault> {
+    pub(crate) async fn participants_are(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        list: &ParticipantListData,
+    ) -> Result<(), Fault> {
         let (came, went) = tx.set_participants(room, list).await?;
         let to = Destination::Portal(room.clone());
         for (users, joined) in [(came, true), (went, false)] {
@@ -371,7 +387,7 @@ impl Core {
     }
 
     /// We are out of the room. That is one event, and no mass removal.
-    async fn nobody_is_seen(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
+    pub(crate) async fn nobody_is_seen(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
         let (_, went) = tx.set_participants(room, &ParticipantListData::default()).await?;
         for user in went {
             if !self.is_ours(&user) {
@@ -390,14 +406,23 @@ fn gone(before: Leaves, after: &Leaves) -> Vec<String> {
     before.into_values().filter(|identity| !after.contains(identity)).collect()
 }
 
-/// A message of an epoch we are not in yet waits for its commit; one of an epoch long gone can't be read.
-fn epoch_fault(e: MlsError) -> Fault {
-    match e {
-        MlsError::Epoch { current, message } if message > current => Fault::later(e),
-        MlsError::Epoch { .. } => {
+/// What is of an epoch we are not in yet waits for its commit.
+fn ahead(room: &RoomUri) -> impl Fn(MlsError) -> Fault {
+    |e| match e {
+        MlsError::Epoch { current, message } if message > current => {
+            Fault::Astray(Astray::Behind { room: room.clone(), problem: e.to_string() })
+        }
+        e => e.into(),
+    }
+}
+
+/// And a message of an epoch long gone can't be read.
+fn epoch_fault(room: &RoomUri) -> impl Fn(MlsError) -> Fault {
+    move |e| match e {
+        MlsError::Epoch { current, message } if message < current => {
             warn!(%e, "A message of an epoch whose keys are gone.");
             Fault::never(e.to_string())
         }
-        e => e.into(),
+        e => ahead(room)(e),
     }
 }

@@ -10,7 +10,9 @@ pub mod codec;
 
 mod app_data;
 mod client;
+mod external;
 mod groups;
+mod hpke;
 mod hub_group;
 mod member;
 mod secrets;
@@ -21,7 +23,9 @@ mod tests;
 use openmls::prelude::Ciphersuite;
 
 pub use client::{Client, KeyPackageMaterial, Signer, check_key_package, verify_with_label};
+pub use external::Offered;
 pub use groups::{Groups, Owner};
+pub use hpke::{HpkeKey, encrypt_with_label};
 pub use hub_group::{HubChange, HubGroup, Proposed};
 pub use member::{Change, CommitMaterial, Dictionary, Leaves, Member, NewGroup, Processed, Staged};
 pub use storage::RowError;
@@ -42,6 +46,10 @@ pub enum MlsError {
     /// Our own state is damaged or contradicts itself.
     #[error("own state: {0}")]
     State(String),
+    /// A leaf of ours can't go on: its state is gone, or what would bring it to the group's epoch is. It has to join
+    /// anew.
+    #[error("the state of leaf {owner} is lost: {problem}")]
+    Lost { owner: Owner, problem: String },
 }
 
 impl MlsError {

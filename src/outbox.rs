@@ -20,6 +20,7 @@ mod follower;
 pub(crate) mod hub;
 mod peer;
 mod portal;
+pub(crate) mod rejoin;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -47,6 +48,8 @@ pub enum Destination {
     Invite(RoomUri, UserUri),
     /// A provider, about consent.
     Peer(Domain),
+    /// The hub of a room, for the way back into it of somebody of ours.
+    Rejoin(RoomUri, UserUri),
 }
 
 impl fmt::Display for Destination {
@@ -57,6 +60,7 @@ impl fmt::Display for Destination {
             Self::Follower(room, provider) => write!(f, "follower {room} {provider}"),
             Self::Invite(room, user) => write!(f, "invite {room} {user}"),
             Self::Peer(provider) => write!(f, "peer {provider}"),
+            Self::Rejoin(room, user) => write!(f, "rejoin {room} {user}"),
         }
     }
 }
@@ -64,7 +68,11 @@ impl fmt::Display for Destination {
 impl Destination {
     pub fn room(&self) -> Option<&RoomUri> {
         match self {
-            Self::Portal(room) | Self::Hub(room) | Self::Follower(room, _) | Self::Invite(room, _) => Some(room),
+            Self::Portal(room)
+            | Self::Hub(room)
+            | Self::Follower(room, _)
+            | Self::Invite(room, _)
+            | Self::Rejoin(room, _) => Some(room),
             Self::Peer(_) => None,
         }
     }
@@ -81,6 +89,7 @@ impl Destination {
             ("follower", Some(provider)) => Self::Follower(RoomUri::parse(first).ok()?, Domain::parse(provider).ok()?),
             ("invite", Some(user)) => Self::Invite(RoomUri::parse(first).ok()?, UserUri::parse(user).ok()?),
             ("peer", None) => Self::Peer(Domain::parse(first).ok()?),
+            ("rejoin", Some(user)) => Self::Rejoin(RoomUri::parse(first).ok()?, UserUri::parse(user).ok()?),
             _ => return None,
         })
     }
@@ -112,6 +121,10 @@ pub enum Payload {
     RequestConsent { entry: Vec<u8> },
     /// To a peer: a ConsentEntry for its updateConsent.
     UpdateConsent { entry: Vec<u8> },
+    /// To the hub of a room in which a client has lost its place.
+    Rejoin,
+    /// To the hub of a room: an AbuseReport.
+    ReportAbuse { room: RoomUri, report: Vec<u8> },
 }
 
 impl Payload {
@@ -128,6 +141,8 @@ impl Payload {
             Self::Invite => "invite",
             Self::RequestConsent { .. } => "request consent",
             Self::UpdateConsent { .. } => "update consent",
+            Self::Rejoin => "rejoin",
+            Self::ReportAbuse { .. } => "report abuse",
         }
     }
 
@@ -163,6 +178,7 @@ impl From<Fault> for Step {
         match fault {
             Fault::Later { problem, after } => Self::Later { problem, after, unsure: false },
             Fault::Never(problem) | Fault::Broken(problem) => Self::Broken(problem),
+            Fault::Astray(astray) => Self::later(astray.to_string()),
         }
     }
 }
@@ -199,6 +215,7 @@ impl Core {
             Destination::Follower(room, provider) => self.step_follower(room, provider, progress).await,
             Destination::Invite(room, user) => self.step_invite(room, user).await,
             Destination::Peer(provider) => self.step_peer(provider).await,
+            Destination::Rejoin(room, user) => self.step_rejoin(room, user).await,
         };
         mimi_adapter::failpoint!("outbox.stepped");
         step.unwrap_or_else(Step::from)
@@ -220,7 +237,8 @@ mod tests {
                 Destination::Follower(room.clone(), Domain::parse("b.example").unwrap()),
                 "follower mimi://a.example/r/tea b.example",
             ),
-            (Destination::Invite(room, bob), "invite mimi://a.example/r/tea mimi://b.example/u/bob"),
+            (Destination::Invite(room.clone(), bob.clone()), "invite mimi://a.example/r/tea mimi://b.example/u/bob"),
+            (Destination::Rejoin(room, bob), "rejoin mimi://a.example/r/tea mimi://b.example/u/bob"),
             (Destination::Peer(Domain::parse("b.example").unwrap()), "peer b.example"),
         ] {
             assert_eq!(destination.to_string(), text);

@@ -9,9 +9,10 @@ use tracing::info;
 
 use crate::{
     admin::{
-        AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
-        ErrorKind, Invite as AdminInvite, Letters, Link, Operator, OperatorError, Outbox, OutboxStatus, Participant,
-        RoomDetail, RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
+        AbuseDetail, AbuseSummary, AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope,
+        CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Invite as AdminInvite, KeptMessage, Letters, Link,
+        Operator, OperatorError, Outbox, OutboxStatus, Participant, ReportAbuse, RoomDetail, RoomSummary, Status,
+        TripStatus, Unlink, ask_before_unlink,
     },
     breaker::Deed,
     core::{Core, Fault},
@@ -571,6 +572,43 @@ impl Operator for Desk {
         })
     }
 
+    async fn abuse_reports(&self) -> Result<Vec<AbuseSummary>, OperatorError> {
+        let reports = self.0.write(|_, tx| Box::pin(async move { Ok(tx.abuse_reports().await?) }));
+        Ok(reports.await.map_err(error)?.iter().map(AbuseSummary::of).collect())
+    }
+
+    async fn abuse_report(&self, id: i64, content: bool) -> Result<AbuseDetail, OperatorError> {
+        let report = self.0.write(move |_, tx| Box::pin(async move { Ok(tx.abuse_report(id).await?) }));
+        let report = report.await.map_err(error)?.ok_or_else(no_such_report)?;
+        if content {
+            info!(id, "An admin reads a report.");
+        }
+        Ok(AbuseDetail::of(&report, content))
+    }
+
+    async fn drop_abuse_report(&self, id: i64) -> Result<(), OperatorError> {
+        let dropped = self.0.write(move |_, tx| Box::pin(async move { Ok(tx.drop_abuse_report(id).await?) }));
+        match dropped.await.map_err(error)? {
+            true => Ok(()),
+            false => Err(no_such_report()),
+        }
+    }
+
+    async fn kept_messages(&self, room: &RoomUri) -> Result<Vec<KeptMessage>, OperatorError> {
+        let room = room.clone();
+        let kept = self.0.write(move |core, tx| Box::pin(async move { core.kept(tx, &room).await }));
+        kept.await.map_err(error)
+    }
+
+    async fn report_abuse(&self, new: ReportAbuse) -> Result<(), OperatorError> {
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.report_abuse(tx, new).await }));
+        done.await.map_err(error)
+    }
+
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.0.find(find).await.map_err(error)
+    }
+
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {
         let consents = self.0.write(|_, tx| Box::pin(async move { Ok(tx.consents().await?) })).await.map_err(error)?;
         Ok(consents
@@ -611,6 +649,7 @@ fn error(fault: Fault) -> OperatorError {
         Fault::Never(reason) => OperatorError::new(ErrorKind::Invalid, reason, ""),
         Fault::Later { problem, .. } => OperatorError::new(ErrorKind::Unavailable, problem, "try again in a moment"),
         Fault::Broken(problem) => OperatorError::new(ErrorKind::Unavailable, problem, "the gateway's log says more"),
+        Fault::Astray(astray) => error(Fault::later(astray)),
     }
 }
 
@@ -626,6 +665,14 @@ fn role_name(role: u32) -> String {
         _ => return format!("role {role}"),
     };
     name.to_owned()
+}
+
+fn no_such_report() -> OperatorError {
+    OperatorError::new(
+        ErrorKind::NotFound,
+        "there is no such report",
+        "`mimi-gateway abuse list` shows those there are",
+    )
 }
 
 fn no_such_room() -> OperatorError {

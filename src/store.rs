@@ -13,6 +13,7 @@
 //! The SQL is plain text with `$1` parameters, 64-bit integers, text and blobs, over sqlx's `Any` driver, and the
 //! same for SQLite and PostgreSQL; each has its own migrations and its own `open`.
 
+pub mod abuse;
 mod ahead;
 mod behind;
 mod copy;

@@ -8,8 +8,9 @@ use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
-    OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink,
+    AbuseDetail, AbuseSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find,
+    KeptMessage, Letters, Link, Operator, OperatorError, Outbox, ReportAbuse, RoomDetail, RoomSummary, Status,
+    TripStatus, Unlink,
     server::{Content, Created, Invited, Ready},
 };
 use crate::mimi::uri::RoomUri;
@@ -161,6 +162,30 @@ impl Operator for Client {
     async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
         let word = if allow { "allow" } else { "refuse" };
         self.answer(self.request(Method::POST, &format!("/breaker/{id}/{word}"))).await
+    }
+
+    async fn abuse_reports(&self) -> Result<Vec<AbuseSummary>, OperatorError> {
+        self.get("/abuse").await
+    }
+
+    async fn abuse_report(&self, id: i64, content: bool) -> Result<AbuseDetail, OperatorError> {
+        self.answer(self.request(Method::GET, &format!("/abuse/{id}")).query(&Content { content })).await
+    }
+
+    async fn drop_abuse_report(&self, id: i64) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::DELETE, &format!("/abuse/{id}"))).await
+    }
+
+    async fn kept_messages(&self, room: &RoomUri) -> Result<Vec<KeptMessage>, OperatorError> {
+        self.get(&format!("{}/kept", path(room))).await
+    }
+
+    async fn report_abuse(&self, new: ReportAbuse) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::POST, "/abuse").json(&new)).await
+    }
+
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.answer(self.request(Method::POST, "/find").json(&find)).await
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

@@ -23,8 +23,9 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Letters, Link, Operator,
-    OperatorError, Outbox, RoomDetail, RoomSummary, Status, TripStatus, Unlink, metrics,
+    AbuseDetail, AbuseSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find,
+    KeptMessage, Letters, Link, Operator, OperatorError, Outbox, ReportAbuse, RoomDetail, RoomSummary, Status,
+    TripStatus, Unlink, metrics,
 };
 use crate::mimi::uri::RoomUri;
 use mimi_adapter::UserUri;
@@ -50,6 +51,10 @@ pub fn router(operator: Arc<dyn Operator>) -> Router {
         .route("/breaker/{id}/allow", post(allow_trip))
         .route("/breaker/{id}/refuse", post(refuse_trip))
         .route("/direct", post(direct))
+        .route("/rooms/{room}/kept", get(kept))
+        .route("/abuse", get(abuse_reports).post(report_abuse))
+        .route("/abuse/{id}", get(abuse_report).delete(drop_abuse_report))
+        .route("/find", post(find))
         .route("/consents", get(consents))
         .route("/consents/grant", post(grant))
         .route("/consents/revoke", post(revoke))
@@ -197,6 +202,30 @@ async fn allow_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
 
 async fn refuse_trip(State(core): Core, Path(id): Path<i64>) -> Answer<u64> {
     core.decide_trip(id, false).await.map(Json)
+}
+
+async fn abuse_reports(State(core): Core) -> Answer<Vec<AbuseSummary>> {
+    core.abuse_reports().await.map(Json)
+}
+
+async fn abuse_report(State(core): Core, Path(id): Path<i64>, Query(it): Query<Content>) -> Answer<AbuseDetail> {
+    core.abuse_report(id, it.content).await.map(Json)
+}
+
+async fn drop_abuse_report(State(core): Core, Path(id): Path<i64>) -> Answer<()> {
+    core.drop_abuse_report(id).await.map(Json)
+}
+
+async fn kept(State(core): Core, Path(room): Path<RoomUri>) -> Answer<Vec<KeptMessage>> {
+    core.kept_messages(&room).await.map(Json)
+}
+
+async fn report_abuse(State(core): Core, Json(new): Json<ReportAbuse>) -> Answer<()> {
+    core.report_abuse(new).await.map(Json)
+}
+
+async fn find(State(core): Core, Json(find): Json<Find>) -> Answer<Vec<UserUri>> {
+    core.find(find).await.map(Json)
 }
 
 async fn consents(State(core): Core) -> Answer<Vec<ConsentRequest>> {

@@ -50,6 +50,18 @@ pub(crate) fn dead_letter() -> Delivery {
     }
 }
 
+pub(crate) fn abuse() -> AbuseSummary {
+    AbuseSummary {
+        id: 5,
+        room: clubhouse(),
+        provider: "b.example".into(),
+        reporter: None,
+        user: "mimi://c.example/u/cathy".into(),
+        messages: 1,
+        since: 1_700_000_000,
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Stub {
     pub asked: Mutex<Vec<String>>,
@@ -175,6 +187,36 @@ impl Operator for Stub {
     async fn decide_trip(&self, id: i64, allow: bool) -> Result<u64, OperatorError> {
         self.note(format!("breaker {id} {allow}"));
         Ok(40)
+    }
+
+    async fn abuse_reports(&self) -> Result<Vec<AbuseSummary>, OperatorError> {
+        Ok(vec![abuse()])
+    }
+
+    async fn abuse_report(&self, id: i64, content: bool) -> Result<AbuseDetail, OperatorError> {
+        let message = ReportedMessage { accepted: 1_699_999_000, content: content.then(|| "Buy gold!".into()) };
+        Ok(AbuseDetail { summary: AbuseSummary { id, ..abuse() }, note: "Spam.".into(), messages: vec![message] })
+    }
+
+    async fn drop_abuse_report(&self, id: i64) -> Result<(), OperatorError> {
+        self.note(format!("drop report {id}"));
+        Ok(())
+    }
+
+    async fn kept_messages(&self, _: &RoomUri) -> Result<Vec<KeptMessage>, OperatorError> {
+        let (message, sender) = ("01".repeat(32), user("mimi://b.example/u/bob"));
+        Ok(vec![KeptMessage { message, sender, accepted: 1_700_000_000 }])
+    }
+
+    async fn report_abuse(&self, new: ReportAbuse) -> Result<(), OperatorError> {
+        let by = new.reporter.map(|reporter| reporter.to_string());
+        self.note(format!("report {} {} {:?} {:?} {by:?}", new.room, new.user, new.messages, new.note));
+        Ok(())
+    }
+
+    async fn find(&self, find: Find) -> Result<Vec<UserUri>, OperatorError> {
+        self.note(format!("find {} {:?} {:?} {:?}", find.provider, find.handle, find.nick, find.email));
+        Ok(if find.nick.as_deref() == Some("bob") { vec![user("mimi://b.example/u/bob")] } else { Vec::new() })
     }
 
     async fn consents(&self) -> Result<Vec<ConsentRequest>, OperatorError> {

@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use mimi_adapter::{ConversationId, UserUri};
+use mimi_adapter::{ConversationId, Domain, UserUri};
 use serde::Serialize;
 
 use super::{Connection, Failure, table};
 use crate::{
-    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Link, Operator, Unlink},
+    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Find, Link, Operator, Unlink},
     mimi::uri::RoomUri,
 };
 
@@ -32,6 +32,9 @@ Examples:
 
   Join a group chat of ours to another provider's room, then let somebody there invite us:
     mimi-gateway room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example
+
+  Find somebody at another provider:
+    mimi-gateway room find b.example --email bob@b.example
 
   Let two people talk alone:
     mimi-gateway room direct mimi://a.example/u/@alice:matrix.a.example mimi://b.example/u/bob@xmpp.b.example";
@@ -63,6 +66,17 @@ enum RoomAct {
         user: UserUri,
         /// Whom they want to talk with.
         with: UserUri,
+    },
+    /// Ask a provider for somebody by a name they have there. Finds only who wants to be found.
+    Find {
+        provider: Domain,
+        /// A whole URI, such as im:bob@b.example.
+        #[arg(long, required_unless_present_any = ["nick", "email"])]
+        handle: Option<String>,
+        #[arg(long)]
+        nick: Option<String>,
+        #[arg(long)]
+        email: Option<String>,
     },
     /// Invite somebody into a room.
     Invite { room: RoomUri, user: UserUri },
@@ -160,6 +174,17 @@ impl<W: Write> Answer<'_, W> {
             RoomAct::Direct { user, with } => {
                 let room = gateway.direct(CreateDirect { user, with }).await?;
                 self.done(&Made { room: &room }, format_args!("{room}"))
+            }
+            RoomAct::Find { provider, handle, nick, email } => {
+                let found = gateway.find(Find { provider: provider.clone(), handle, nick, email }).await?;
+                if self.json {
+                    return self.json(&found);
+                }
+                match found.as_slice() {
+                    [] => writeln!(self.out, "{provider} knows nobody by that who wants to be found.")?,
+                    found => found.iter().try_for_each(|user| writeln!(self.out, "{user}"))?,
+                }
+                Ok(())
             }
             RoomAct::Invite { room, user } => {
                 gateway.invite(&room, &user).await?;
@@ -352,6 +377,9 @@ mod tests {
             Command::Breaker(it) => {
                 Answer { json: it.at.json, out: &mut out }.breaker(gateway, it.act, 1_700_000_600).await?
             }
+            Command::Abuse(it) => {
+                Answer { json: it.at.json, out: &mut out }.abuse(gateway, it.act, 1_700_000_600).await?
+            }
             other => panic!("{other:?}"),
         }
         Ok(String::from_utf8(out).unwrap())
@@ -410,10 +438,38 @@ refused: no shouting here
 ID  WHAT    HELD  WHERE                         SINCE
 3   leaves  40    mimi://a.example/r/clubhouse  10 min ago
 ";
+        let reports = "\
+ID  WHO                       ROOM                          REPORTED BY  MESSAGES  SINCE
+5   mimi://c.example/u/cathy  mimi://a.example/r/clubhouse  b.example    1         10 min ago
+";
+        let report = "\
+5: mimi://c.example/u/cathy in mimi://a.example/r/clubhouse
+reported 10 min ago by b.example for somebody who is not named
+
+Spam.
+
+proven, sent 26 min ago
+";
+        let kept = format!(
+            "\
+MESSAGE                                                           BY                      SENT
+{}  mimi://b.example/u/bob  10 min ago
+",
+            "01".repeat(32)
+        );
+        assert_eq!(printed(&gateway, "abuse list").await.unwrap(), reports);
+        assert_eq!(printed(&gateway, "abuse show 5").await.unwrap(), report);
+        assert_eq!(printed(&gateway, "abuse show 5 --content").await.unwrap(), format!("{report}Buy gold!\n"));
+        assert_eq!(printed(&gateway, "abuse kept mimi://a.example/r/tea").await.unwrap(), kept);
         assert_eq!(printed(&gateway, "outbox list").await.unwrap(), queues);
         assert_eq!(printed(&gateway, "outbox list --dead").await.unwrap(), dead);
         assert_eq!(printed(&gateway, "outbox show 12").await.unwrap(), letter);
         assert_eq!(printed(&gateway, "outbox show 12 --content").await.unwrap(), format!("{letter}\nShh!\n"));
+        assert_eq!(printed(&gateway, "room find b.example --nick bob").await.unwrap(), "mimi://b.example/u/bob\n");
+        assert_eq!(
+            printed(&gateway, "room find b.example --nick ben").await.unwrap(),
+            "b.example knows nobody by that who wants to be found.\n"
+        );
         assert_eq!(printed(&gateway, "breaker list").await.unwrap(), held);
         assert_eq!(printed(&gateway, "room list").await.unwrap(), rooms);
         assert_eq!(printed(&gateway, "room show mimi://a.example/r/clubhouse").await.unwrap(), show);
@@ -449,6 +505,8 @@ ID  WHAT    HELD  WHERE                         SINCE
         for command in [
             "room create --adapter matrix --conversation !abc --name Tea --room mimi://a.example/r/tea",
             "room direct mimi://a.example/u/alice mimi://b.example/u/bob",
+            "room find b.example --nick bob --email bob@b.example",
+            "room find b.example --handle im:bob@b.example",
             "room invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example",
             "room unlink mimi://a.example/r/tea",
@@ -460,6 +518,8 @@ ID  WHAT    HELD  WHERE                         SINCE
             "outbox drop 12 --yes",
             "breaker allow 3",
             "breaker refuse 3",
+            "abuse drop 5",
+            "abuse report mimi://a.example/r/tea mimi://b.example/u/bob --message 01 --message 02 --by mimi://a.example/u/alice",
             "consent grant mimi://b.example/u/bob mimi://a.example/u/alice --room mimi://a.example/r/tea",
             "consent revoke mimi://b.example/u/bob mimi://a.example/u/alice",
         ] {
@@ -468,6 +528,8 @@ ID  WHAT    HELD  WHERE                         SINCE
         let expected = [
             r#"create matrix !abc Some("Tea") Some(RoomUri { uri: "mimi://a.example/r/tea", domain: Domain("a.example") })"#,
             "direct mimi://a.example/u/alice mimi://b.example/u/bob",
+            r#"find b.example None Some("bob") Some("bob@b.example")"#,
+            r#"find b.example Some("im:bob@b.example") None None"#,
             "invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "link mimi://b.example/r/tea xmpp tea@muc.a.example",
             "unlink mimi://a.example/r/tea",
@@ -479,6 +541,8 @@ ID  WHAT    HELD  WHERE                         SINCE
             "drop 12",
             "breaker 3 true",
             "breaker 3 false",
+            "drop report 5",
+            r#"report mimi://a.example/r/tea mimi://b.example/u/bob ["01", "02"] "" Some("mimi://a.example/u/alice")"#,
             r#"grant mimi://b.example/u/bob mimi://a.example/u/alice Some("mimi://a.example/r/tea")"#,
             "revoke mimi://b.example/u/bob mimi://a.example/u/alice None",
         ];

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,13 +12,14 @@ use mimi_adapter::{ConversationId, Domain, UserUri};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    AdapterTable, Admin, Allow, Cluster, Config, Delivery, Portal, Provider, Store,
+    Abuse, AdapterTable, Admin, Allow, Cluster, Config, Delivery, Portal, Provider, Store,
     problem::{Lines, Problem, did_you_mean, join},
     reader::{Notes, Reader, kind, port, text},
 };
 use crate::{
     adapters,
     assets::Settings,
+    discovery::Findable,
     mimi::{
         disclosure::{BridgeDisclosure, Security},
         uri::RoomUri,
@@ -34,10 +36,12 @@ pub(super) struct Draft {
     pub store: Store,
     delivery: Delivery,
     assets: Settings,
+    abuse: Abuse,
     cluster: Option<Cluster>,
     admin: Admin,
     peers: BTreeMap<Domain, String>,
     consent: Vec<Allow>,
+    findable: Vec<Findable>,
     disclosure: Option<BridgeDisclosure>,
     portals: Vec<Portal>,
     #[cfg(test)]
@@ -51,10 +55,12 @@ impl Draft {
             store: self.store,
             delivery: self.delivery,
             assets: self.assets,
+            abuse: self.abuse,
             cluster: self.cluster,
             admin: self.admin,
             peers: self.peers,
             consent: self.consent,
+            findable: self.findable,
             disclosure: self.disclosure?,
             adapters: self.adapters,
             portals: self.portals,
@@ -76,11 +82,13 @@ pub(super) fn check(
     let provider = provider(root.table("provider"), &path);
     let store = store(root.table("store"), &path);
     let delivery = delivery(root.table("delivery"));
+    let abuse = abuse(root.table("abuse"));
     let cluster = cluster(root.table("cluster"), &store);
     let assets = assets(root.table("assets"), &store, cluster.is_some(), &path);
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
+    let findable = findable(root.tables("findable"), provider.as_ref());
     let adapters = adapter_tables(&mut root, &notes, &mut values, directory);
     let disclosure = disclosure(root.table("disclosure"), provider.as_ref(), &adapters);
     let portals = portals(root.tables("portals"), provider.as_ref(), &adapters);
@@ -93,10 +101,12 @@ pub(super) fn check(
         store,
         delivery,
         assets,
+        abuse,
         cluster,
         admin,
         peers,
         consent,
+        findable,
         disclosure,
         portals,
         #[cfg(test)]
@@ -151,17 +161,29 @@ fn store(mut at: Reader<'_>, path: impl Fn(&DeValue<'_>) -> Result<PathBuf, Stri
 }
 
 fn delivery(mut at: Reader<'_>) -> Delivery {
-    let days = at.optional("give_up_after_days", |value| {
+    // Beyond 28 days a peer may have forgotten what it has already, and would take it twice.
+    let give_up = at.optional("give_up_after_days", days(1..=28, "7 is what mail servers do, too"));
+    at.finish();
+    give_up.map_or_else(Delivery::default, |give_up_after| Delivery { give_up_after })
+}
+
+fn abuse(mut at: Reader<'_>) -> Abuse {
+    let keep = at.optional("evidence_days", days(0..=90, "0 keeps nothing"));
+    at.finish();
+    Abuse { keep_evidence: keep.unwrap_or_default() }
+}
+
+fn days(within: RangeInclusive<u64>, hint: &str) -> impl Fn(&DeValue<'_>) -> Result<Duration, String> {
+    move |value| {
         let days = value.as_integer().and_then(|it| i64::from_str_radix(it.as_str(), it.radix()).ok());
         let days = days.ok_or_else(|| format!("is {}, but should be a number of days", kind(value)))?;
-        // Beyond 28 days a peer may have forgotten what it has already, and would take it twice.
+        let (least, most) = (within.start(), within.end());
         u64::try_from(days)
             .ok()
-            .filter(|days| (1..=28).contains(days))
-            .ok_or_else(|| format!("{days} is not between 1 and 28 (7 is what mail servers do, too)"))
-    });
-    at.finish();
-    days.map_or_else(Delivery::default, |days| Delivery { give_up_after: Duration::from_secs(days * 24 * 3600) })
+            .filter(|days| within.contains(days))
+            .map(|days| Duration::from_secs(days * 24 * 3600))
+            .ok_or_else(|| format!("{days} is not between {least} and {most} ({hint})"))
+    }
 }
 
 /// What fits into memory as a number of octets, and into one encrypted file.
@@ -256,6 +278,36 @@ fn consent(mut at: Reader<'_>) -> Vec<Allow> {
     let allow = at.list("allow", text(str::parse));
     at.finish();
     allow
+}
+
+fn findable(tables: Vec<Reader<'_>>, provider: Option<&Provider>) -> Vec<Findable> {
+    let mut listed = BTreeMap::new();
+    let person = |(index, mut at): (usize, Reader<'_>)| {
+        let user = at.required("user", text(UserUri::parse));
+        let handles = at.list("handles", text(some));
+        let nicks = at.list("nicks", text(some));
+        let emails = at.list("emails", text(email));
+        if let (Some(user), Some(provider)) = (&user, provider)
+            && user.domain() != &provider.domain
+        {
+            at.note("user", format!("{user} is not one of ours: their own provider says how they are found"));
+        }
+        if let Some(user) = &user
+            && let Some(first) = listed.insert(user.clone(), index)
+        {
+            at.note("user", format!("is in findable[{first}] already: put all names of one person into one table"));
+        }
+        at.finish();
+        Some(Findable { user: user?, handles, nicks, emails })
+    };
+    tables.into_iter().enumerate().filter_map(person).collect()
+}
+
+fn email(address: &str) -> Result<String, String> {
+    match address.rsplit_once('@') {
+        Some((local, domain)) if !local.is_empty() && Domain::parse(domain).is_ok() => Ok(address.to_owned()),
+        _ => Err(format!("{address:?} is not an email address")),
+    }
 }
 
 fn disclosure(

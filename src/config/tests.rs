@@ -402,3 +402,29 @@ fn the_full_example_has_every_option_and_each_of_them_is_known() {
         assert!(line.contains(key), "{option} is not in config/gateway.toml");
     }
 }
+
+#[test]
+fn who_can_be_found_is_one_of_ours_and_stands_there_once() {
+    let text = format!(
+        r#"{PROVIDER}
+[[findable]]
+user = "mimi://a.example/u/alice"
+emails = ["alice", "alice@a.example"]
+
+[[findable]]
+user = "mimi://b.example/u/bob"
+nick = "bob"
+
+[[findable]]
+user = "mimi://a.example/u/alice"
+"#
+    );
+    let expected = [
+        r#"line 8: findable[0].emails[0]: "alice" is not an email address"#,
+        "line 11: findable[1].user: mimi://b.example/u/bob is not one of ours: their own provider says how they are found",
+        r#"line 12: findable[1].nick: is not a key that mimi-gateway knows (did you mean "nicks"?)"#,
+        "line 15: findable[2].user: is in findable[0] already: put all names of one person into one table",
+    ];
+    assert_eq!(problems(&text), expected);
+    assert!(parse(PROVIDER).unwrap().findable.is_empty());
+}

@@ -221,18 +221,7 @@ fn text(payload: &Payload) -> Option<Text> {
 fn words(payload: &Payload) -> Option<String> {
     match payload {
         Payload::Notice { text, .. } => Some(text.clone()),
-        Payload::Submit { content, .. } | Payload::Content { content, .. } => {
-            let event = event::from_content(&MimiContent::decode(content).ok()?)?;
-            Some(match event {
-                Event::Message { text, .. } => text.as_str().to_owned(),
-                Event::Edit { text, .. } => format!("(an edit) {}", text.as_str()),
-                Event::File { file, caption, .. } => {
-                    format!("(a file) {} {}", file.name, caption.unwrap_or_default()).trim_end().to_owned()
-                }
-                Event::Reaction { emoji, .. } => format!("(a reaction) {emoji}"),
-                other => format!("(a {})", other.kind()),
-            })
-        }
+        Payload::Submit { content, .. } | Payload::Content { content, .. } => event::words(content),
         _ => None,
     }
 }

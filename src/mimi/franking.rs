@@ -12,8 +12,10 @@ use sha2::Sha256;
 
 use crate::mimi::{
     component,
+    content::MimiContent,
+    framing::ApplicationFraming,
     tls::{Tls, WireError, tls_struct},
-    uri::{RoomUri, UserUri},
+    uri::{ProviderUri, RoomUri, UserUri},
     wire::{AppDataDictionary, CipherSuite, Credential, Frank},
 };
 
@@ -95,6 +97,98 @@ pub fn frank<E>(
     })
 }
 
+/// A message as a receiver has it, once it is decrypted and known to be of `sender`.
+pub struct Received<'a> {
+    pub room: &'a RoomUri,
+    /// Whose client the leaf is that has sent it.
+    pub sender: &'a UserUri,
+    /// The fan-out's.
+    pub timestamp: u64,
+    pub authenticated_data: &'a [u8],
+    pub application_data: &'a [u8],
+    pub content: &'a MimiContent,
+    pub frank: Option<&'a Frank>,
+}
+
+/// Why a message can't be reported with proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// The sender's doing: what they commit to is not what they say, so that nobody could ever prove it.
+    #[error("its franking tag is of another content")]
+    Tag,
+    /// The hub's doing.
+    #[error("its frank is false: {0}")]
+    Frank(&'static str),
+}
+
+impl<'a> Received<'a> {
+    /// The frank, if there is one and everything but the hub's MAC holds, in the order of P§5.4.1. `agent` is the room's
+    /// franking_agent, and `verify` checks a signature with [`FrankingIntegrityTbs::LABEL`]: key, content, signature.
+    pub fn check(
+        &self,
+        agent: &[u8],
+        cipher_suite: CipherSuite,
+        verify: impl FnOnce(&[u8], &[u8], &[u8]) -> bool,
+    ) -> Result<Option<&'a Frank>, Unproven> {
+        // A room can have an agent and no SafeAAD; then nobody there can commit to anything.
+        let tag = match self.authenticated_data {
+            [] => None,
+            octets => FrankAad::find(octets).map_err(|_| Unproven::Tag)?,
+        };
+        let Some(tag) = tag else { return Ok(None) };
+        // Without the hub's word there is nothing else to check, but a tag that is there has to be right.
+        if tag.franking_tag != franking_tag(&self.content.salt, self.application_data) {
+            return Err(Unproven::Tag);
+        }
+        let Some(frank) = self.frank else { return Ok(None) };
+        if frank.franking_signature_ciphersuite != cipher_suite {
+            return Err(Unproven::Frank("it is of another cipher suite than the group"));
+        }
+        let agent = FrankingAgentData::decode(agent).map_err(|_| Unproven::Frank("the franking_agent is malformed"))?;
+        if agent.credential.identity() != Some(ProviderUri::new(self.room.domain()).as_str().as_bytes()) {
+            return Err(Unproven::Frank("the franking_agent is not the room's hub"));
+        }
+        let extensions = &self.content.extensions;
+        if extensions.sender_uri() != Some(self.sender.as_str()) || extensions.room_uri() != Some(self.room.as_str()) {
+            return Err(Unproven::Frank("the content does not name its sender and its room"));
+        }
+        let context = ServerFrankingContext {
+            sender_uri: self.sender.clone(),
+            room_uri: self.room.clone(),
+            accepted_timestamp: self.timestamp,
+        };
+        let tbs = FrankingIntegrityTbs {
+            server_frank: frank.server_frank,
+            franking_signature_ciphersuite: frank.franking_signature_ciphersuite,
+            context,
+        };
+        match verify(&agent.franking_signature_key, &tbs.encode(), &frank.franking_integrity_signature) {
+            true => Ok(Some(frank)),
+            false => Err(Unproven::Frank("its signature is not the franking_agent's")),
+        }
+    }
+}
+
+/// The hub's check of what is reported: is this what it has franked? `message_content` is the application data, framed
+/// as it was or bare (D32).
+pub fn is_genuine(
+    hub_key: &[u8; 32],
+    message_content: &[u8],
+    frank: &Frank,
+    context: &ServerFrankingContext,
+) -> Option<MimiContent> {
+    let framed = ApplicationFraming::decode(message_content).ok();
+    let inner = framed.as_ref().map_or(message_content, |framed| &framed.inner_application_content);
+    let content = MimiContent::decode(inner).ok()?;
+    let named = (content.extensions.sender_uri(), content.extensions.room_uri());
+    if named != (Some(context.sender_uri.as_str()), Some(context.room_uri.as_str())) {
+        return None;
+    }
+    let is = |data: &[u8]| server_frank(hub_key, &franking_tag(&content.salt, data), context) == frank.server_frank;
+    let genuine = is(message_content) || is(&ApplicationFraming::mimi_content(inner.to_vec()).encode());
+    genuine.then_some(content)
+}
+
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     parts.iter().for_each(|part| mac.update(part));
@@ -107,8 +201,8 @@ mod tests {
 
     use super::*;
     use crate::mimi::{
-        content::{Disposition, Extensions, MimiContent, NestedPart},
-        framing::{ApplicationFraming, MediaType},
+        content::{Disposition, Extensions, NestedPart},
+        framing::MediaType,
         tls::Writer,
         wire::samples::octets,
     };
@@ -213,6 +307,95 @@ mod tests {
             hex::encode(frank.unwrap().franking_integrity_signature),
             "f55ac95f5d5d67b7437dc5ed71cb4d15fb1f1139876c5bef976c7302f2f0c14fbd502b869db351f21a001045db7c8c265bbde5237e4a25ae29b4bcd91d5fc600"
         );
+    }
+
+    // The same vector from the receiver's side: the frank of the framed content, and everything that can be wrong.
+    #[test]
+    fn a_receiver_believes_a_frank_only_if_all_of_it_fits() {
+        let (content, context) = (content(), context());
+        let data = ApplicationFraming::mimi_content(content.encode()).encode();
+        let aad = octets(&format!("23 0020 20 {TAG_FRAMED}"));
+        let frank = frank(&hub_key(), &array(TAG_FRAMED), context.clone(), 1, |_| Ok::<_, Infallible>(vec![0xaa]));
+        let frank = frank.unwrap();
+        let agent = FrankingAgentData {
+            franking_signature_key: Bytes::from_static(&[7]),
+            credential: Credential::basic("mimi://example.com"),
+        };
+        let received = || Received {
+            room: &context.room_uri,
+            sender: &context.sender_uri,
+            timestamp: context.accepted_timestamp,
+            authenticated_data: &aad,
+            application_data: &data,
+            content: &content,
+            frank: Some(&frank),
+        };
+        let signed = [FRANK_OF_FRAMED, "0001", &hex::encode(context.encode())].concat();
+        let verify =
+            |key: &[u8], tbs: &[u8], signature: &[u8]| key == [7] && hex::encode(tbs) == signed && signature == [0xaa];
+        let agents = agent.encode();
+        assert_eq!(received().check(&agents, 1, verify), Ok(Some(&frank)));
+        assert_eq!(Received { frank: None, ..received() }.check(&agents, 1, verify), Ok(None));
+        for without in [&[][..], &[0]] {
+            let received = Received { authenticated_data: without, ..received() };
+            assert_eq!(received.check(&agents, 1, verify), Ok(None));
+        }
+
+        let of_another = octets(&format!("23 0020 20 {TAG_BARE}"));
+        assert_eq!(
+            Received { authenticated_data: &of_another, ..received() }.check(&agents, 1, verify),
+            Err(Unproven::Tag)
+        );
+        assert_eq!(
+            Received { authenticated_data: &[1], ..received() }.check(&agents, 1, verify),
+            Err(Unproven::Tag),
+            "no SafeAAD"
+        );
+        assert_eq!(
+            Received { application_data: &data[1..], ..received() }.check(&agents, 1, verify),
+            Err(Unproven::Tag)
+        );
+
+        let is_false = |found: Result<_, _>| matches!(found, Err(Unproven::Frank(_)));
+        let somebody = "mimi://example.com/u/bob".parse().unwrap();
+        let elsewhere = "mimi://example.com/r/tea".parse().unwrap();
+        let anothers = FrankingAgentData { credential: Credential::basic("mimi://b.example"), ..agent };
+        let another = Frank { server_frank: [0; 32], ..frank.clone() };
+        assert!(is_false(received().check(&agents, 2, verify)), "suite");
+        assert!(is_false(received().check(&anothers.encode(), 1, verify)), "agent");
+        assert!(is_false(received().check(&[0], 1, verify)), "no agent");
+        assert!(is_false(Received { timestamp: 1, ..received() }.check(&agents, 1, verify)), "time");
+        assert!(is_false(Received { sender: &somebody, ..received() }.check(&agents, 1, verify)), "sender");
+        assert!(is_false(Received { room: &elsewhere, ..received() }.check(&agents, 1, verify)), "room");
+        assert!(is_false(Received { frank: Some(&another), ..received() }.check(&agents, 1, verify)), "frank");
+    }
+
+    #[test]
+    fn a_hub_knows_what_it_has_franked_framed_or_bare() {
+        let (content, context) = (content(), context());
+        let bare = content.encode();
+        let framed = ApplicationFraming::mimi_content(bare.clone()).encode();
+        let of = |server_frank: &str| Frank {
+            server_frank: array(server_frank),
+            franking_signature_ciphersuite: 1,
+            franking_integrity_signature: Bytes::new(),
+        };
+        for (data, frank) in [(&framed, FRANK_OF_FRAMED), (&bare, FRANK_OF_FRAMED), (&bare, FRANK_OF_BARE)] {
+            assert_eq!(is_genuine(&hub_key(), data, &of(frank), &context).as_ref(), Some(&content));
+        }
+        let later = ServerFrankingContext { accepted_timestamp: 1_644_387_225_020, ..context.clone() };
+        let by_bob =
+            ServerFrankingContext { sender_uri: "mimi://example.com/u/bob".parse().unwrap(), ..context.clone() };
+        let mut changed = bare.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert_eq!(is_genuine(&[0; 32], &framed, &of(FRANK_OF_FRAMED), &context), None, "another hub's");
+        assert_eq!(is_genuine(&hub_key(), &framed, &of(FRANK_OF_BARE), &context), None, "another frank");
+        assert_eq!(is_genuine(&hub_key(), &framed, &of(FRANK_OF_FRAMED), &later), None, "another time");
+        assert_eq!(is_genuine(&hub_key(), &framed, &of(FRANK_OF_FRAMED), &by_bob), None, "another sender");
+        assert_eq!(is_genuine(&hub_key(), &changed, &of(FRANK_OF_FRAMED), &context), None, "other words");
+        for length in 0..framed.len() {
+            assert_eq!(is_genuine(&hub_key(), &framed[..length], &of(FRANK_OF_FRAMED), &context), None, "{length}");
+        }
     }
 
     // Reference vector §5.4 as well: one item of the SafeAAD, with the tag as its data.

@@ -26,7 +26,7 @@ pub use message::{MlsKind, MlsMessage};
 use openmls::{
     ciphersuite::hash_ref::make_key_package_ref,
     messages::group_info::VerifiableGroupInfo,
-    prelude::{Extension, KeyPackageIn, RatchetTreeIn, Welcome as OpenMlsWelcome},
+    prelude::{BasicCredential, Extension, ExternalSender, KeyPackageIn, RatchetTreeIn, Welcome as OpenMlsWelcome},
 };
 use openmls_rust_crypto::RustCrypto;
 use openmls_traits::types::Ciphersuite;
@@ -148,6 +148,13 @@ impl GroupInfo {
     /// MIMI carries the tree beside the GroupInfo, never inside (H-11).
     pub fn embeds_ratchet_tree(&self) -> bool {
         self.embeds_ratchet_tree
+    }
+
+    /// Whether the group has this external sender, with a basic credential (RFC 9420 §12.1.8.1). Nothing is verified.
+    pub fn has_external_sender(&self, signature_key: &[u8], identity: &[u8]) -> bool {
+        let sender = ExternalSender::new(signature_key.into(), BasicCredential::new(identity.to_vec()).into());
+        let info = self.to_openmls();
+        info.group_context().extensions().external_senders().is_some_and(|senders| senders.contains(&sender))
     }
 
     pub(in crate::mls) fn to_openmls(&self) -> VerifiableGroupInfo {

@@ -57,7 +57,10 @@ impl Groups {
         welcome: &Welcome,
         tree: &RatchetTree,
     ) -> Result<(), E> {
-        let rows = Rows::load(tx.mls_rows(owner).await?);
+        let rows = rows::<E>(tx, owner).await?;
+        if rows.is_empty() {
+            return Err(MlsError::Lost { owner, problem: "the KeyPackage's keys are gone".into() }.into());
+        }
         let member = Member::join(rows, welcome, tree)?;
         self.keep_member(tx, owner, member);
         Ok(())
@@ -74,7 +77,10 @@ impl Groups {
         let cached = self.lock().members.remove(&owner);
         let mut member = match cached {
             Some((_, member)) => member,
-            None => Member::load(Rows::load(tx.mls_rows(owner).await?), group_id)?,
+            None => {
+                let rows = rows::<E>(tx, owner).await?;
+                Member::load(rows, group_id).map_err(|e| MlsError::Lost { owner, problem: e.to_string() })?
+            }
         };
         let done = work(&mut member)?;
         self.keep_member(tx, owner, member);
@@ -142,6 +148,15 @@ impl Loaded {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
+    }
+}
+
+/// The rows of a leaf. What the disk has changed in them can't be mended here, so they are as good as gone.
+async fn rows<E: From<StoreError> + From<MlsError>>(tx: &mut Tx, owner: Owner) -> Result<Rows, E> {
+    match tx.mls_rows(owner).await {
+        Ok(rows) => Ok(Rows::load(rows)),
+        Err(damage @ StoreError::Corrupt { .. }) => Err(MlsError::Lost { owner, problem: damage.to_string() }.into()),
+        Err(e) => Err(e.into()),
     }
 }
 

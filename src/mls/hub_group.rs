@@ -3,18 +3,24 @@
 use openmls::{
     group::{GroupId, PublicGroup, StagedCommit},
     prelude::{
-        AppDataUpdateOperation, OpenMlsProvider, ProcessedMessageContent, Proposal, ProposalStore, QueuedProposal,
-        Sender,
+        AppDataUpdateOperation, LeafNodeIndex, OpenMlsProvider, ProcessedMessageContent, Proposal, ProposalStore,
+        QueuedProposal, Sender,
     },
 };
+use tls_codec::Serialize;
 
 use super::{
     MlsError, app_data,
+    client::verify_with_label,
     codec::{GroupInfo, KeyPackageRef, MlsMessage, RatchetTree},
     member::{Dictionary, Leaves, dictionary, identity, leaves, leaves_after, leaving, protocol_message},
     storage::{Provider, Rows},
 };
-use crate::mimi::component;
+use crate::mimi::{
+    component,
+    tls::{Reader, Tls, WireError, Writer},
+    wire::{GroupInfoOption, PartialGroupInfo, RatchetTreePresence},
+};
 
 pub struct HubGroup {
     pub(super) provider: Provider,
@@ -26,6 +32,8 @@ pub struct HubChange {
     /// Identity of the member who sent it; a joiner's own for an external commit.
     pub sender: String,
     pub added: Vec<AddedLeaf>,
+    /// Whether the sender joins by it.
+    pub joins: bool,
     /// The leaves as they will be. New ones have numbers of our own choosing.
     pub leaves: Leaves,
     pub after: Dictionary,
@@ -53,8 +61,6 @@ pub struct AddedLeaf {
     pub key_package_ref: KeyPackageRef,
 }
 
-impl HubChange {}
-
 impl HubGroup {
     /// Begins to follow a group from its GroupInfo and ratchet tree.
     pub fn follow(group_info: &GroupInfo, tree: &RatchetTree) -> Result<Self, MlsError> {
@@ -67,6 +73,7 @@ impl HubGroup {
             ProposalStore::new(),
         )
         .map_err(MlsError::invalid)?;
+        provider.rows.put_group_info(group_info.as_bytes());
         Ok(Self { provider, group })
     }
 
@@ -120,6 +127,7 @@ impl HubGroup {
         }
         let crypto = self.provider.crypto();
         let processed = self.group.process_message(crypto, message).map_err(MlsError::invalid)?;
+        let joins = matches!(processed.sender(), Sender::NewMemberCommit);
         let sender = match processed.sender() {
             Sender::Member(_) | Sender::NewMemberCommit | Sender::NewMemberProposal => {
                 identity(processed.credential())?
@@ -129,15 +137,16 @@ impl HubGroup {
             }
         };
         match processed.into_content() {
-            ProcessedMessageContent::StagedCommitMessage(staged) => self.change(sender, *staged),
+            ProcessedMessageContent::StagedCommitMessage(staged) => self.change(sender, joins, *staged),
             ProcessedMessageContent::UnresolvedAppDataCommit(commit) => {
                 let changes =
                     app_data::apply(self.group.app_data_dictionary_updater(), commit.app_data_update_proposals())?;
                 let staged = self.group.stage_app_data_commit(crypto, *commit, changes).map_err(MlsError::invalid)?;
-                self.change(sender, staged)
+                self.change(sender, joins, staged)
             }
             ProcessedMessageContent::ProposalMessage(proposal) => Ok(HubChange {
                 sender,
+                joins: false,
                 proposed: Some(proposed(&proposal)),
                 added: Vec::new(),
                 leaves: self.leaves()?,
@@ -150,7 +159,11 @@ impl HubGroup {
         }
     }
 
-    fn change(&self, sender: String, staged: StagedCommit) -> Result<HubChange, MlsError> {
+    fn change(&self, sender: String, joins: bool, staged: StagedCommit) -> Result<HubChange, MlsError> {
+        if joins && self.leavers(staged.queued_proposals()) < self.leavers(self.waiting()?.iter()) {
+            // H-14: or who has left would be in the next epoch all the same.
+            return Err(MlsError::invalid("an external commit takes along who leaves"));
+        }
         let added = staged
             .add_proposals()
             .map(|add| {
@@ -163,38 +176,129 @@ impl HubGroup {
                 })
             })
             .collect::<Result<_, MlsError>>()?;
+        let leaving = leaving(&self.leaves()?, &staged);
         Ok(HubChange {
-            sender,
             added,
             proposed: None,
-            leaving: leaving(&self.leaves()?, &staged),
-            leaves: leaves_after(self.leaves()?, &staged)?,
+            leaving,
+            leaves: leaves_after(self.leaves()?, &staged, joins.then_some(&sender))?,
+            joins,
             after: dictionary(staged.group_context().extensions()),
             commit: Some(Box::new(staged)),
             proposal: None,
+            sender,
         })
+    }
+
+    fn waiting(&self) -> Result<Vec<QueuedProposal>, MlsError> {
+        let waiting = self.group.queued_proposals(self.provider.storage()).map_err(MlsError::state)?;
+        Ok(waiting.into_iter().map(|(_, queued)| queued).collect())
+    }
+
+    fn leavers<'q>(&self, proposals: impl Iterator<Item = &'q QueuedProposal>) -> usize {
+        proposals.filter(|queued| matches!(queued.proposal(), Proposal::SelfRemove)).count()
     }
 
     /// Whether a proposal of this member waits for the next commit.
     pub fn has_proposal_of(&self, member: &str) -> Result<bool, MlsError> {
         let leaves = self.leaves()?;
-        let waiting = self.group.queued_proposals(self.provider.storage()).map_err(MlsError::state)?;
-        Ok(waiting.iter().any(|(_, queued)| match queued.sender() {
+        Ok(self.waiting()?.iter().any(|queued| match queued.sender() {
             Sender::Member(leaf) => leaves.get(&leaf.u32()).is_some_and(|identity| identity == member),
             _ => false,
         }))
     }
 
-    /// The policy allows it: a commit begins the next epoch, a proposal waits for one.
-    pub fn accept(&mut self, change: HubChange) -> Result<(), MlsError> {
-        if let Some(staged) = change.commit {
-            self.group.merge_commit(self.provider.storage(), *staged).map_err(MlsError::state)?;
-        }
-        if let Some(proposal) = change.proposal {
-            self.group.add_proposal(self.provider.storage(), *proposal).map_err(MlsError::state)?;
-        }
-        Ok(())
+    /// The policy allows a commit: it begins the next epoch, unless its GroupInfo is not of that.
+    pub fn accept_commit(&mut self, change: HubChange, info: &GroupInfoOption) -> Result<(), MlsError> {
+        let staged = change.commit.ok_or_else(|| MlsError::invalid("not a commit"))?;
+        self.group.merge_commit(self.provider.storage(), *staged).map_err(MlsError::state)?;
+        let info = match info {
+            GroupInfoOption::Full(info) => {
+                self.check_group_info(info, &change.sender)?;
+                info.clone()
+            }
+            GroupInfoOption::Partial(partial) => self.complete(partial, &change.sender)?,
+        };
+        self.provider.rows.put_group_info(info.as_bytes());
+        Ok(self.provider.rows.put_waiting(&[])?)
     }
+
+    /// The policy allows a proposal: it waits for the next commit.
+    pub fn accept_proposal(&mut self, change: HubChange, message: &MlsMessage, at: u64) -> Result<(), MlsError> {
+        let proposal = change.proposal.ok_or_else(|| MlsError::invalid("not a proposal"))?;
+        self.group.add_proposal(self.provider.storage(), *proposal).map_err(MlsError::state)?;
+        let mut waiting = self.provider.rows.waiting()?;
+        waiting.push((message.as_bytes().to_vec(), at));
+        Ok(self.provider.rows.put_waiting(&waiting)?)
+    }
+
+    /// What who joins by an external commit needs: the GroupInfo of this epoch, without ratchet_tree, and the proposals
+    /// that wait, with the time of their acceptance.
+    pub fn offer(&self) -> Result<(GroupInfo, Vec<(MlsMessage, u64)>), MlsError> {
+        let info = self.provider.rows.group_info().ok_or_else(|| MlsError::state("the hub has no GroupInfo"))?;
+        let waiting = self.provider.rows.waiting()?.into_iter();
+        let waiting = waiting.map(|(octets, at)| Ok((MlsMessage::decode(&octets).map_err(MlsError::state)?, at)));
+        Ok((GroupInfo::decode(&info).map_err(MlsError::state)?, waiting.collect::<Result<_, MlsError>>()?))
+    }
+
+    /// H-10: of the epoch the group is in, by the client whose commit began it, and fit for an external commit. All of
+    /// it is in the octets and in the public half of the group.
+    fn check_group_info(&self, info: &GroupInfo, committer: &str) -> Result<(), MlsError> {
+        let octets = info.as_bytes();
+        let context = self.context()?;
+        let of_another = || MlsError::invalid("the GroupInfo is not of the epoch the commit begins");
+        let mut from = Reader::new(octets.strip_prefix(&context[..]).ok_or_else(of_another)?);
+        let mut parts =
+            || Ok::<_, WireError>((from.vector()?, from.vector()?, from.u32()?, from.left(), from.vector()?));
+        let (_, tag, signer, left, signature) = parts().map_err(MlsError::invalid)?;
+        if self.tag()? != vector(&tag) || info.embeds_ratchet_tree() {
+            return Err(of_another());
+        }
+        if info.to_openmls().extensions().external_pub().is_none() {
+            return Err(MlsError::invalid("the GroupInfo has no external_pub"));
+        }
+        let leaf = self.group.leaf(LeafNodeIndex::new(signer));
+        let leaf = leaf.filter(|leaf| identity(leaf.credential()).is_ok_and(|identity| identity == committer));
+        let leaf = leaf.ok_or_else(|| MlsError::invalid("the GroupInfo is not signed by the committer"))?;
+        let signed = &octets[..octets.len() - left];
+        verify_with_label(leaf.signature_key().as_slice(), "GroupInfoTBS", signed, &signature)
+    }
+
+    /// Puts what the hub knows anyway to what only the committer could say (T§4).
+    fn complete(&self, partial: &PartialGroupInfo, committer: &str) -> Result<GroupInfo, MlsError> {
+        if partial.ratchet_tree_presence != RatchetTreePresence::NoRatchetTree {
+            return Err(MlsError::invalid("a GroupInfo omits the ratchet_tree"));
+        }
+        let mut whole = Writer::default();
+        whole.octets(&self.context()?);
+        partial.group_info_extensions.write(&mut whole);
+        whole.octets(&self.tag()?);
+        let before = whole.into_octets();
+        let is_committer = |(_, name): &(u32, String)| name == committer;
+        for (leaf, _) in self.leaves()?.into_iter().filter(is_committer) {
+            let octets = [&before[..], &leaf.to_be_bytes(), &vector(&partial.signature)].concat();
+            let info = GroupInfo::decode(&octets).map_err(MlsError::invalid)?;
+            if self.check_group_info(&info, committer).is_ok() {
+                return Ok(info);
+            }
+        }
+        Err(MlsError::invalid("the partial GroupInfo is not of the epoch the commit begins, or not by the committer"))
+    }
+
+    fn context(&self) -> Result<Vec<u8>, MlsError> {
+        self.group.group_context().tls_serialize_detached().map_err(MlsError::state)
+    }
+
+    /// The confirmation_tag, with its length.
+    fn tag(&self) -> Result<Vec<u8>, MlsError> {
+        self.group.confirmation_tag().tls_serialize_detached().map_err(MlsError::state)
+    }
+}
+
+fn vector(octets: &[u8]) -> Vec<u8> {
+    let mut vector = Writer::default();
+    vector.vector(octets);
+    vector.into_octets()
 }
 
 fn proposed(queued: &QueuedProposal) -> Proposed {

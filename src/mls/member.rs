@@ -13,7 +13,7 @@ use openmls::{
         Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext,
         KeyPackageVerifyError, LeafNodeIndex, MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
         ProcessMessageError, ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
-        RequiredCapabilitiesExtension, SafeAadItem, SenderRatchetConfiguration,
+        RequiredCapabilitiesExtension, SafeAadItem, Sender, SenderRatchetConfiguration,
     },
     treesync::errors::{LeafNodeValidationError, LifetimeError},
 };
@@ -178,6 +178,10 @@ impl Member {
         Ok(Self { provider, group })
     }
 
+    pub(super) fn with(provider: Provider, group: MlsGroup) -> Self {
+        Self { provider, group }
+    }
+
     pub fn epoch(&self) -> u64 {
         self.group.epoch().as_u64()
     }
@@ -190,13 +194,18 @@ impl Member {
         dictionary(self.group.extensions())
     }
 
+    /// One component of the dictionary.
+    pub fn component(&self, id: u16) -> Option<&[u8]> {
+        self.group.extensions().app_data_dictionary()?.dictionary().get(&id)
+    }
+
     pub fn has_pending_proposals(&self) -> bool {
         self.group.has_pending_proposals()
     }
 
     /// Whether this leaf has proposed to leave; then another one has to commit that.
     pub fn is_leaving(&self) -> bool {
-        let own = openmls::prelude::Sender::Member(self.group.own_leaf_index());
+        let own = Sender::Member(self.group.own_leaf_index());
         self.group
             .pending_proposals()
             .any(|queued| matches!(queued.proposal(), Proposal::SelfRemove) && *queued.sender() == own)
@@ -257,6 +266,7 @@ impl Member {
             e => MlsError::invalid(e),
         })?;
         let sender = identity(processed.credential())?;
+        let joins = matches!(processed.sender(), Sender::NewMemberCommit);
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(message) => {
                 Ok(Processed::Application { sender, data: message.into_bytes() })
@@ -268,20 +278,22 @@ impl Member {
                 self.group.store_pending_proposal(self.provider.storage(), *proposal).map_err(MlsError::state)?;
                 Ok(Processed::Proposal)
             }
-            ProcessedMessageContent::StagedCommitMessage(staged) => self.staged(sender, *staged).map(Processed::Commit),
+            ProcessedMessageContent::StagedCommitMessage(staged) => {
+                self.staged(sender, joins, *staged).map(Processed::Commit)
+            }
             ProcessedMessageContent::UnresolvedAppDataCommit(commit) => {
                 let changes =
                     app_data::apply(self.group.app_data_dictionary_updater(), commit.app_data_update_proposals())?;
                 let staged = self.group.stage_app_data_commit(&self.provider, *commit, changes).map_err(unstaged)?;
-                self.staged(sender, staged).map(Processed::Commit)
+                self.staged(sender, joins, staged).map(Processed::Commit)
             }
         }
     }
 
-    fn staged(&self, committer: String, staged: StagedCommit) -> Result<Staged, MlsError> {
+    fn staged(&self, committer: String, joins: bool, staged: StagedCommit) -> Result<Staged, MlsError> {
         let before = self.leaves()?;
         let leaving = leaving(&before, &staged);
-        let leaves = leaves_after(before, &staged)?;
+        let leaves = leaves_after(before, &staged, joins.then_some(&committer))?;
         Ok(Staged {
             committer,
             leaves,
@@ -398,7 +410,7 @@ fn waits_for_the_clock(e: LifetimeError) -> MlsError {
     MlsError::state(format!("a commit waits for the clock to be right: {e}"))
 }
 
-fn join_config() -> MlsGroupJoinConfig {
+pub(super) fn join_config() -> MlsGroupJoinConfig {
     MlsGroupJoinConfig::builder()
         // Every leaf decides this for itself; a commit in ciphertext could not be read by the hub.
         .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
@@ -432,14 +444,20 @@ pub(super) fn leaves(members: impl Iterator<Item = openmls::prelude::Member>) ->
     members.map(|member| Ok((member.index.u32(), identity(&member.credential)?))).collect()
 }
 
-/// What a commit makes of the leaves. MLS decides where a new leaf goes; here it only has to be a new one.
-pub(super) fn leaves_after(mut leaves: Leaves, staged: &StagedCommit) -> Result<Leaves, MlsError> {
+/// What a commit makes of the leaves; `joiner` is who commits from outside. MLS decides where a new leaf goes; here it
+/// only has to be a new one.
+pub(super) fn leaves_after(
+    mut leaves: Leaves,
+    staged: &StagedCommit,
+    joiner: Option<&str>,
+) -> Result<Leaves, MlsError> {
     for leaf in removed_leaves(staged) {
         leaves.remove(&leaf.u32());
     }
     let first = leaves.keys().last().map_or(0, |last| last + 1).max(1 << 24);
-    for (n, add) in (first..).zip(staged.add_proposals()) {
-        leaves.insert(n, identity(add.add_proposal().key_package().leaf_node().credential())?);
+    let added = staged.add_proposals().map(|add| identity(add.add_proposal().key_package().leaf_node().credential()));
+    for (n, new) in (first..).zip(added.chain(joiner.map(|joiner| Ok(joiner.to_owned())))) {
+        leaves.insert(n, new?);
     }
     Ok(leaves)
 }
@@ -449,7 +467,7 @@ pub(super) fn leaving(leaves: &Leaves, staged: &StagedCommit) -> Vec<String> {
     staged
         .queued_proposals()
         .filter_map(|queued| match (queued.proposal(), queued.sender()) {
-            (Proposal::SelfRemove, openmls::prelude::Sender::Member(leaf)) => leaves.get(&leaf.u32()).cloned(),
+            (Proposal::SelfRemove, Sender::Member(leaf)) => leaves.get(&leaf.u32()).cloned(),
             _ => None,
         })
         .collect()
@@ -459,7 +477,7 @@ pub(super) fn leaving(leaves: &Leaves, staged: &StagedCommit) -> Vec<String> {
 fn removed_leaves(staged: &StagedCommit) -> impl Iterator<Item = LeafNodeIndex> + '_ {
     staged.queued_proposals().filter_map(|queued| match (queued.proposal(), queued.sender()) {
         (Proposal::Remove(remove), _) => Some(remove.removed()),
-        (Proposal::SelfRemove, openmls::prelude::Sender::Member(leaf)) => Some(*leaf),
+        (Proposal::SelfRemove, Sender::Member(leaf)) => Some(*leaf),
         _ => None,
     })
 }

@@ -58,6 +58,10 @@ impl Rows {
         done
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.inner.borrow().rows.is_empty()
+    }
+
     /// What changed since the last call: the key, and the value or `None` where the row is gone.
     pub fn drain(&self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
         let inner = &mut *self.inner.borrow_mut();
@@ -179,6 +183,35 @@ enum Tag {
     KeyPackage,
     Psk,
     PastSecrets,
+    /// The hub's: the GroupInfo of the epoch.
+    GroupInfo,
+    /// The hub's: proposals that wait for a commit, as they came.
+    Waiting,
+}
+
+/// What a hub keeps of a group beside what openmls does: what it hands to who joins by an external commit.
+impl Rows {
+    pub fn put_group_info(&self, octets: &[u8]) {
+        self.put_octets(vec![Tag::GroupInfo as u8], octets.to_vec());
+    }
+
+    pub fn group_info(&self) -> Option<Vec<u8>> {
+        self.inner.borrow().rows.get(&[Tag::GroupInfo as u8][..]).cloned()
+    }
+
+    /// MLSMessages, and when the hub accepted them.
+    pub fn put_waiting(&self, proposals: &[(Vec<u8>, u64)]) -> Result<(), RowError> {
+        let name = vec![Tag::Waiting as u8];
+        match proposals {
+            [] => self.remove(name),
+            proposals => self.put_octets(name, encode(proposals)?),
+        }
+        Ok(())
+    }
+
+    pub fn waiting(&self) -> Result<Vec<(Vec<u8>, u64)>, RowError> {
+        Ok(self.get(&[Tag::Waiting as u8])?.unwrap_or_default())
+    }
 }
 
 fn key(tag: Tag, name: &impl Serialize) -> Result<Vec<u8>, RowError> {

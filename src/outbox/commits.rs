@@ -15,7 +15,7 @@ use crate::{
         uri::{ClientUri, RoomUri, UserUri},
         wire::{GroupInfoOption, HandshakeBundle, RatchetTreeOption},
     },
-    mls::{Change, CommitMaterial, codec::KeyPackage},
+    mls::{Change, CommitMaterial, Member, MlsError, Owner, codec::KeyPackage},
     room_state,
     store::{
         Tx,
@@ -141,6 +141,7 @@ impl Core {
         let client = self.client(tx, user).await?;
         self.groups
             .member(tx, leaf.owner, &group.group_id, |member| {
+                is_up_to_date(member, group, leaf.owner)?;
                 if member.has_pending_commit() {
                     member.abandon_pending()?;
                 }
@@ -203,6 +204,15 @@ impl Core {
         tx.add_key_package(owner, client.uri(), &material.reference, material.not_after as i64).await?;
         Ok(material.key_package)
     }
+}
+
+/// Has the leaf come as far as the room? Otherwise what would have led there has gone by.
+pub(crate) fn is_up_to_date(member: &Member, group: &RoomGroup, owner: Owner) -> Result<(), MlsError> {
+    if member.epoch() >= group.epoch {
+        return Ok(());
+    }
+    let problem = format!("it is in epoch {} and the room in {}", member.epoch(), group.epoch);
+    Err(MlsError::Lost { owner, problem })
 }
 
 pub(crate) fn user_of(client: &ClientUri) -> Result<UserUri, Fault> {

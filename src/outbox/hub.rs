@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{Destination, Payload, Step, commits::user_of};
+use super::{
+    Destination, Payload, Step,
+    commits::{is_up_to_date, user_of},
+};
 use crate::{
     core::{Core, Fault, hash},
     dead_letters::Reason,
@@ -428,7 +431,10 @@ impl Core {
         let client = self.client(tx, &sender).await?;
         let pending = self
             .groups
-            .member(tx, leaf.owner, &group.group_id, |member| Ok::<_, Fault>(member.has_pending_proposals()))
+            .member(tx, leaf.owner, &group.group_id, |member| {
+                is_up_to_date(member, group, leaf.owner)?;
+                Ok::<_, Fault>(member.has_pending_proposals())
+            })
             .await?;
         if pending {
             // C-45: what others have proposed is committed before anything is said.
@@ -492,7 +498,7 @@ impl Core {
                 }
                 // The commit that began the new epoch is on its way to us; then it is encrypted again.
                 Ok(SubmitMessageResponse::EpochTooOld { current_epoch }) => {
-                    self.take_again(tx, group, item, rest, current_epoch).await
+                    self.take_again(tx, &room, group, item, rest, current_epoch).await
                 }
                 Ok(SubmitMessageResponse::NotAllowed | SubmitMessageResponse::Unknown(_)) => {
                     self.refused(tx, &room, item, "the room does not allow it").await
@@ -501,7 +507,7 @@ impl Core {
             },
             Prepared::Leave { .. } => match UpdateRoomResponse::decode(answer).map(|it| it.outcome) {
                 Ok(UpdateOutcome::WrongEpoch { current_epoch }) => {
-                    self.take_again(tx, group, item, rest, current_epoch).await
+                    self.take_again(tx, &room, group, item, rest, current_epoch).await
                 }
                 // Accepted, or refused for good: nothing is left to be done from here.
                 Ok(outcome) => {
@@ -535,7 +541,7 @@ impl Core {
                         Ok(Step::Settled)
                     }
                     Ok((UpdateOutcome::WrongEpoch { current_epoch }, _)) => {
-                        self.take_again(tx, group, item, rest, current_epoch).await
+                        self.take_again(tx, &room, group, item, rest, current_epoch).await
                     }
                     // D59: an outcome we don't know is a failure too.
                     Ok((_, description)) => {
@@ -554,6 +560,7 @@ impl Core {
     async fn take_again(
         &self,
         tx: &mut Tx,
+        room: &RoomUri,
         group: &RoomGroup,
         item: &Item,
         rest: &[Item],
@@ -567,7 +574,9 @@ impl Core {
         if group.epoch >= current_epoch {
             return Ok(Step::Settled);
         }
-        Ok(Step::later(format!("the room is in epoch {current_epoch} and we are in {}", group.epoch)))
+        let problem = format!("the room is in epoch {current_epoch} and we are in {}", group.epoch);
+        self.behind(tx, room, &problem).await?;
+        Ok(Step::later(problem))
     }
 
     /// A commit of ours that won't be: its committer waits for it no longer.

@@ -1,4 +1,4 @@
-//! To a provider outside of any room: key material for an invitation, and consent.
+//! To a provider outside of any room: key material for an invitation, consent, and reports of abuse.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
         tls::Tls,
         uri::{RoomUri, UserUri},
         wire::{
-            ClientMaterial, ConsentOperation, Credential, KeyMaterialRequest, KeyMaterialRequestTbs,
+            ClientMaterial, ConsentEntry, ConsentOperation, Credential, KeyMaterialRequest, KeyMaterialRequestTbs,
             KeyMaterialResponse, KeyMaterialUserCode, Protocol, RequiredCapabilities,
         },
     },
@@ -194,25 +194,24 @@ impl Core {
         self.enqueue(tx, &Destination::Portal(invite.room.clone()), &notice).await
     }
 
-    /// Consent requests and answers, in order.
+    /// Consent requests and answers, and reports of abuse, in order.
     pub(super) async fn step_peer(self: &Arc<Self>, provider: &Domain) -> Result<Step, Fault> {
         let to = Destination::Peer(provider.clone()).to_string();
         let head = self.write(move |_, tx| Box::pin(async move { Ok(tx.outbox_head(&to, 1).await?.pop()) })).await?;
         let Some(row) = head else { return Ok(Step::Idle) };
-        let (endpoint, entry) = match Payload::decode(&row.payload)? {
-            Payload::RequestConsent { entry } => (Endpoint::RequestConsent, entry),
-            Payload::UpdateConsent { entry } => (Endpoint::UpdateConsent, entry),
+        // Of consent: the peer's directory decides whether its path names a domain or a user (D4).
+        let entry = |octets: &[u8]| ConsentEntry::decode(octets).map_err(Fault::broken);
+        let (endpoint, about, body) = match Payload::decode(&row.payload)? {
+            Payload::RequestConsent { entry: it } => (Endpoint::RequestConsent, entry(&it)?.target_uri.to_string(), it),
+            Payload::UpdateConsent { entry: it } => {
+                (Endpoint::UpdateConsent, entry(&it)?.requester_uri.to_string(), it)
+            }
+            Payload::ReportAbuse { room, report } => (Endpoint::ReportAbuse, room.to_string(), report),
             other => return Err(Fault::broken(format!("a {} row in a peer's queue", other.kind()))),
         };
-        let decoded = crate::mimi::wire::ConsentEntry::decode(&entry).map_err(Fault::broken)?;
-        // The peer's directory decides whether its path names a domain or a user (D4).
-        let about = match endpoint {
-            Endpoint::RequestConsent => decoded.target_uri,
-            _ => decoded.requester_uri,
-        };
         mimi_adapter::failpoint!("outbox.peer.taken");
-        let size = entry.len();
-        let answer = self.peers.call(provider, endpoint, about.as_str(), Bytes::from(entry)).await;
+        let size = body.len();
+        let answer = self.peers.call(provider, endpoint, &about, Bytes::from(body)).await;
         mimi_adapter::failpoint!("outbox.peer.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, endpoint.name(), size, &words, "");

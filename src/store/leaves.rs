@@ -117,6 +117,20 @@ impl Tx {
         row.map(|row| leaf(&row)).transpose()
     }
 
+    /// The next leaf of ours in the room behind this one, but for another.
+    pub async fn leaf_after(&mut self, room: &RoomUri, owner: Owner, but: Owner) -> Result<Option<Leaf>, StoreError> {
+        let row = sqlx::query(
+            "SELECT owner, client, room, welcome, position FROM leaf
+             WHERE room = $1 AND owner > $2 AND owner <> $3 ORDER BY owner LIMIT 1",
+        )
+        .bind(room.as_str())
+        .bind(owner)
+        .bind(but)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|row| leaf(&row)).transpose()
+    }
+
     /// KeyPackages that nobody used in their time, `before` in seconds since the epoch.
     pub async fn forget_key_packages(&mut self, before: u64) -> Result<(), StoreError> {
         for sql in [

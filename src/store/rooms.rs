@@ -28,6 +28,16 @@ pub struct RoomGroup {
     /// The leaf that decrypts for all of ours.
     pub reader: Owner,
     pub epoch: u64,
+    /// Since when the hub has been in a later epoch, and nothing has come that leads there, in milliseconds.
+    pub behind: Option<u64>,
+    /// What is of an earlier epoch than this can't be read, and the people have yet to hear so.
+    pub unread: Option<u64>,
+}
+
+impl RoomGroup {
+    pub fn new(group_id: Vec<u8>, reader: Owner, epoch: u64) -> Self {
+        Self { group_id, reader, epoch, behind: None, unread: None }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +67,8 @@ impl Tx {
         if let Some(known) = self.known.rooms.get(room) {
             return Ok(Some(known));
         }
-        let row = sqlx::query("SELECT room, name, direct, state, group_id, reader, epoch FROM room WHERE room = $1")
-            .bind(room.as_str())
-            .fetch_optional(self.connection())
-            .await?;
+        let sql = "SELECT room, name, direct, state, group_id, reader, epoch, behind, unread FROM room WHERE room = $1";
+        let row = sqlx::query(sql).bind(room.as_str()).fetch_optional(self.connection()).await?;
         let Some(row) = row else { return Ok(None) };
         let row = parse(&row)?;
         self.known.rooms.keep(room.clone(), row.clone());
@@ -68,9 +76,8 @@ impl Tx {
     }
 
     pub async fn rooms(&mut self) -> Result<Vec<Room>, StoreError> {
-        let rows = sqlx::query("SELECT room, name, direct, state, group_id, reader, epoch FROM room ORDER BY room")
-            .fetch_all(self.connection())
-            .await?;
+        let sql = "SELECT room, name, direct, state, group_id, reader, epoch, behind, unread FROM room ORDER BY room";
+        let rows = sqlx::query(sql).fetch_all(self.connection()).await?;
         rows.iter().map(parse).collect()
     }
 
@@ -86,9 +93,11 @@ impl Tx {
     pub async fn save_room(&mut self, room: &Room) -> Result<(), StoreError> {
         self.known.rooms.forget(&room.room);
         sqlx::query(
-            "INSERT INTO room (room, name, direct, state, group_id, reader, epoch) VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO room (room, name, direct, state, group_id, reader, epoch, behind, unread)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (room) DO UPDATE SET name = excluded.name, direct = excluded.direct, state = excluded.state,
-                 group_id = excluded.group_id, reader = excluded.reader, epoch = excluded.epoch",
+                 group_id = excluded.group_id, reader = excluded.reader, epoch = excluded.epoch,
+                 behind = excluded.behind, unread = excluded.unread",
         )
         .bind(room.room.as_str())
         .bind(super::tx::text(&room.name))
@@ -97,6 +106,8 @@ impl Tx {
         .bind(room.group.as_ref().map(|group| group.group_id.clone()))
         .bind(room.group.as_ref().map(|group| group.reader))
         .bind(room.group.as_ref().map_or(0, |group| group.epoch as i64))
+        .bind(room.group.as_ref().and_then(|group| group.behind).map(|since| since as i64))
+        .bind(room.group.as_ref().and_then(|group| group.unread).map(|epoch| epoch as i64))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -184,7 +195,13 @@ fn participant<'a>(room: &'a RoomUri, user: &'a str, role: &'a [u8; 8]) -> [&'a 
 
 fn parse(row: &AnyRow) -> Result<Room, StoreError> {
     let group = match (column::<Option<Vec<u8>>>(row, 4)?, column::<Option<i64>>(row, 5)?) {
-        (Some(group_id), Some(reader)) => Some(RoomGroup { group_id, reader, epoch: column::<i64>(row, 6)? as u64 }),
+        (Some(group_id), Some(reader)) => Some(RoomGroup {
+            group_id,
+            reader,
+            epoch: column::<i64>(row, 6)? as u64,
+            behind: column::<Option<i64>>(row, 7)?.map(|since| since as u64),
+            unread: column::<Option<i64>>(row, 8)?.map(|epoch| epoch as u64),
+        }),
         _ => None,
     };
     Ok(Room {

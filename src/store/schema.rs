@@ -25,6 +25,12 @@ const MIGRATIONS: &[Step] = &[
         include_str!("migrations/sqlite/0002_dead_letters.sql"),
         include_str!("migrations/postgres/0002_dead_letters.sql"),
     ),
+    (
+        3,
+        "endpoints",
+        include_str!("migrations/sqlite/0003_endpoints.sql"),
+        include_str!("migrations/postgres/0003_endpoints.sql"),
+    ),
 ];
 
 /// The database has been copied to another, and must never be started again.

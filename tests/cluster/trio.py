@@ -99,7 +99,8 @@ class Balancer:
 class Trio:
     @classmethod
     @asynccontextmanager
-    async def running(cls, name: str) -> AsyncIterator["Trio"]:
+    async def running(cls, name: str, processes: int = 3) -> AsyncIterator["Trio"]:
+        """Only so many of the three are started."""
         self = cls()
         server = os.environ.get("MIMI_TEST_POSTGRES")
         assert server, "there is no server: run this under tests/lab/postgres"
@@ -120,7 +121,7 @@ class Trio:
         await self.balancer.start()
         messengers = []
         try:
-            await asyncio.gather(*(process.start() for process in [*self.processes, self.b]))
+            await asyncio.gather(*(process.start() for process in [*self.processes[:processes], self.b]))
             self.here = {
                 colour: Roaming(colour, [self.socket(number, colour) for number in range(3)], index)
                 for index, colour in enumerate(COLOURS)
@@ -141,6 +142,8 @@ class Trio:
         """Who last said that it took the adapter over."""
         times = {}
         for number, process in enumerate(self.processes):
+            if not process.log.exists():
+                continue  # It has never been started.
             for line in process.log.read_text(errors="replace").splitlines():
                 if "Took over." in line and f'"{colour}"' in line:
                     times[number] = line.split()[0]

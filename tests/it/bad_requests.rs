@@ -6,13 +6,15 @@ use mimi_gateway::{
     mimi::{
         tls::Tls,
         uri::UserUri,
-        wire::{ConsentOperation, Fanout, FanoutMessage, HandshakeBundle, RatchetTreeOption, UpdateRequest},
+        wire::{ConsentOperation, Fanout, FanoutMessage, HandshakeBundle, RatchetTreeOption, Search, UpdateRequest},
     },
     mls::Change,
 };
 
 use crate::{
+    abuse::report,
     bad_asking::{consent, key_material_request},
+    finding::query,
     turncoat::{bundle, framed, key_package_of, one_more, text},
     world::{World, tea},
 };
@@ -39,8 +41,11 @@ async fn good_requests(world: &World) -> Vec<(&'static str, &'static str, Vec<u8
         ("submitMessage", TEA, good_submit(world).await, 200),
         ("update", TEA, bundle(cathys.commits(Change::default(), true).await).encode(), 200),
         ("keyMaterial", ALICE, key_material_request(ALICE, |_| {}).encode(), 200),
+        ("groupInfo", TEA, cathys.asks(|_| {}).await.0.encode(), 200),
         ("requestConsent", "a.example", request, 201),
         ("updateConsent", "a.example", revoke, 201),
+        ("identifierQuery", "a.example", query(&[(Search::Nick, "alice")]), 200),
+        ("reportAbuse", TEA, report("mimi://b.example/u/bob", Vec::new()).encode(), 201),
     ]
 }
 
@@ -129,8 +134,11 @@ async fn what_is_too_large_is_refused_at_every_endpoint() {
     for (endpoint, about, limit) in [
         ("submitMessage", TEA, 1 << 20),
         ("keyMaterial", ALICE, 1 << 20),
+        ("groupInfo", TEA, 1 << 20),
         ("requestConsent", "a.example", 1 << 20),
         ("updateConsent", "a.example", 1 << 20),
+        ("identifierQuery", "a.example", 1 << 20),
+        ("reportAbuse", TEA, 1 << 20),
         ("update", TEA, 4 << 20),
         ("notify", "mimi://c.example/r/tea", 8 << 20),
     ] {
@@ -146,7 +154,7 @@ async fn an_unknown_value_of_an_enum_is_malformed() {
     let peer = world.peer("c.example");
     let mut good = good_requests(&world).await;
     // The protocol stands first in these, and the operation in a ConsentEntry.
-    for (at, value) in [(0, 2), (2, 0), (2, 2), (3, 4), (3, 255)] {
+    for (at, value) in [(0, 2), (2, 0), (2, 2), (3, 0), (3, 2), (4, 4), (4, 255)] {
         let (endpoint, about, body, _) = &mut good[at];
         let was = std::mem::replace(&mut body[0], value);
         assert_eq!(peer.posts("a.example", endpoint, about, body).await.status, 400, "{endpoint} with {value}");

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "what has to work in a scene works, or the scene has failed")]
 
+mod abuse;
 mod adapter;
 mod assets;
 mod bad_asking;
+mod bad_joining;
 mod bad_members;
 mod bad_proposals;
 mod bad_requests;
@@ -15,6 +17,7 @@ mod changes;
 mod consent;
 mod database;
 mod direct;
+mod finding;
 mod hello;
 mod inspect;
 mod membership;
@@ -24,6 +27,7 @@ mod old;
 mod order;
 mod peer;
 mod person;
+mod rejoin;
 mod restart;
 mod turncoat;
 mod twice;

@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub struct Turncoat {
-    core: Arc<Core>,
+    pub core: Arc<Core>,
     pub user: UserUri,
     pub room: RoomUri,
 }
@@ -39,8 +39,17 @@ impl World {
 }
 
 impl Turncoat {
-    /// Any octets, encrypted by the user's leaf for its epoch.
+    /// Any octets, encrypted by the user's leaf for its epoch, with the franking tag of what they are if they are
+    /// content.
     pub async fn encrypts(&self, data: &[u8]) -> MlsMessage {
+        let framing = ApplicationFraming::decode(data).ok();
+        let content = framing.and_then(|framing| MimiContent::decode(&framing.inner_application_content).ok());
+        let salt = content.map_or([0; 16], |content| content.salt);
+        self.encrypts_with(franking_tag(&salt, data), data).await
+    }
+
+    /// The same with any tag.
+    pub async fn encrypts_with(&self, tag: [u8; 32], data: &[u8]) -> MlsMessage {
         let (room, user, data) = (self.room.clone(), self.user.clone(), data.to_vec());
         let encrypted = self.core.write(move |core, tx| {
             Box::pin(async move {
@@ -48,7 +57,6 @@ impl Turncoat {
                 let leaf = core.leaf_of(tx, &room, &user).await?.unwrap();
                 core.catch_up(tx, &room, &group.group_id, &leaf).await?;
                 let client = core.client(tx, &user).await?;
-                let tag = franking_tag(&[0; 16], &data);
                 let encrypt = |member: &mut Member| Ok::<_, Fault>(member.encrypt(&client, &tag, &data)?);
                 core.groups.member(tx, leaf.owner, &group.group_id, encrypt).await
             })

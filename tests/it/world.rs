@@ -20,6 +20,7 @@ use mimi_gateway::{
     assets::Settings,
     config::Portal,
     core::Core,
+    discovery::Findable,
     gateway::{self, Parts},
     lifecycle::Lifecycle,
     mimi::uri::RoomUri,
@@ -60,6 +61,7 @@ struct Provider {
     assets: TempDir,
     pub max_size: u64,
     allow: Vec<&'static str>,
+    findable: Vec<Findable>,
     portals: Vec<Portal>,
     running: Option<Running>,
 }
@@ -162,9 +164,10 @@ impl World {
             .map(|name| {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
-                let (messenger, allow, portals) = (Messenger::new(), Vec::new(), Vec::new());
-                let (assets, max_size) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE);
-                (name, Provider { messenger, address, database: None, assets, max_size, allow, portals, running: None })
+                let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
+                let (assets, max_size, running) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE, None);
+                let database = None;
+                (name, Provider { messenger, address, database, assets, max_size, allow, findable, portals, running })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -199,6 +202,11 @@ impl World {
 
     pub fn desk(&self, provider: &str) -> Desk {
         Desk(self.core(provider).clone())
+    }
+
+    /// From its next start on, these can be found at a provider.
+    pub fn can_be_found(&mut self, name: &str, findable: Vec<Findable>) {
+        self.provider_mut(name).findable = findable;
     }
 
     /// The configuration of a provider no longer has the room `tea`.
@@ -243,6 +251,15 @@ impl World {
         senders.into_iter().map(|(sender,)| sender.parse().unwrap()).collect()
     }
 
+    /// Changes the database of a gateway that is not running. Answers how many rows that were.
+    pub async fn changes_database(&self, name: &str, sql: &'static str, arguments: &[&str]) -> u64 {
+        assert!(self.providers[name].running.is_none(), "{name} is running");
+        let database = self.providers[name].database.as_ref().expect("it has run");
+        let mut database = sqlx::AnyConnection::connect(&database.url()).await.unwrap();
+        let query = arguments.iter().fold(sqlx::query(sql), |query, argument| query.bind((*argument).to_owned()));
+        query.execute(&mut database).await.unwrap().rows_affected()
+    }
+
     /// From its next start on a gateway has this database. Answers the one it had.
     pub fn takes_database(&mut self, name: &str, database: Database) -> Database {
         self.provider_mut(name).database.replace(database).expect("it has run")
@@ -271,11 +288,13 @@ impl World {
             assets: Settings { max_size: provider.max_size, ..Settings::of(provider.assets.path()) },
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
+            findable: provider.findable.clone(),
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
             portals: provider.portals.clone(),
             clock: Arc::new(move || clock.now()),
             give_up_after: Duration::from_secs(7 * 24 * 3600),
+            keep_evidence: Duration::from_secs(7 * 24 * 3600),
             trace: Trace::to(move |line| wire.lock().unwrap().push(line)),
         };
         let lifecycle = Lifecycle::default();

@@ -35,6 +35,8 @@ class MatrixPerson(Person):
         self.user_id = self._client.user_id
         self.invites: dict[str, str] = {}
         self._files: dict[str, dict] = {}
+        self.contents: dict[str, dict] = {}
+        """The whole content of what was seen last of each text."""
         self._listening = asyncio.create_task(self._listen())
         return self
 
@@ -77,9 +79,10 @@ class MatrixPerson(Person):
 
         return await self.until(look, within, f"a member called {name!r}")
 
-    async def says(self, room: str, text: str) -> str:
+    async def says(self, room: str, text: str, html: str | None = None) -> str:
         """Returns once the homeserver has the message."""
-        return await self._send(room, {"msgtype": "m.text", "body": text})
+        formatted = {"format": "org.matrix.custom.html", "formatted_body": html} if html else {}
+        return await self._send(room, {"msgtype": "m.text", "body": text, **formatted})
 
     async def shares(self, room: str, file_name: str, octets: bytes, caption: str | None = None) -> str:
         """Shows a picture."""
@@ -140,6 +143,7 @@ class MatrixPerson(Person):
             name = member.display_name if member and member.display_name else event["sender"]
             if "url" in event["content"] and event["sender"] != self.user_id:
                 self._files[event["content"].get("filename", event["content"]["body"])] = event["content"]
+            self.contents[event["content"]["body"]] = event["content"]
             self._show(room, event["sender"], name, event["content"]["body"])
 
 

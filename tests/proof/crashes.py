@@ -16,7 +16,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .pair import Pair
+from .damage import lose_readers
+from .pair import DOMAINS, Pair
 from .results import Case, record
 from .talk import Talk
 
@@ -61,8 +62,11 @@ async def on_loopback(pair: Pair, trial: Trial, number: str) -> Case:
     hits, deaths = victim.hits, sum(len(each.deaths) for each in pair.gateways.values())
     fails = POINTS[trial.point].get("fails")
     failed = victim.gateway.log.read_text().count(fails) if fails else 0
-    await victim.arm(trial.point, trial.passes)
     talk = Talk(pair, number)
+    if POINTS[trial.point].get("lost"):
+        talk.interlude = lambda rooms: _loses(pair, trial, rooms)
+    else:
+        await victim.arm(trial.point, trial.passes)
     found = await talk.hold()
     case = Case(
         section="crashes",
@@ -85,6 +89,13 @@ async def on_loopback(pair: Pair, trial: Trial, number: str) -> Case:
         for place in at.conversations.values():
             place.notices.clear()
     return case
+
+
+async def _loses(pair: Pair, trial: Trial, rooms: list[str]):
+    """Whoever reads for all there has lost their place; somebody else of theirs is there, so nothing is missed."""
+    database = pair.directory / f"{DOMAINS[trial.killed]}.sqlite"
+    victim = pair.gateways[trial.killed]
+    await victim.arm(trial.point, trial.passes, lambda: lose_readers(database, rooms))
 
 
 async def matrix_on_loopback(cases: list[Trial], pairs: int, report=print) -> list[Case]:

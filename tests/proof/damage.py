@@ -5,8 +5,10 @@ a transaction says so (https://www.sqlite.org/fileformat2.html#the_write_ahead_l
 fsync, so what a power cut can tear is the transaction whose fsync had not returned: the last one.
 """
 
+import contextlib
 import os
 import random
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -106,3 +108,12 @@ def flip_a_bit_of_what_is_committed(wal: Path, luck: random.Random) -> str:
     at, bit = luck.randrange(transactions(octets)[-1][1]), 1 << luck.randrange(8)
     wal.write_bytes(octets[:at] + bytes([octets[at] ^ bit]) + octets[at + 1 :])
     return f"octet {at}: {octets[at]:#04x} became {octets[at] ^ bit:#04x}"
+
+
+def lose_readers(database: Path, rooms: list[str]) -> int:
+    """The leaf that reads for all in each of the rooms has lost its state. Returns how many have."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        readers = [connection.execute("SELECT reader FROM room WHERE room = ?", (room,)).fetchone() for room in rooms]
+        for reader in readers:
+            connection.execute("DELETE FROM mls_row WHERE owner = ?", reader)
+    return len(readers)

@@ -55,9 +55,10 @@ class Watched:
         await self._look_away()
         await self.gateway.stop()
 
-    async def arm(self, point: str, passes: int):
+    async def arm(self, point: str, passes: int, meanwhile: Callable[[], None] = lambda: None):
         """Ends it now, and starts it so that it ends at this pass of the fail-point."""
         await self.kill()
+        meanwhile()
         await self.start({"FAILPOINTS": f"{point}={passes - 1}*off->1*return" if passes > 1 else f"{point}=1*return"})
 
     async def _stay_up(self):

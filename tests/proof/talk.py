@@ -7,6 +7,7 @@ people and rooms of its own, so that several can be held between the same gatewa
 """
 
 import asyncio
+from typing import Awaitable, Callable
 from urllib.parse import quote
 
 from .checker import Harm, harm
@@ -27,12 +28,16 @@ class Talk:
         """Conversations, and whose hub each has."""
         self.stuck: list[str] = []
         """What was waited for in vain."""
+        self.interlude: Callable[[list[str]], Awaitable] | None = None
+        """What happens to the rooms when all are in them, and nobody has spoken yet."""
 
     async def hold(self) -> dict[str, Harm]:
         """Returns what became of it, for each direction."""
         granting = asyncio.create_task(self._grant_consent())
         try:
             await asyncio.gather(*(self._open(conversation, hub) for conversation, hub in self.rooms.items()))
+            if self.interlude:
+                await self.interlude([f"mimi://{DOMAINS[hub]}/r/{room}" for room, hub in self.rooms.items()])
             directs = {me: self._begin_direct(me) for me in DOMAINS}
             await asyncio.gather(
                 *(self._speak(me, conversation) for conversation in self.rooms for me in DOMAINS),

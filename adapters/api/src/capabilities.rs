@@ -23,6 +23,8 @@ pub struct Capabilities {
     pub file: Support,
     /// The largest file, in octets. Of larger ones only the text is shown, and their sender is told.
     pub max_file: u64,
+    /// [`Text::Markdown`](crate::Text::Markdown). As text, it is the words without the marks.
+    pub formatting: Support,
     /// The longest text, in octets of UTF-8. Longer ones are refused.
     pub max_text: usize,
 }
@@ -36,6 +38,7 @@ impl Capabilities {
         reaction: Support::AsText,
         file: Support::AsText,
         max_file: 0,
+        formatting: Support::AsText,
         max_text: 65_536,
     };
 }

@@ -127,6 +127,12 @@ pub fn picture(octets: impl Into<Vec<u8>>) -> File {
     }
 }
 
+/// A message with strong words and code. Where people of a network write that in another way, the harness translates it
+/// there and back.
+pub fn formatted() -> Event<NativeMessageId> {
+    Event::Message { text: Text::Markdown("**strong** and `code`".into()), in_reply_to: None }
+}
+
 /// What the core would hand to [`Adapter::deliver`], accepted by the hub on 9 October 2025.
 pub fn delivery(key: &str, conversation: &ConversationId, speaker: &Ghost, event: Event<NativeMessageId>) -> Delivery {
     Delivery {
@@ -168,6 +174,7 @@ macro_rules! conformance {
             what_is_rejected_is_told_to_the_sender
             a_notice_reaches_the_person_it_is_for
             ghosts_are_not_echoed
+            formatting_stays_formatting
             a_reply_points_at_its_message
             an_edit_points_at_its_message
             a_delete_points_at_its_message

@@ -237,6 +237,7 @@ mod event;
 pub mod failpoint;
 pub mod file;
 mod id;
+pub mod markup;
 mod session;
 pub mod uri;
 

@@ -161,7 +161,16 @@ impl Adapter for Loopback {
         use Support::{AsText, Full};
         let file = if self.network.files().is_some() { Full } else { AsText };
         let (max_text, max_file) = (1 << 20, u64::MAX);
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, file, max_file, max_text }
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            formatting: Full,
+            file,
+            max_file,
+            max_text,
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -10,14 +10,18 @@ use matrix_sdk::ruma::{
         room::{
             MediaSource,
             member::MembershipState,
-            message::{MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback},
+            message::{
+                MessageFormat, MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback,
+            },
             redaction::RoomRedactionEvent,
         },
         sticker::{StickerEventContent, StickerMediaSource},
     },
     serde::Raw,
 };
-use mimi_adapter::{Event, File, NativeMessageId, Text};
+use mimi_adapter::{Event, File, NativeMessageId, Text, markup};
+
+use crate::pills::Pills;
 
 /// An event of the homeserver, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,18 +58,18 @@ pub enum Membership {
 }
 
 /// `None` if the event doesn't even say who did it where. The others of its transaction are not to suffer.
-pub fn read(event: &Raw<AnyTimelineEvent>) -> Option<Happened> {
+pub fn read(event: &Raw<AnyTimelineEvent>, pills: &Pills) -> Option<Happened> {
     Some(Happened {
         room: event.get_field("room_id").ok()??,
         id: event.get_field("event_id").ok()??,
         sender: event.get_field("sender").ok()??,
-        what: what(event),
+        what: what(event, pills),
     })
 }
 
-fn what(event: &Raw<AnyTimelineEvent>) -> What {
+fn what(event: &Raw<AnyTimelineEvent>, pills: &Pills) -> What {
     match event.deserialize() {
-        Ok(AnyTimelineEvent::MessageLike(event)) => message_like(event),
+        Ok(AnyTimelineEvent::MessageLike(event)) => message_like(event, pills),
         Ok(AnyTimelineEvent::State(event)) => state(event),
         Err(_) => match event.get_field::<String>("type").ok().flatten().as_deref() {
             Some("m.room.message" | "m.reaction" | "m.room.redaction") => What::Uncarried("a malformed message"),
@@ -74,10 +78,10 @@ fn what(event: &Raw<AnyTimelineEvent>) -> What {
     }
 }
 
-fn message_like(event: AnyMessageLikeEvent) -> What {
+fn message_like(event: AnyMessageLikeEvent, pills: &Pills) -> What {
     use AnyMessageLikeEvent::*;
     match event {
-        RoomMessage(MessageLikeEvent::Original(event)) => message(event.content),
+        RoomMessage(MessageLikeEvent::Original(event)) => message(event.content, pills),
         Reaction(MessageLikeEvent::Original(event)) => {
             let to = event.content.relates_to;
             What::Said(Event::Reaction { in_reply_to: id(to.event_id), emoji: to.key })
@@ -97,27 +101,29 @@ fn message_like(event: AnyMessageLikeEvent) -> What {
     }
 }
 
-fn message(content: RoomMessageEventContent) -> What {
+fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
     let RoomMessageEventContent { msgtype, relates_to, .. } = content;
     match relates_to {
         Some(Relation::Replacement(edit)) => {
-            said(edit.new_content.msgtype, false, |text| Event::Edit { replaces: id(edit.event_id), text })
+            said(edit.new_content.msgtype, false, pills, |text| Event::Edit { replaces: id(edit.event_id), text })
         }
-        Some(Relation::Reply(reply)) => shared_or_said(msgtype, Some(id(reply.in_reply_to.event_id))),
+        Some(Relation::Reply(reply)) => shared_or_said(msgtype, Some(id(reply.in_reply_to.event_id)), pills),
         // MIMI's threads are not ours yet: what is said in one is an answer to what it began with, and a
         // real answer is one to what it answers.
         Some(Relation::Thread(thread)) => {
             let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
-            shared_or_said(msgtype, Some(id(answered.unwrap_or(thread.event_id))))
+            shared_or_said(msgtype, Some(id(answered.unwrap_or(thread.event_id))), pills)
         }
-        _ => shared_or_said(msgtype, None),
+        _ => shared_or_said(msgtype, None, pills),
     }
 }
 
-fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>) -> What {
+fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>, pills: &Pills) -> What {
     let Media { body, filename, source, media_type, size, attachment } = match media(msgtype) {
         Ok(media) => media,
-        Err(msgtype) => return said(*msgtype, in_reply_to.is_some(), |text| Event::Message { text, in_reply_to }),
+        Err(msgtype) => {
+            return said(*msgtype, in_reply_to.is_some(), pills, |text| Event::Message { text, in_reply_to });
+        }
     };
     let MediaSource::Plain(octets) = source else { return What::Uncarried("an encrypted file") };
     // Since Matrix 1.10 the body is a caption where there is a name beside it.
@@ -178,14 +184,18 @@ fn sticker(content: StickerEventContent) -> What {
     What::Said(Event::File { file, caption: None, in_reply_to: None })
 }
 
-/// The text of a message as `body` has it: what the person typed, mark-up and all. (`formatted_body` is HTML
-/// that a client made of it.)
-fn said(msgtype: MessageType, reply: bool, event: impl FnOnce(Text) -> Event<NativeMessageId, OwnedMxcUri>) -> What {
-    let body = match msgtype {
-        MessageType::Text(text) => text.body,
-        MessageType::Notice(notice) => notice.body,
+/// The text of a message: as `formatted_body` has it if there is formatting in it, and else exactly as `body` has it.
+fn said(
+    msgtype: MessageType,
+    reply: bool,
+    pills: &Pills,
+    event: impl FnOnce(Text) -> Event<NativeMessageId, OwnedMxcUri>,
+) -> What {
+    let (body, formatted) = match msgtype {
+        MessageType::Text(text) => (text.body, text.formatted),
+        MessageType::Notice(notice) => (notice.body, notice.formatted),
         // The convention that XEP-0245 wrote down, for readers who don't have emotes.
-        MessageType::Emote(emote) => format!("/me {}", emote.body),
+        MessageType::Emote(emote) => (format!("/me {}", emote.body), None),
         MessageType::Image(_) | MessageType::Video(_) | MessageType::Audio(_) | MessageType::File(_) => {
             return What::Uncarried("a change of a file or its caption");
         }
@@ -193,6 +203,11 @@ fn said(msgtype: MessageType, reply: bool, event: impl FnOnce(Text) -> Event<Nat
         MessageType::ServerNotice(_) | MessageType::VerificationRequest(_) => return What::Nothing,
         _ => return What::Uncarried("this kind of message"),
     };
+    let html = formatted.filter(|formatted| formatted.format == MessageFormat::Html);
+    let markdown = html.and_then(|html| markup::from_html(&html.body, &|target| pills.to_mimi(target)));
+    if let Some(markdown) = markdown.filter(|markdown| markup::is_formatted(markdown)) {
+        return What::Said(event(Text::Markdown(markdown)));
+    }
     // Clients from before Matrix 1.13 quote in the text what they answer.
     let body = if reply { remove_plain_reply_fallback(&body).to_owned() } else { body };
     if body.trim().is_empty() { What::Uncarried("an empty message") } else { What::Said(event(Text::Plain(body))) }
@@ -229,6 +244,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::pills::tests::pills;
 
     /// What an event of Alice's comes to.
     fn read(mut event: Value) -> What {
@@ -236,7 +252,7 @@ mod tests {
             event[key] = value.into();
         }
         event["origin_server_ts"] = 1_700_000_000_000_u64.into();
-        let happened = super::read(&Raw::from_json_string(event.to_string()).unwrap()).unwrap();
+        let happened = super::read(&Raw::from_json_string(event.to_string()).unwrap(), &pills()).unwrap();
         assert_eq!((happened.room.as_str(), happened.id.as_str()), ("!room:a.example", "$event"));
         assert_eq!(happened.sender, "@alice:a.example");
         happened.what
@@ -258,8 +274,29 @@ mod tests {
     fn what_people_write_is_carried_as_they_typed_it() {
         for (content, event) in [
             (
-                json!({ "msgtype": "m.text", "body": "Hello", "format": "org.matrix.custom.html", "formatted_body": "<b>Hello</b>" }),
-                Event::Message { text: plain("Hello"), in_reply_to: None },
+                json!({ "msgtype": "m.text", "body": "**Hello** Bob", "format": "org.matrix.custom.html",
+                    "formatted_body": "<b>Hello</b> <a href=\"https://matrix.to/#/@mimi_b.example_bob:matrix.a.example\">Bob</a>" }),
+                Event::Message {
+                    text: Text::Markdown("**Hello** [Bob](mimi://b.example/u/bob)".into()),
+                    in_reply_to: None,
+                },
+            ),
+            (
+                // There is nothing in it that the words don't have.
+                json!({ "msgtype": "m.text", "body": "1 < 2\n*", "format": "org.matrix.custom.html", "formatted_body": "<p>1 &lt; 2<br>*</p>" }),
+                Event::Message { text: plain("1 < 2\n*"), in_reply_to: None },
+            ),
+            (
+                json!({ "msgtype": "m.text", "body": "x", "format": "com.example.rtf", "formatted_body": "<b>x</b>" }),
+                Event::Message { text: plain("x"), in_reply_to: None },
+            ),
+            (
+                json!({
+                    "msgtype": "m.text", "body": "> <@bob:a.example> Tea?\n\n*Yes*", "format": "org.matrix.custom.html",
+                    "formatted_body": "<mx-reply><blockquote>Tea?</blockquote></mx-reply><em>Yes</em>",
+                    "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+                }),
+                Event::Message { text: Text::Markdown("_Yes_".into()), in_reply_to: to("$q") },
             ),
             (
                 json!({ "msgtype": "m.notice", "body": "Line down" }),
@@ -459,7 +496,7 @@ mod tests {
     #[test]
     fn an_event_of_nobody_nowhere_is_none() {
         for json in ["{}", "[]", "3", r#"{"type":"m.room.message","room_id":"!r","event_id":"$e","sender":3}"#] {
-            assert_eq!(super::read(&Raw::from_json_string(json.into()).unwrap()), None, "{json}");
+            assert_eq!(super::read(&Raw::from_json_string(json.into()).unwrap(), &pills()), None, "{json}");
         }
     }
 }

@@ -34,7 +34,7 @@ use matrix_sdk::ruma::{
     serde::Raw,
     uint,
 };
-use mimi_adapter::{Canary, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Pulse, Refusal, UserUri};
+use mimi_adapter::{Canary, DeliveryKey, Domain, Event, Ghost, NativeMessageId, NativeUserId, Pulse, Refusal, UserUri};
 use tracing::{info, warn};
 
 use crate::{
@@ -42,6 +42,7 @@ use crate::{
     client::{Client, Failure},
     id::Namespace,
     media::Limit,
+    pills::Pills,
     to_native::{KEY, Request, to_native},
 };
 
@@ -51,6 +52,7 @@ pub type Members = BTreeMap<OwnedUserId, Option<String>>;
 pub struct Homeserver {
     pub client: Client,
     pub names: Namespace,
+    pub pills: Pills,
     /// Our id in the registration.
     pub appservice: String,
     pub pulse: Pulse,
@@ -88,9 +90,10 @@ pub struct Room {
 }
 
 impl Homeserver {
-    pub fn new(client: Client, names: Namespace, appservice: String, canary: Canary) -> Self {
+    pub fn new(client: Client, names: Namespace, domain: Domain, appservice: String, canary: Canary) -> Self {
         Self {
             client,
+            pills: Pills::new(names.clone(), domain),
             names,
             appservice,
             pulse: Pulse::new(),
@@ -383,7 +386,7 @@ impl Homeserver {
         let key = DeliveryKey::new(format!("tell-{}", cause.localpart()));
         let about = to.map(|_| NativeMessageId::new(cause.as_str()));
         let notice = Event::Notice { text, about, to: to.map(|to| NativeUserId::new(to.as_str())) };
-        let notice = to_native(&notice, &key)?;
+        let notice = to_native(&notice, &key, &self.pills)?;
         let told = async {
             let voice = self.voice(room).await?;
             self.put(&voice, room, &key, &notice).await

@@ -32,6 +32,7 @@ mod id;
 mod life;
 mod links;
 mod media;
+mod pills;
 mod probe;
 mod registration;
 mod server;
@@ -67,7 +68,7 @@ pub fn build_with(table: toml::Table, context: &Context, canary: Canary) -> Buil
     let Config { id, homeserver, namespace, listen, url, as_token, hs_token } = Config::parse(table, context)?;
     let client = Client::new(homeserver, as_token, namespace.bot().to_owned())
         .map_err(|error| vec![ConfigError::new("homeserver", format!("no HTTP client can be made: {error}"))])?;
-    let homeserver = Arc::new(Homeserver::new(client, namespace, id, canary));
+    let homeserver = Arc::new(Homeserver::new(client, namespace, context.domain.clone(), id, canary));
     Ok(Arc::new(Matrix { homeserver, listen, url, hs_token }))
 }
 
@@ -113,6 +114,7 @@ impl Adapter for Matrix {
             reaction: Full,
             file: Full,
             max_file: self.homeserver.upload_limit.known(),
+            formatting: Full,
             max_text: to_native::MAX_TEXT,
         }
     }

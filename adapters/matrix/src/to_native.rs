@@ -1,9 +1,15 @@
 //! What people elsewhere said, in Matrix's words: one event becomes the one request that says it. Pure.
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri};
-use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, Refusal, Text};
-use pulldown_cmark::{Options, Parser, html};
+use mimi_adapter::{
+    DeliveryKey, Event, File, NativeMessageId, Refusal, Text,
+    markup::{Marks, to_html, to_text},
+};
 use serde_json::{Value, json};
+
+use crate::pills::Pills;
 
 /// Where each event we send carries its [`DeliveryKey`], so that we find it again. A homeserver forgets
 /// the transaction ids of an application service when it restarts.
@@ -26,10 +32,14 @@ pub enum Request {
 }
 
 /// A file has been put where its address is.
-pub fn to_native(event: &Event<NativeMessageId, OwnedMxcUri>, key: &DeliveryKey) -> Result<Request, Refusal> {
+pub fn to_native(
+    event: &Event<NativeMessageId, OwnedMxcUri>,
+    key: &DeliveryKey,
+    pills: &Pills,
+) -> Result<Request, Refusal> {
     let (kind, mut content) = match event {
         Event::Message { text, in_reply_to } => {
-            let mut content = message("m.text", text);
+            let mut content = message("m.text", text, pills);
             if let Some(to) = in_reply_to {
                 // No quotation in the text since Matrix 1.13: clients show what this points at.
                 content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
@@ -45,9 +55,9 @@ pub fn to_native(event: &Event<NativeMessageId, OwnedMxcUri>, key: &DeliveryKey)
         }
         Event::Edit { replaces, text } => {
             let target = event_id(replaces)?;
-            let new = message("m.text", text);
+            let new = message("m.text", text, pills);
             // What a client that knows no edits shows.
-            let mut content = json!({ "msgtype": "m.text", "body": format!("* {}", text.as_str()) });
+            let mut content = json!({ "msgtype": "m.text", "body": format!("* {}", words(text)) });
             content["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": target });
             content["m.new_content"] = new;
             ("m.room.message", content)
@@ -79,11 +89,20 @@ pub fn to_native(event: &Event<NativeMessageId, OwnedMxcUri>, key: &DeliveryKey)
     Ok(Request::Send { kind, content })
 }
 
-fn message(msgtype: &str, text: &Text) -> Value {
-    let mut content = json!({ "msgtype": msgtype, "body": text.as_str() });
+fn message(msgtype: &str, text: &Text, pills: &Pills) -> Value {
+    let mut content = json!({ "msgtype": msgtype, "body": words(text) });
     if let Text::Markdown(markdown) = text {
+        let mentioned = RefCell::new(BTreeSet::new());
+        let link = |target: &str| {
+            mentioned.borrow_mut().extend(pills.mentioned(target));
+            pills.to_matrix(target)
+        };
         content["format"] = "org.matrix.custom.html".into();
-        content["formatted_body"] = to_html(markdown).into();
+        content["formatted_body"] = to_html(markdown, &link).into();
+        let mentioned = mentioned.into_inner();
+        if !mentioned.is_empty() {
+            content["m.mentions"] = json!({ "user_ids": mentioned });
+        }
     }
     content
 }
@@ -105,24 +124,22 @@ fn shared(file: &File<OwnedMxcUri>, caption: Option<&str>) -> Value {
     json!({ "msgtype": msgtype, "body": caption.unwrap_or(name), "filename": name, "url": file.octets, "info": info })
 }
 
+/// For clients and notifications that show no formatting.
+fn words(text: &Text) -> String {
+    match text {
+        Text::Plain(text) => text.clone(),
+        Text::Markdown(markdown) => {
+            let words = to_text(markdown, &Marks::NONE);
+            if words.trim().is_empty() { markdown.clone() } else { words }
+        }
+    }
+}
+
 fn unformat(content: &mut Value) {
     if let Some(content) = content.as_object_mut() {
         content.remove("format");
         content.remove("formatted_body");
     }
-}
-
-/// GitHub-flavoured Markdown without raw HTML (C§7.1.1): a tag that somebody wrote is shown, not obeyed.
-fn to_html(markdown: &str) -> String {
-    use pulldown_cmark::Event::{Html, InlineHtml, Text};
-    let flavour = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let shown = Parser::new_ext(markdown, flavour).map(|event| match event {
-        Html(tag) | InlineHtml(tag) => Text(tag),
-        other => other,
-    });
-    let mut out = String::with_capacity(markdown.len() * 2);
-    html::push_html(&mut out, shown);
-    out.trim_end().to_owned()
 }
 
 fn event_id(id: &NativeMessageId) -> Result<OwnedEventId, Refusal> {
@@ -134,6 +151,7 @@ mod tests {
     use mimi_adapter::NativeUserId;
 
     use super::*;
+    use crate::pills::tests::pills;
 
     fn id(id: &str) -> NativeMessageId {
         NativeMessageId::new(id)
@@ -144,7 +162,7 @@ mod tests {
     }
 
     fn request(event: Event<NativeMessageId, OwnedMxcUri>) -> Request {
-        to_native(&event, &DeliveryKey::new("k1")).unwrap()
+        to_native(&event, &DeliveryKey::new("k1"), &pills()).unwrap()
     }
 
     fn sent(event: Event<NativeMessageId, OwnedMxcUri>) -> (&'static str, Value) {
@@ -174,8 +192,21 @@ mod tests {
                 Event::Message { text: Text::Markdown("**Now**".into()), in_reply_to: None },
                 "m.room.message",
                 json!({
-                    "msgtype": "m.text", "body": "**Now**", KEY: "k1",
+                    "msgtype": "m.text", "body": "Now", KEY: "k1",
                     "format": "org.matrix.custom.html", "formatted_body": "<p><strong>Now</strong></p>",
+                }),
+            ),
+            (
+                Event::Message {
+                    text: Text::Markdown("[@Alice](mimi://a.example/u/@alice:matrix.a.example), tea?".into()),
+                    in_reply_to: None,
+                },
+                "m.room.message",
+                json!({
+                    "msgtype": "m.text", "body": "@Alice, tea?", KEY: "k1",
+                    "format": "org.matrix.custom.html",
+                    "formatted_body": "<p><a href=\"https://matrix.to/#/@alice:matrix.a.example\">@Alice</a>, tea?</p>",
+                    "m.mentions": { "user_ids": ["@alice:matrix.a.example"] },
                 }),
             ),
             (
@@ -246,13 +277,6 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_somebody_wrote_is_shown_and_not_obeyed() {
-        assert_eq!(to_html("a <img src=x> b"), "<p>a &lt;img src=x&gt; b</p>");
-        assert_eq!(to_html("<script>\nalert(1)\n</script>"), "&lt;script&gt;\nalert(1)\n&lt;/script&gt;");
-        assert_eq!(to_html("~~no~~ `<yes>`"), "<p><del>no</del> <code>&lt;yes&gt;</code></p>");
-    }
-
-    #[test]
     fn the_longest_text_fits_and_its_formatting_goes_first() {
         let text = Text::Markdown("\"quoted\" **words** ".repeat(MAX_TEXT / 19));
         let edit = Event::Edit { replaces: id("$first"), text };
@@ -269,6 +293,6 @@ mod tests {
     #[test]
     fn a_reference_that_is_no_event_id_is_refused() {
         let reply = Event::Message { text: plain("Yes"), in_reply_to: Some(id("a-stanza-id")) };
-        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1")), Err(Refusal::Reject { .. })));
+        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1"), &pills()), Err(Refusal::Reject { .. })));
     }
 }

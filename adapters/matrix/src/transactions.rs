@@ -129,7 +129,7 @@ impl Transactions {
     }
 
     pub async fn take(&self, event: &Raw<AnyTimelineEvent>) -> Result<(), Refusal> {
-        let Some(happened) = read(event) else {
+        let Some(happened) = read(event, &self.homeserver.pills) else {
             warn!("An event without a room, an id or a sender is skipped.");
             return Ok(());
         };

@@ -9,6 +9,7 @@ use crate::{
     id::MessageId,
     memory::Memory,
     stanza::{self, ElementExt, ns},
+    styling,
 };
 
 /// What a message means.
@@ -54,7 +55,7 @@ pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory:
         None => {}
     }
     let Some(text) = text(message) else { return Meaning::Nothing };
-    let text = Text::Plain(text);
+    let text = if message.has_child("unstyled", ns::STYLING) { Text::Plain(text) } else { styling::read(&text) };
     let event = match (corrects(message), message.get_child("reply", ns::REPLY).and_then(|reply| reply.attr("id"))) {
         (Some(corrected), _) => Event::Edit { replaces: corrected_message(corrected, author, memory), text },
         (None, Some(of)) => Event::Message { text, in_reply_to: Some(referred(of, memory)) },
@@ -287,9 +288,10 @@ mod tests {
     #[test]
     fn a_body_is_a_message() {
         assert_eq!(said(&[], "<body>Is the tea ready?</body>"), one(message("Is the tea ready?", None)));
+        assert_eq!(said(&[], "<body>*x*</body><unstyled xmlns='urn:xmpp:styling:0'/>"), one(message("*x*", None)));
         assert_eq!(
             said(&[], "<body>&lt;b&gt; *x*</body><html xmlns='http://jabber.org/protocol/xhtml-im'/>"),
-            one(message("<b> *x*", None))
+            one(Event::Message { text: Text::Markdown("&lt;b> **x**".into()), in_reply_to: None })
         );
     }
 
@@ -318,7 +320,8 @@ mod tests {
         assert_eq!(said(&[], quoting), one(message("yes", Some("77"))));
         // Without an explanation the quotation is Bob's own.
         let plain = "<body>&gt; tea?\nyes</body><reply xmlns='urn:xmpp:reply:0' id='77'/>";
-        assert_eq!(said(&[], plain), one(message("> tea?\nyes", Some("77"))));
+        let text = Text::Markdown("> tea?\n\nyes".into());
+        assert_eq!(said(&[], plain), one(Event::Message { text, in_reply_to: Some(native("77")) }));
         // A fallback for something else, and numbers that can't be.
         let other = "<body>hello</body><fallback xmlns='urn:xmpp:fallback:0' for='urn:other'><body/></fallback>\
             <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='9' end='3'/></fallback>";

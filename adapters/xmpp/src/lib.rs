@@ -37,6 +37,7 @@ mod rooms;
 mod service;
 mod stanza;
 mod stream;
+mod styling;
 mod to_native;
 
 use component::Link;
@@ -137,7 +138,16 @@ impl Adapter for Xmpp {
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
         let max_file = self.files.most();
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, file: Full, max_file, max_text: 65_536 }
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            formatting: Full,
+            file: Full,
+            max_file,
+            max_text: 65_536,
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -4,7 +4,7 @@
 //! room's copy of it, live or archived, tells which delivery has arrived. What shows no text carries a
 //! `<store/>` hint, because the archive is where we look for it after a lost connection.
 
-use mimi_adapter::{Delivered, Delivery, Event, File, NativeMessageId, Refusal};
+use mimi_adapter::{Delivered, Delivery, Event, File, NativeMessageId, Refusal, Text};
 use minidom::Element;
 use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 
@@ -12,6 +12,7 @@ use crate::{
     id::MessageId,
     memory::{Memory, Voice},
     stanza::{self, ElementExt, ns},
+    styling,
 };
 
 /// From whom, to where.
@@ -43,8 +44,8 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
     };
     let store = || stanza::element("store", ns::HINTS);
     Ok(match &delivery.event {
-        Event::Message { text, in_reply_to: None } => message.child(body(text.as_str())),
-        Event::Message { text, in_reply_to: Some(to) } => reply(message, to, text.as_str(), memory),
+        Event::Message { text, in_reply_to: None } => says(message, "", text),
+        Event::Message { text, in_reply_to: Some(to) } => reply(message, to, text, memory),
         Event::File { file: about, caption, in_reply_to } => {
             let url = file.ok_or_else(|| Refusal::retry("the file has not been put anywhere"))?;
             let message = match in_reply_to {
@@ -62,7 +63,7 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
         }
         Event::Edit { replaces, text } => {
             let replace = stanza::element("replace", ns::MESSAGE_CORRECT);
-            message.child(body(text.as_str())).child(replace.attribute("id", MessageId::of(replaces).sender_id()))
+            says(message, "", text).child(replace.attribute("id", MessageId::of(replaces).sender_id()))
         }
         Event::Delete { replaces } => message
             .child(stanza::element("retract", ns::RETRACT).attribute("id", MessageId::of(replaces).stanza_id()))
@@ -88,18 +89,16 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
 }
 
 /// XEP-0461, and for apps without it a quotation that the others leave out (XEP-0428).
-fn reply(message: Element, to: &NativeMessageId, text: &str, memory: &Memory) -> Element {
+fn reply(message: Element, to: &NativeMessageId, text: &Text, memory: &Memory) -> Element {
     let id = MessageId::of(to);
     let reply = stanza::element("reply", ns::REPLY).attribute("id", id.stanza_id());
     match memory.quotable(to) {
-        None => message.child(reply).child(body(text)),
+        None => says(message.child(reply), "", text),
         Some(quotable) => {
             let quotation = format!("> {}: {}\n", quotable.voice.name, quotable.beginning);
             let end = quotation.chars().count().to_string();
             let part = stanza::element("body", ns::FALLBACK).attribute("start", "0").attribute("end", &end);
-            message
-                .child(reply.attribute("to", &quotable.voice.jid))
-                .child(body(&format!("{quotation}{text}")))
+            says(message.child(reply.attribute("to", &quotable.voice.jid)), &quotation, text)
                 .child(stanza::element("fallback", ns::FALLBACK).attribute("for", ns::REPLY).child(part))
         }
     }
@@ -129,6 +128,13 @@ fn sharing(message: Element, file: &File, caption: Option<&str>, url: &str) -> E
         .child(stanza::element("x", ns::OOB).child(stanza::element("url", ns::OOB).says(url)))
         .child(sharing)
         .child(stanza::element("fallback", ns::FALLBACK).attribute("for", ns::FILE_SHARING).child(repeated))
+}
+
+/// The text behind what quotes for it.
+fn says(message: Element, quotation: &str, text: &Text) -> Element {
+    let (said, looks_styled) = styling::write(text);
+    let message = message.child(body(&format!("{quotation}{said}")));
+    if looks_styled { message.child(stanza::element("unstyled", ns::STYLING)) } else { message }
 }
 
 pub fn body(text: &str) -> Element {
@@ -173,7 +179,7 @@ pub fn ghost_voice(ghost: &BareJid, jid: &str, name: &str) -> Voice {
 mod tests {
     use std::time::SystemTime;
 
-    use mimi_adapter::{ConversationId, DeliveryKey, Ghost, Speaker, Text, UserUri};
+    use mimi_adapter::{ConversationId, DeliveryKey, Ghost, Speaker, UserUri};
 
     use super::*;
     use crate::from_native::{self, Meaning};
@@ -218,7 +224,11 @@ mod tests {
         let memory = Memory::new(10);
         for (event, inside) in [
             (Event::Message { text: text("tea? <b>"), in_reply_to: None }, "<body>tea? &lt;b&gt;</body>"),
-            (Event::Message { text: Text::Markdown("**tea**".into()), in_reply_to: None }, "<body>**tea**</body>"),
+            (Event::Message { text: Text::Markdown("**tea**".into()), in_reply_to: None }, "<body>*tea*</body>"),
+            (
+                Event::Message { text: text("*tea*"), in_reply_to: None },
+                "<body>*tea*</body><unstyled xmlns='urn:xmpp:styling:0'/>",
+            ),
             (
                 Event::Message { text: text("yes"), in_reply_to: Some(native("77")) },
                 "<reply xmlns='urn:xmpp:reply:0' id='77'/><body>yes</body>",

@@ -52,6 +52,49 @@ tls_struct!(GroupInfoRequestTbs {
     joining_code = "joiningCode",
 });
 
+impl GroupInfoRequestTbs {
+    /// For SignWithLabel.
+    pub const LABEL: &str = "GroupInfoRequestTBS";
+}
+
+impl GroupInfoRequest {
+    pub fn signed(tbs: GroupInfoRequestTbs, signature: Bytes) -> Self {
+        Self {
+            protocol: tbs.protocol,
+            cipher_suite: tbs.cipher_suite,
+            requesting_signature_key: tbs.requesting_signature_key,
+            requesting_credential: tbs.requesting_credential,
+            group_info_public_key: tbs.group_info_public_key,
+            joining_code: tbs.joining_code.unwrap_or_default(),
+            signature,
+        }
+    }
+
+    /// The octets that may have been signed, likeliest first. The draft says in two ways how a code stands there, and
+    /// others may have read it in a third: as in the request itself (D14).
+    pub fn readings(&self) -> Vec<Vec<u8>> {
+        let tbs = |joining_code| {
+            GroupInfoRequestTbs {
+                protocol: self.protocol,
+                cipher_suite: self.cipher_suite,
+                requesting_signature_key: self.requesting_signature_key.clone(),
+                requesting_credential: self.requesting_credential.clone(),
+                group_info_public_key: self.group_info_public_key.clone(),
+                joining_code,
+            }
+            .encode()
+        };
+        let (absent, present) = (tbs(None), tbs(Some(self.joining_code.clone())));
+        let mut bare = Writer::default();
+        bare.octets(&absent[..absent.len() - 1]);
+        bare.vector(&self.joining_code);
+        match self.joining_code.is_empty() {
+            true => vec![absent, present, bare.into_octets()],
+            false => vec![present, bare.into_octets()],
+        }
+    }
+}
+
 /// What `/groupInfo` answers. `version` is the protocol (D7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupInfoResponse {
@@ -147,6 +190,16 @@ impl Tls for GroupInfoResponseTbs {
     }
 }
 
+impl GroupInfoResponseTbs {
+    /// For SignWithLabel.
+    pub const LABEL: &str = "GroupInfoResponseTBS";
+}
+
+impl GroupInfoRatchetTreeTbe {
+    /// For EncryptWithLabel.
+    pub const LABEL: &str = "GroupInfo and ratchet_tree encryption";
+}
+
 /// What is encrypted with EncryptWithLabel, "GroupInfo and ratchet_tree encryption" and the room_id as its context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupInfoRatchetTreeTbe {
@@ -236,6 +289,17 @@ mod tests {
         };
         hold(&tbs(None), &octets("01 0001 021111 0001 0162 022222 00"));
         hold(&tbs(Some(Bytes::from_static(b"Q"))), &octets("01 0001 021111 0001 0162 022222 01 0151"));
+    }
+
+    #[test]
+    fn what_may_have_been_signed() {
+        let before = "01 0001 021111 0001 0162 022222";
+        let readings = |code, tails: &[&str]| {
+            let expected: Vec<_> = tails.iter().map(|tail| octets(&[before, tail].concat())).collect();
+            assert_eq!(request(code).readings(), expected);
+        };
+        readings(b"", &["00", "01 00", "00"]);
+        readings(b"Q", &["01 0151", "0151"]);
     }
 
     #[test]

@@ -106,6 +106,12 @@ tls_struct!(IdentifierResponse {
 pub struct IdentifierQueryCode(pub u8);
 
 impl IdentifierQueryCode {
+    pub const SUCCESS: Self = Self(0);
+    pub const NOT_FOUND: Self = Self(1);
+    pub const AMBIGUOUS: Self = Self(2);
+    pub const FORBIDDEN: Self = Self(3);
+    pub const UNSUPPORTED_FIELD: Self = Self(4);
+
     const NAMES: Names =
         &[(0, "success"), (1, "notFound"), (2, "ambiguous"), (3, "forbidden"), (4, "unsupportedField")];
 }

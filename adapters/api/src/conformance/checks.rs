@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::{Harness, Seen, bob, cathy, delivery, message, picture, scene, scene::Scene};
+use super::{Harness, Seen, bob, cathy, delivery, formatted, message, picture, scene, scene::Scene};
 use crate::{Event, File, NativeMessageId, NativeUserId, Octets, Opened, Refusal, Source, Speaker, Support, Text};
 
 pub async fn hello_goes_both_ways(network: impl Harness) {
@@ -135,6 +135,23 @@ pub async fn ghosts_are_not_echoed(network: impl Harness) {
     scene.alice_does(message("Hello, Cathy.")).await;
     // `comes_in` fails on anything that is not Alice's, also on a join.
     assert_eq!(scene.comes_in().await.event, message("Hello, Cathy."));
+}
+
+pub async fn formatting_stays_formatting(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().formatting != Support::Full {
+        return;
+    }
+    scene.alice_does(formatted()).await;
+    assert_eq!(scene.comes_in().await.event, formatted());
+    scene.deliver("k1", &bob(), formatted()).await;
+    assert_eq!(scene.alice_sees().await.event, formatted());
+
+    // What only looks like it is not.
+    for (key, text) in [("k2", "*stars* and _lines_"), ("k3", "<b>tags</b> &amp; `ticks`")] {
+        scene.deliver(key, &bob(), message(text)).await;
+        assert_eq!(scene.alice_sees().await.event, message(text));
+    }
 }
 
 pub async fn a_reply_points_at_its_message(network: impl Harness) {

@@ -34,6 +34,10 @@ use crate::{
     synapse::{SERVER, Synapse},
 };
 
+/// The tags that are sent for the formatting of the checks.
+const TAGS: [(&str, &str); 6] =
+    [("<p>", ""), ("</p>", ""), ("<strong>", "**"), ("</strong>", "**"), ("<code>", "`"), ("</code>", "`")];
+
 mimi_adapter::conformance!(TeaHouse::open().await);
 
 /// No more checks than this.
@@ -140,7 +144,12 @@ impl TeaHouse {
             let id = event["event_id"].as_str().unwrap();
             let relation = &content["m.relates_to"];
             let to = |id: &Value| NativeMessageId::new(id.as_str().unwrap());
-            let plain = |content: &Value| Text::Plain(content["body"].as_str().unwrap().to_owned());
+            let plain = |content: &Value| match content["formatted_body"].as_str() {
+                Some(html) => {
+                    Text::Markdown(TAGS.iter().fold(html.to_owned(), |html, (tag, mark)| html.replace(tag, mark)))
+                }
+                None => Text::Plain(content["body"].as_str().unwrap().to_owned()),
+            };
             let said = match event["type"].as_str().unwrap() {
                 "m.room.message" if relation["rel_type"] == "m.replace" => {
                     Event::Edit { replaces: to(&relation["event_id"]), text: plain(&content["m.new_content"]) }
@@ -205,7 +214,14 @@ impl Harness for TeaHouse {
 
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         let room = self.room.clone();
-        let text = |text: &Text| json!({ "msgtype": "m.text", "body": text.as_str() });
+        let text = |text: &Text| match text {
+            Text::Plain(text) => json!({ "msgtype": "m.text", "body": text }),
+            // As the check has it; an editor sends what was typed and what it comes to.
+            Text::Markdown(typed) => json!({
+                "msgtype": "m.text", "body": typed, "format": "org.matrix.custom.html",
+                "formatted_body": "<strong>strong</strong> and <code>code</code>",
+            }),
+        };
         let (kind, content) = match &event {
             Event::Message { text: words, in_reply_to } => {
                 let mut content = text(words);

@@ -108,7 +108,13 @@ impl TeaRoom {
                 let part = fallback.get_child("body", "urn:xmpp:fallback:0").unwrap();
                 part.attr("end").unwrap().parse().unwrap()
             });
-            let text = Text::Plain(body(message)?.chars().skip(quoted).collect());
+            let said: String = body(message)?.chars().skip(quoted).collect();
+            let unstyled = message.has_child("unstyled", "urn:xmpp:styling:0");
+            let text = if said.contains('*') && !unstyled {
+                Text::Markdown(said.replace('*', "**"))
+            } else {
+                Text::Plain(said)
+            };
             match of("replace", "urn:xmpp:message-correct:0") {
                 Some(corrected) => Event::Edit { replaces: refer(corrected), text },
                 None => Event::Message { text, in_reply_to: of("reply", "urn:xmpp:reply:0").map(refer) },
@@ -154,7 +160,7 @@ impl Harness for TeaRoom {
 
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         let own_id = self.next_id();
-        let say = |text: &Text| format!("<body>{}</body>", text.as_str());
+        let say = |text: &Text| format!("<body>{}</body>", text.as_str().replace("**", "*"));
         let shared = match &event {
             Event::File { file, .. } => {
                 let mut octets = Vec::new();
