@@ -54,6 +54,42 @@ impl Core {
         body: &[u8],
     ) -> Result<Vec<u8>, HubError> {
         let request = KeyMaterialRequest::decode(body).map_err(|e| HubError::Malformed(e.to_string()))?;
+        self.check_requester(from, target, &request)?;
+        let tbs = &request.tbs;
+        let allowed = self.may_reach(tx, &tbs.requesting_user, &tbs.target_user, tbs.room_id.as_ref()).await?;
+        // Somebody unknown and somebody unwilling look the same from outside.
+        let known = self.is_ours(&tbs.target_user) && self.adapter_of(&tbs.target_user).is_some();
+        let (user_status, clients) = match (allowed && known, tbs.acceptable_ciphersuites.iter().any(is_ours_suite)) {
+            (false, _) => (KeyMaterialUserCode::NoConsent, Vec::new()),
+            (true, false) => (KeyMaterialUserCode::NoCompatibleMaterial, Vec::new()),
+            (true, true) => {
+                let key_package = self.make_key_package(tx, &tbs.target_user).await?;
+                // To ourselves as the hub, one of ours is one of any provider's.
+                if tbs.room_id.as_ref().is_some_and(|room| *room.domain() == self.domain) {
+                    self.went_through_us(tx, &self.domain, &key_package).await?;
+                }
+                let client = self.client(tx, &tbs.target_user).await?;
+                let client_uri =
+                    IdentifierUri::parse(client.uri().as_str()).map_err(|e| Fault::later(e.to_string()))?;
+                (
+                    KeyMaterialUserCode::Success,
+                    vec![ClientKeyMaterial { client_uri, material: ClientMaterial::Success(key_package) }],
+                )
+            }
+        };
+        info!(requester = %tbs.requesting_user, target = %tbs.target_user, status = ?user_status, "Key material was asked for.");
+        let response =
+            KeyMaterialResponse { protocol: Protocol::Mls10, user_status, user_uri: tbs.target_user.clone(), clients };
+        Ok(response.encode())
+    }
+
+    /// Who asks for key material is whom the request says, and for whom the path says.
+    pub(crate) fn check_requester(
+        &self,
+        from: &Domain,
+        target: &str,
+        request: &KeyMaterialRequest,
+    ) -> Result<(), HubError> {
         let tbs = &request.tbs;
         if tbs.target_user.as_str() != target {
             return Err(HubError::Malformed("the path names another user than the body".into()));
@@ -69,27 +105,7 @@ impl Core {
         if !names(tbs.requester_credential.identity(), &tbs.requesting_user) {
             return Err(HubError::Fault(Fault::never("the credential is not the requesting user's")));
         }
-        let allowed = self.may_reach(tx, &tbs.requesting_user, &tbs.target_user, tbs.room_id.as_ref()).await?;
-        // Somebody unknown and somebody unwilling look the same from outside.
-        let known = self.is_ours(&tbs.target_user) && self.adapter_of(&tbs.target_user).is_some();
-        let (user_status, clients) = match (allowed && known, tbs.acceptable_ciphersuites.iter().any(is_ours_suite)) {
-            (false, _) => (KeyMaterialUserCode::NoConsent, Vec::new()),
-            (true, false) => (KeyMaterialUserCode::NoCompatibleMaterial, Vec::new()),
-            (true, true) => {
-                let key_package = self.make_key_package(tx, &tbs.target_user).await?;
-                let client = self.client(tx, &tbs.target_user).await?;
-                let client_uri =
-                    IdentifierUri::parse(client.uri().as_str()).map_err(|e| Fault::later(e.to_string()))?;
-                (
-                    KeyMaterialUserCode::Success,
-                    vec![ClientKeyMaterial { client_uri, material: ClientMaterial::Success(key_package) }],
-                )
-            }
-        };
-        info!(requester = %tbs.requesting_user, target = %tbs.target_user, status = ?user_status, "Key material was asked for.");
-        let response =
-            KeyMaterialResponse { protocol: Protocol::Mls10, user_status, user_uri: tbs.target_user.clone(), clients };
-        Ok(response.encode())
+        Ok(())
     }
 
     /// `POST /requestConsent/{targetDomain}`: request or cancel.

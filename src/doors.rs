@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use mimi_adapter::{Domain, Opened, async_trait};
+use mimi_adapter::{Domain, Opened, UserUri, async_trait};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -227,6 +227,11 @@ impl ProviderDoors {
                 Ok(StatusCode::CREATED.into())
             }
             Endpoint::IdentifierQuery => Ok(Answer::ok(core.identifier_query(&from, &body)?)),
+            // For a room of ours, of somebody at a third provider.
+            Endpoint::KeyMaterial if UserUri::parse(&about).is_ok_and(|target| !core.is_ours(&target)) => {
+                let target = UserUri::parse(&about).map_err(|e| HubError::Malformed(e.to_string()))?;
+                Ok(Answer::ok(core.route_key_material(&from, target, body).await?))
+            }
             Endpoint::KeyMaterial => {
                 let answer = hub(core, Vec::new(), move |core, tx| {
                     Box::pin(async move { core.key_material(tx, &from, &about, &body).await })

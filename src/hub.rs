@@ -5,6 +5,7 @@
 //! success is on disk, together with a row for each follower (H-29): from then on it will arrive.
 
 mod group_info;
+mod key_material;
 
 use std::sync::Arc;
 
@@ -297,8 +298,9 @@ impl Core {
                 for leaf in &change.added {
                     let client = client(&leaf.identity)?;
                     // A basic credential proves nothing. Whose client it is we know from who brings it: its own
-                    // provider, or we, who have it from there.
-                    if *client.domain() != *from && *from != self.domain {
+                    // provider, or we, who have it from there, for ourselves or for who asked through us.
+                    let brought = *client.domain() == *from || *from == self.domain;
+                    if !brought && !tx.key_package_is_from(&leaf.key_package_ref, client.domain().as_str()).await? {
                         return Err(Judgement::Deny(
                             "the KeyPackage of an added client did not come through us".into(),
                         ));
@@ -315,11 +317,20 @@ impl Core {
                 // only now gets its first member learns the room from the Welcome. Whoever joins by an external commit
                 // may be behind what is in its own queue, so there the commit has to take the same way.
                 let local = *from == self.domain && !change.joins;
-                let epoch_tree = self
+                let (epoch_tree, external_proposals) = self
                     .groups
                     .hub(tx, hub.owner, &hub.group_id, |group| {
-                        group.accept_commit(change, group_info)?;
-                        Ok::<_, Fault>(group.tree()?)
+                        let left_over = group.accept_commit(change, group_info)?;
+                        let mut again = Vec::new();
+                        if !left_over.is_empty() {
+                            // Whoever has left can't propose it any more, so we do (D23).
+                            let state =
+                                room_state::read(&group.dictionary(), &group.leaves()?).map_err(Fault::never)?;
+                            for leaf in left_over.into_iter().filter(|leaf| room_state::hub_may_remove(&state, *leaf)) {
+                                again.push(group.propose_removal(&self.hub_keys.sender, leaf, at)?);
+                            }
+                        }
+                        Ok::<_, Fault>((group.tree()?, again))
                     })
                     .await
                     .map_err(Judgement::from)?;
@@ -327,8 +338,7 @@ impl Core {
                 // Whoever sent it from here has it: our own follower half needs no echo.
                 followers.retain(|to| !(local && *to == self.domain));
                 joining.retain(|to| !(local && *to == self.domain));
-                let mut fanout =
-                    vec![(followers, Fanout::Commit { message: commit.clone(), external_proposals: Vec::new() })];
+                let mut fanout = vec![(followers, Fanout::Commit { message: commit.clone(), external_proposals })];
                 if let Some(welcome) = welcome {
                     fanout.push((
                         joining,
@@ -391,7 +401,7 @@ impl Core {
         let after = room_state::read(&change.after, &change.leaves).map_err(Judgement::Deny)?;
         room_state::unjudged(&dictionary, &change.after).map_err(Judgement::Deny)?;
         let actor = room_state::user(&change.sender).map_err(Judgement::Deny)?;
-        room_state::judge(&before, &after, actor, &change.leaving).map_err(Judgement::Deny)?;
+        room_state::judge(&before, &after, actor, &change.leaving, &change.removed_by_hub).map_err(Judgement::Deny)?;
         Ok((change, before))
     }
 
@@ -468,6 +478,12 @@ impl From<MlsError> for Judgement {
             MlsError::Invalid(reason) => Self::Deny(reason),
             e => Self::Error(Fault::from(e).into()),
         }
+    }
+}
+
+impl From<crate::store::StoreError> for Judgement {
+    fn from(e: crate::store::StoreError) -> Self {
+        Self::Error(e.into())
     }
 }
 

@@ -27,6 +27,8 @@ fn limit(endpoint: Endpoint) -> Option<(u64, u64)> {
     match endpoint {
         // A provider that has lost its database comes back with all its rooms; each may be a megabyte of tree.
         Endpoint::GroupInfo => Some((256, 1_000)),
+        // Each answer makes keys that are kept until somebody joins with them.
+        Endpoint::KeyMaterial => Some((1024, 200)),
         // Nobody types faster, and a dictionary of names takes weeks.
         Endpoint::IdentifierQuery => Some((60, 2_000)),
         Endpoint::ReportAbuse => Some((30, 10_000)),

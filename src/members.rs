@@ -197,7 +197,7 @@ impl Core {
                     let after = room_state::read(&staged.after, &staged.leaves).map_err(Fault::never)?;
                     let actor = room_state::user(&staged.committer).map_err(Fault::never)?;
                     // Every member judges anew (R§5): a hub that lets something pass does not make it right.
-                    room_state::judge(&before, &after, actor, &staged.leaving)
+                    room_state::judge(&before, &after, actor, &staged.leaving, &staged.removed_by_hub)
                         .map_err(|denied| Fault::never(format!("the commit is against the room's policy: {denied}")))?;
                     let removed = gone(leaves, &staged.leaves);
                     let removes_us = staged.removes_us;

@@ -1,12 +1,14 @@
 //! A group as the room policy sees it: from the GroupContext's dictionary and the leaves' credentials.
 
+use std::collections::BTreeSet;
+
 use crate::{
     mimi::{
         component,
         participants::{self, ParticipantListData, ParticipantListUpdate},
         policy::{self, Actor, AssetPolicy, Change, Client, Policy, PreAuthData, RoomState},
         tls::Tls,
-        uri::{IdentifierUri, UserUri},
+        uri::{IdentifierUri, ProviderUri, UserUri},
         wire::Credential,
     },
     mls::{Dictionary, HubChange, Leaves, Proposed},
@@ -42,8 +44,15 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
 }
 
 /// Does the policy allow what a commit makes of a room? Who leaves by a SelfRemove is judged as leaving, whoever
-/// committed it (D23); everything else is the committer's doing.
-pub fn judge(before: &RoomState, after: &RoomState, committer: UserUri, leaving: &[String]) -> Result<(), String> {
+/// committed it (D23), and a leaf that goes by a proposal of the hub's is the hub's doing; everything else is the
+/// committer's.
+pub fn judge(
+    before: &RoomState,
+    after: &RoomState,
+    committer: UserUri,
+    leaving: &[String],
+    by_hub: &BTreeSet<u32>,
+) -> Result<(), String> {
     let leaving: Vec<UserUri> = leaving.iter().map(|identity| user(identity)).collect::<Result<_, _>>()?;
     let committer = Actor::User(committer);
     for change in policy::changes(before, after, &committer) {
@@ -54,11 +63,34 @@ pub fn judge(before: &RoomState, after: &RoomState, committer: UserUri, leaving:
             Change::Kick(user) if leaving.contains(user) => {
                 policy::authorise(before, after, &Actor::User(user.clone()), &Change::RemoveOwnClient)
             }
+            Change::Kick(user) if all_by_hub(before, after, user, by_hub) => {
+                policy::authorise(before, after, &hub(before), &change)
+            }
             change => policy::authorise(before, after, &committer, change),
         };
         judged.map_err(|denied| denied.to_string())?;
     }
     Ok(())
+}
+
+/// The hub as the external sender it is.
+fn hub(room: &RoomState) -> Actor {
+    Actor::ExternalSender(Credential::basic(ProviderUri::new(room.metadata.room_uri.domain()).as_str()))
+}
+
+/// Do clients of a user go, and all of them by the hub's word?
+fn all_by_hub(before: &RoomState, after: &RoomState, user: &UserUri, by_hub: &BTreeSet<u32>) -> bool {
+    let mut gone = before.clients.iter().filter(|(leaf, it)| it.user == *user && !after.clients.contains_key(leaf));
+    !by_hub.is_empty() && gone.all(|(leaf, _)| by_hub.contains(leaf))
+}
+
+/// May the hub take a leaf out, and is nothing else in the way of that?
+pub fn hub_may_remove(room: &RoomState, leaf: u32) -> bool {
+    let mut after = room.clone();
+    match after.clients.remove(&leaf) {
+        Some(client) => policy::authorise(room, &after, &hub(room), &Change::Kick(client.user)).is_ok(),
+        None => false,
+    }
 }
 
 /// What no rule of ours decides about stays as it is; the franking agent in any case (H-45).

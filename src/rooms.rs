@@ -467,8 +467,8 @@ impl Operator for Desk {
                 if state.direct {
                     return Err(Fault::never("a conversation of two has no place for anybody else"));
                 }
-                if *room.domain() != core.domain {
-                    return Err(Fault::never("only the hub of a room can invite to it yet: ask its provider"));
+                if *room.domain() != core.domain && core.is_ours(&user) {
+                    return Err(Fault::never("one of ours comes into another provider's room by its conversation"));
                 }
                 if tx.participant_role(&room, &user).await?.is_none() {
                     core.want(tx, &room, &user).await?;

@@ -22,6 +22,7 @@ mod place;
 mod postgres;
 mod queues;
 mod schema;
+mod script;
 mod seal;
 mod sqlite;
 #[cfg(test)]

@@ -97,18 +97,20 @@ fn leavers_updates(offered: &Offered<'_>) -> Result<Vec<AppDataUpdateProposal>, 
     let Ok((group, _)) = group(provider.crypto(), provider.storage(), tree, info, ProposalStore::new()) else {
         return Ok(Vec::new());
     };
-    let (mut leavers, mut updates) = (BTreeSet::new(), Vec::new());
+    let (mut leavers, mut staying, mut updates) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     for message in offered.proposals {
         let Ok(processed) = group.process_message(provider.crypto(), protocol_message(message)?) else { continue };
         let ProcessedMessageContent::ProposalMessage(queued) = processed.into_content() else { continue };
         let Sender::Member(leaf) = *queued.sender() else { continue };
         match queued.proposal() {
             Proposal::SelfRemove => drop(leavers.insert(leaf)),
+            Proposal::Remove(_) => drop(staying.insert(leaf)),
             Proposal::AppDataUpdate(update) => updates.push((leaf, update.clone())),
             _ => {}
         }
     }
-    let theirs = updates.into_iter().filter(|(leaf, _)| leavers.contains(leaf));
+    // Who leaves with several clients still has those in the group that an external commit can't take out.
+    let theirs = updates.into_iter().filter(|(leaf, _)| leavers.contains(leaf) && !staying.contains(leaf));
     Ok(theirs
         .filter_map(|(_, update)| match update.operation() {
             AppDataUpdateOperation::Update(data) => {

@@ -1,5 +1,7 @@
 //! A room's group as its hub sees it: the public half, and nothing that could decrypt.
 
+use std::collections::BTreeSet;
+
 use openmls::{
     group::{GroupId, PublicGroup, StagedCommit},
     prelude::{
@@ -11,9 +13,11 @@ use tls_codec::Serialize;
 
 use super::{
     MlsError, app_data,
-    client::verify_with_label,
+    client::{Signer, verify_with_label},
     codec::{GroupInfo, KeyPackageRef, MlsMessage, RatchetTree},
-    member::{Dictionary, Leaves, dictionary, identity, leaves, leaves_after, leaving, protocol_message},
+    member::{
+        Dictionary, Leaves, dictionary, identity, leaves, leaves_after, leaving, protocol_message, removed_by_hub,
+    },
     storage::{Provider, Rows},
 };
 use crate::mimi::{
@@ -39,6 +43,8 @@ pub struct HubChange {
     pub after: Dictionary,
     /// Identities that leave by their own SelfRemove.
     pub leaving: Vec<String>,
+    /// Leaves that go because we have proposed it.
+    pub removed_by_hub: BTreeSet<u32>,
     /// What it proposes; `None` for a commit.
     pub proposed: Option<Proposed>,
     /// `None` for a proposal.
@@ -151,6 +157,7 @@ impl HubGroup {
                 added: Vec::new(),
                 leaves: self.leaves()?,
                 leaving: Vec::new(),
+                removed_by_hub: BTreeSet::new(),
                 after: self.dictionary(),
                 commit: None,
                 proposal: Some(proposal),
@@ -181,6 +188,7 @@ impl HubGroup {
             added,
             proposed: None,
             leaving,
+            removed_by_hub: removed_by_hub(&staged),
             leaves: leaves_after(self.leaves()?, &staged, joins.then_some(&sender))?,
             joins,
             after: dictionary(staged.group_context().extensions()),
@@ -208,9 +216,11 @@ impl HubGroup {
         }))
     }
 
-    /// The policy allows a commit: it begins the next epoch, unless its GroupInfo is not of that.
-    pub fn accept_commit(&mut self, change: HubChange, info: &GroupInfoOption) -> Result<(), MlsError> {
+    /// The policy allows a commit: it begins the next epoch, unless its GroupInfo is not of that. Answers the leaves that
+    /// were to go by a proposal, and are there all the same: an external commit takes along nothing but SelfRemoves.
+    pub fn accept_commit(&mut self, change: HubChange, info: &GroupInfoOption) -> Result<Vec<u32>, MlsError> {
         let staged = change.commit.ok_or_else(|| MlsError::invalid("not a commit"))?;
+        let (before, waiting) = (self.leaves()?, self.waiting()?);
         self.group.merge_commit(self.provider.storage(), *staged).map_err(MlsError::state)?;
         let info = match info {
             GroupInfoOption::Full(info) => {
@@ -220,13 +230,55 @@ impl HubGroup {
             GroupInfoOption::Partial(partial) => self.complete(partial, &change.sender)?,
         };
         self.provider.rows.put_group_info(info.as_bytes());
-        Ok(self.provider.rows.put_waiting(&[])?)
+        self.provider.rows.put_waiting(&[])?;
+        let after = self.leaves()?;
+        let left_over = |leaf: &u32| before.get(leaf).is_some_and(|identity| after.get(leaf) == Some(identity));
+        let to_go = waiting.iter().filter_map(|queued| match queued.proposal() {
+            Proposal::Remove(remove) => Some(remove.removed().u32()),
+            _ => None,
+        });
+        Ok(to_go.filter(left_over).collect())
+    }
+
+    /// Proposes as the hub that a leaf goes, and waits for the next commit with it. Built here and not by openmls, whose
+    /// external proposals have no SafeAAD, which every message in a group with safe_aad has (X§4.9).
+    pub fn propose_removal(&mut self, hub: &Signer, leaf: u32, at: u64) -> Result<MlsMessage, MlsError> {
+        const MLS10: u16 = 1;
+        const PUBLIC_MESSAGE: u16 = 1;
+        const EXTERNAL: u8 = 2;
+        const PROPOSAL: u8 = 2;
+        const REMOVE: u16 = 3;
+        let mut message = Writer::default();
+        message.u16(MLS10);
+        message.u16(PUBLIC_MESSAGE);
+        message.vector(self.group_id());
+        message.u64(self.epoch());
+        message.u8(EXTERNAL);
+        message.u32(0);
+        message.vector(if self.has_component(component::SAFE_AAD) { &[0] } else { &[] });
+        message.u8(PROPOSAL);
+        message.u16(REMOVE);
+        message.u32(leaf);
+        // Of an external sender FramedContentTBS is this and nothing more (RFC 9420 §6.1).
+        let content = message.into_octets();
+        let signature = hub.sign_with_label("FramedContentTBS", &content)?;
+        let message = MlsMessage::decode(&[content, vector(&signature)].concat()).map_err(MlsError::state)?;
+        let processed = self.group.process_message(self.provider.crypto(), protocol_message(&message)?);
+        match processed.map_err(MlsError::state)?.into_content() {
+            ProcessedMessageContent::ProposalMessage(proposal) => self.wait_with(*proposal, &message, at)?,
+            _ => return Err(MlsError::state("our own proposal is none")),
+        }
+        Ok(message)
     }
 
     /// The policy allows a proposal: it waits for the next commit.
     pub fn accept_proposal(&mut self, change: HubChange, message: &MlsMessage, at: u64) -> Result<(), MlsError> {
         let proposal = change.proposal.ok_or_else(|| MlsError::invalid("not a proposal"))?;
-        self.group.add_proposal(self.provider.storage(), *proposal).map_err(MlsError::state)?;
+        self.wait_with(*proposal, message, at)
+    }
+
+    fn wait_with(&mut self, proposal: QueuedProposal, message: &MlsMessage, at: u64) -> Result<(), MlsError> {
+        self.group.add_proposal(self.provider.storage(), proposal).map_err(MlsError::state)?;
         let mut waiting = self.provider.rows.waiting()?;
         waiting.push((message.as_bytes().to_vec(), at));
         Ok(self.provider.rows.put_waiting(&waiting)?)

@@ -1,6 +1,6 @@
 //! One leaf of one of our clients in one room's group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openmls::{
     component::ComponentsList,
@@ -13,7 +13,7 @@ use openmls::{
         Credential, CredentialType, Extension, ExtensionType, Extensions, ExternalSender, GroupContext,
         KeyPackageVerifyError, LeafNodeIndex, MlsMessageBodyIn, OpenMlsProvider, PURE_PLAINTEXT_WIRE_FORMAT_POLICY,
         ProcessMessageError, ProcessedMessageContent, Proposal, ProposalType, ProtocolMessage, ProtocolVersion,
-        RequiredCapabilitiesExtension, SafeAadItem, Sender, SenderRatchetConfiguration,
+        RequiredCapabilitiesExtension, SafeAadItem, Sender, SenderExtensionIndex, SenderRatchetConfiguration,
     },
     treesync::errors::{LeafNodeValidationError, LifetimeError},
 };
@@ -104,6 +104,8 @@ pub struct Staged {
     pub after: Dictionary,
     /// Identities that leave by their own SelfRemove, which somebody else had to commit.
     pub leaving: Vec<String>,
+    /// Leaves that go because the hub has proposed it.
+    pub removed_by_hub: BTreeSet<u32>,
     /// Whether it removes this very leaf.
     pub removes_us: bool,
 }
@@ -298,6 +300,7 @@ impl Member {
             committer,
             leaves,
             leaving,
+            removed_by_hub: removed_by_hub(&staged),
             after: dictionary(staged.group_context().extensions()),
             removes_us: staged.self_removed(),
             staged: Box::new(staged),
@@ -362,10 +365,28 @@ impl Member {
         })
     }
 
-    /// A client can't remove itself: it proposes to go, and to be taken from the participant list, and somebody
-    /// else commits that (D23).
-    pub fn propose_leaving(&mut self, client: &Client, list_update: Vec<u8>) -> Result<Vec<MlsMessage>, MlsError> {
+    /// A client can't remove itself: it proposes to go, with every other client of its user, and to be taken from the
+    /// participant list, and somebody else commits that (D23).
+    pub fn propose_leaving(
+        &mut self,
+        client: &Client,
+        others: &[String],
+        list_update: Vec<u8>,
+    ) -> Result<Vec<MlsMessage>, MlsError> {
         let leave = self.group.leave_group_via_self_remove(&self.provider, &client.keys).map_err(MlsError::state)?;
+        let own = self.group.own_leaf_index();
+        let others: Vec<_> = self
+            .group
+            .members()
+            .filter(|member| member.index != own)
+            .filter(|member| identity(&member.credential).is_ok_and(|identity| others.contains(&identity)))
+            .map(|member| member.index)
+            .collect();
+        let mut proposals = vec![leave];
+        for leaf in others {
+            let removed = self.group.propose_remove_member(&self.provider, &client.keys, leaf);
+            proposals.push(removed.map_err(MlsError::state)?.0);
+        }
         let (update, _) = self
             .group
             .propose_app_data_update(
@@ -375,7 +396,8 @@ impl Member {
                 AppDataUpdateOperation::Update(list_update.into()),
             )
             .map_err(MlsError::state)?;
-        [leave, update].iter().map(|message| MlsMessage::from_openmls(message).map_err(MlsError::state)).collect()
+        proposals.push(update);
+        proposals.iter().map(|message| MlsMessage::from_openmls(message).map_err(MlsError::state)).collect()
     }
 
     pub fn has_pending_commit(&self) -> bool {
@@ -468,6 +490,18 @@ pub(super) fn leaving(leaves: &Leaves, staged: &StagedCommit) -> Vec<String> {
         .queued_proposals()
         .filter_map(|queued| match (queued.proposal(), queued.sender()) {
             (Proposal::SelfRemove, Sender::Member(leaf)) => leaves.get(&leaf.u32()).cloned(),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The hub is the first of the external senders (P§7.4).
+pub(super) fn removed_by_hub(staged: &StagedCommit) -> BTreeSet<u32> {
+    let hub = Sender::External(SenderExtensionIndex::new(0));
+    staged
+        .queued_proposals()
+        .filter_map(|queued| match queued.proposal() {
+            Proposal::Remove(remove) if *queued.sender() == hub => Some(remove.removed().u32()),
             _ => None,
         })
         .collect()

@@ -120,11 +120,10 @@ impl Core {
         }
         self.catch_up(tx, room, &group.group_id, &leaf).await?;
         let client = self.client(tx, user).await?;
-        let mut proposals = self
-            .groups
-            .member(tx, leaf.owner, &group.group_id, |member| Ok::<_, Fault>(member.propose_leaving(&client, update)?))
-            .await?
-            .into_iter();
+        let others: Vec<String> =
+            state.clients.iter().filter(|(_, it)| it.user == *user).map(|(_, it)| it.identity()).collect();
+        let propose = |member: &mut Member| Ok::<_, Fault>(member.propose_leaving(&client, &others, update)?);
+        let mut proposals = self.groups.member(tx, leaf.owner, &group.group_id, propose).await?.into_iter();
         let proposal = proposals.next().ok_or_else(|| Fault::later("leaving came to no proposal"))?;
         let bundle = HandshakeBundle::Proposal { proposal, more_proposals: proposals.collect() };
         Ok(Some(Prepared::Leave { request: bundle.encode() }))

@@ -45,7 +45,8 @@ impl Core {
         let taken = self.write(move |core, tx| Box::pin(async move { core.take_invite(tx, &of, &whom).await })).await?;
         let Some((row, request)) = taken else { return Ok(Step::Idle) };
         mimi_adapter::failpoint!("outbox.invite.taken");
-        let provider = user.domain();
+        // For a room of another hub by way of that hub (D35).
+        let provider = if *room.domain() == self.domain { user.domain() } else { room.domain() };
         let size = request.len();
         let answer = self.peers.call(provider, Endpoint::KeyMaterial, user.as_str(), Bytes::from(request)).await;
         mimi_adapter::failpoint!("outbox.invite.answered");

@@ -14,10 +14,11 @@ use std::{
     hash::Hash,
 };
 
-use mimi_adapter::{Cursor, NativeMessageId};
-use sqlx::{Any, AnyConnection, AssertSqlSafe, query::Query};
-
-use super::{portals::PortalId, seal};
+use super::{
+    portals::PortalId,
+    script::{Bound, Script},
+    seal,
+};
 use crate::{
     mimi::{
         content::MessageId,
@@ -25,6 +26,7 @@ use crate::{
     },
     mls::Owner,
 };
+use mimi_adapter::{Cursor, NativeMessageId};
 
 /// The most rows in one statement. Fewer are written in powers of two: a connection keeps a hundred prepared
 /// statements, and with more different ones than that it would parse them again and again.
@@ -184,9 +186,9 @@ impl Behind {
             && cursors.is_empty()
     }
 
-    /// Writes what came before the current job, or all.
-    pub async fn write(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {
-        self.write_outbox(connection, all).await?;
+    /// Adds what came before the current job, or all, to what is sent.
+    pub async fn write(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {
+        self.write_outbox(script, all).await?;
         let (set, gone): (Vec<_>, Vec<_>) = self.mls.take(all).into_iter().partition(|(_, value)| value.is_some());
         for rows in chunks(set) {
             let sql = many(
@@ -195,15 +197,16 @@ impl Behind {
                 rows.len(),
                 " ON CONFLICT (owner, key) DO UPDATE SET value = excluded.value",
             );
-            run(connection, sql, rows, |query, ((owner, key), value)| {
-                let value = value.map(|value| seal::seal(&[&owner.to_be_bytes(), &key], value));
-                query.bind(owner).bind(key).bind(value)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, ((owner, key), value)| {
+                    let value = value.map(|value| seal::seal(&[&owner.to_be_bytes(), &key], value));
+                    query.bind(owner).bind(key).bind(value)
+                })
+                .await?;
         }
         for ((owner, key), _) in gone {
             let sql = "DELETE FROM mls_row WHERE owner = $1 AND key = $2";
-            sqlx::query(sql).bind(owner).bind(key).execute(&mut *connection).await?;
+            script.rows(sql, vec![(owner, key)], |row, (owner, key)| row.bind(owner).bind(key)).await?;
         }
         for rows in chunks(self.messages.take(all)) {
             let sql = many(
@@ -212,12 +215,13 @@ impl Behind {
                 rows.len(),
                 " ON CONFLICT (room, message_id) DO UPDATE SET accepted = excluded.accepted",
             );
-            run(connection, sql, rows, |query, ((room, id), (sender, accepted))| {
-                let sum = seal::sum(&[room.as_str().as_bytes(), id.as_bytes(), sender.as_str().as_bytes()]);
-                let (room, sender) = (room.as_str().to_owned(), sender.as_str().to_owned());
-                query.bind(room).bind(id.as_bytes().to_vec()).bind(sender).bind(accepted as i64).bind(sum)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, ((room, id), (sender, accepted))| {
+                    let sum = seal::sum(&[room.as_str().as_bytes(), id.as_bytes(), sender.as_str().as_bytes()]);
+                    let (room, sender) = (room.as_str().to_owned(), sender.as_str().to_owned());
+                    query.bind(room).bind(id.as_bytes().to_vec()).bind(sender).bind(accepted as i64).bind(sum)
+                })
+                .await?;
         }
         for rows in chunks(self.natives.take(all)) {
             let sql = many(
@@ -226,12 +230,13 @@ impl Behind {
                 rows.len(),
                 " ON CONFLICT (portal, native_id) DO NOTHING",
             );
-            run(connection, sql, rows, |query, ((portal, native), (id, first))| {
-                let sum = seal::sum(&[&portal.to_be_bytes(), native.as_str().as_bytes(), id.as_bytes()]);
-                let native = native.as_str().to_owned();
-                query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first)).bind(sum)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, ((portal, native), (id, first))| {
+                    let sum = seal::sum(&[&portal.to_be_bytes(), native.as_str().as_bytes(), id.as_bytes()]);
+                    let native = native.as_str().to_owned();
+                    query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first)).bind(sum)
+                })
+                .await?;
         }
         for rows in chunks(self.seen.take(all)) {
             let sql = many(
@@ -240,18 +245,20 @@ impl Behind {
                 rows.len(),
                 " ON CONFLICT (room, hash) DO NOTHING",
             );
-            run(connection, sql, rows, |query, ((room, hash), at)| {
-                query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(at as i64)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, ((room, hash), at)| {
+                    query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(at as i64)
+                })
+                .await?;
         }
         for rows in chunks(self.answers.take(all)) {
             let sql = many("INSERT INTO hub_accepted (room, hash, timestamp, response) VALUES ", 4, rows.len(), "");
-            run(connection, sql, rows, |query, ((room, hash), (timestamp, response))| {
-                let response = seal::seal(&[room.as_str().as_bytes(), &hash], response);
-                query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(timestamp as i64).bind(response)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, ((room, hash), (timestamp, response))| {
+                    let response = seal::seal(&[room.as_str().as_bytes(), &hash], response);
+                    query.bind(room.as_str().to_owned()).bind(hash.to_vec()).bind(timestamp as i64).bind(response)
+                })
+                .await?;
         }
         for rows in chunks(self.timestamps.take(all)) {
             let sql = many(
@@ -260,8 +267,7 @@ impl Behind {
                 rows.len(),
                 ") AS made WHERE room = made.column1",
             );
-            run(connection, sql, rows, |query, (room, at)| query.bind(room.as_str().to_owned()).bind(at as i64))
-                .await?;
+            script.rows(&sql, rows, |query, (room, at)| query.bind(room.as_str().to_owned()).bind(at as i64)).await?;
         }
         for rows in chunks(self.cursors.take(all)) {
             let sql = many(
@@ -270,7 +276,7 @@ impl Behind {
                 rows.len(),
                 ") AS made WHERE id = made.column1",
             );
-            run(connection, sql, rows, |query, (portal, at)| query.bind(portal).bind(at.as_str().to_owned())).await?;
+            script.rows(&sql, rows, |query, (portal, at)| query.bind(portal).bind(at.as_str().to_owned())).await?;
         }
         Ok(())
     }
@@ -287,7 +293,7 @@ impl Behind {
         !(self.prepared.is_empty() && self.batches.is_empty())
     }
 
-    async fn write_outbox(&mut self, connection: &mut AnyConnection, all: bool) -> Result<(), sqlx::Error> {
+    async fn write_outbox(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {
         let mut new = self.outbox.take_unnamed(all);
         let mut settled = self.settled.take(all);
         // What came and went in the same transaction has never been there.
@@ -298,15 +304,16 @@ impl Behind {
         let (named, unnamed): (Vec<_>, Vec<_>) = new.into_iter().partition(|row| row.id.is_some());
         for rows in chunks(named) {
             let sql = many("INSERT INTO outbox (id, destination, kind, payload, created) VALUES ", 5, rows.len(), "");
-            run(connection, sql, rows, |query, row| {
-                let id = row.id;
-                row.bind(query.bind(id))
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, row| {
+                    let id = row.id;
+                    row.bind(query.bind(id))
+                })
+                .await?;
         }
         for rows in chunks(unnamed) {
             let sql = many("INSERT INTO outbox (destination, kind, payload, created) VALUES ", 4, rows.len(), "");
-            run(connection, sql, rows, |query, row| row.bind(query)).await?;
+            script.rows(&sql, rows, |query, row| row.bind(query)).await?;
         }
         let (made, unmade): (Vec<_>, Vec<_>) =
             self.prepared.take(all).into_iter().filter(|(id, _)| !gone.contains(id)).partition(|(_, it)| it.is_some());
@@ -317,14 +324,15 @@ impl Behind {
                 rows.len(),
                 ") AS made WHERE outbox.id = made.column1",
             );
-            run(connection, sql, rows, |query, (id, octets)| {
-                query.bind(id).bind(octets.map(|octets| seal::seal(&[&id.to_be_bytes()], octets)))
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, (id, octets)| {
+                    query.bind(id).bind(octets.map(|octets| seal::seal(&[&id.to_be_bytes()], octets)))
+                })
+                .await?;
         }
         for rows in padded(unmade.into_iter().map(|(id, _)| id).collect()) {
             let sql = listed("UPDATE outbox SET prepared = NULL WHERE id IN ", 1, rows.len());
-            run(connection, sql, rows, Statement::bind).await?;
+            script.rows(&sql, rows, Bound::bind).await?;
         }
         for rows in chunks(self.batches.take(all)) {
             let sql = many(
@@ -333,36 +341,23 @@ impl Behind {
                 rows.len(),
                 ") AS made WHERE destination = made.column1 AND id BETWEEN made.column2 AND made.column3",
             );
-            run(connection, sql, rows, |query, (first, (destination, last))| {
-                query.bind(destination).bind(first).bind(last)
-            })
-            .await?;
+            script
+                .rows(&sql, rows, |query, (first, (destination, last))| query.bind(destination).bind(first).bind(last))
+                .await?;
         }
         for rows in padded(settled.into_iter().map(|(id, ())| id).collect()) {
             let sql = listed("DELETE FROM outbox WHERE id IN ", 1, rows.len());
-            run(connection, sql, rows, Statement::bind).await?;
+            script.rows(&sql, rows, Bound::bind).await?;
         }
         Ok(())
     }
 }
 
 impl NewRow {
-    fn bind(self, query: Statement) -> Statement {
+    fn bind(self, query: Bound) -> Bound {
         let payload = seal::seal(&[self.destination.as_bytes(), self.kind.as_bytes()], self.payload);
         query.bind(self.destination).bind(self.kind).bind(payload).bind(self.created as i64)
     }
-}
-
-type Statement = Query<'static, Any, sqlx::any::AnyArguments>;
-
-async fn run<T>(
-    connection: &mut AnyConnection,
-    sql: String,
-    rows: Vec<T>,
-    bind: impl Fn(Statement, T) -> Statement,
-) -> Result<(), sqlx::Error> {
-    let query = rows.into_iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-    query.execute(connection).await.map(|_| ())
 }
 
 /// In pieces of a power of two, [`ROWS`] at most, in order.

@@ -3,7 +3,10 @@
 use mimi_adapter::Domain;
 
 use super::{StoreError, Tx, seal};
-use crate::{mimi::uri::RoomUri, mls::Owner};
+use crate::{
+    mimi::uri::RoomUri,
+    mls::{Owner, codec::KeyPackageRef},
+};
 
 #[derive(Clone, Debug)]
 pub struct HubRoom {
@@ -90,6 +93,41 @@ impl Tx {
 
     pub fn hub_accepted(&mut self, room: &RoomUri, hash: [u8; 32], timestamp: u64, response: &[u8]) {
         self.behind.answers.put((room.clone(), hash), (timestamp, response.to_vec()));
+    }
+
+    /// A KeyPackage of a provider went through us, for who asked through us.
+    pub async fn note_key_package(
+        &mut self,
+        reference: &KeyPackageRef,
+        provider: &str,
+        expires: u64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO routed_key_package (reference, provider, expires) VALUES ($1, $2, $3)
+             ON CONFLICT (reference) DO NOTHING",
+        )
+        .bind(reference.as_bytes())
+        .bind(provider)
+        .bind(expires as i64)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub async fn key_package_is_from(&mut self, reference: &KeyPackageRef, provider: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) FROM routed_key_package WHERE reference = $1 AND provider = $2";
+        let (count,) = sqlx::query_as::<_, (i64,)>(sql)
+            .bind(reference.as_bytes())
+            .bind(provider)
+            .fetch_one(self.connection())
+            .await?;
+        Ok(count > 0)
+    }
+
+    pub async fn forget_routed_key_packages(&mut self, now: u64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM routed_key_package WHERE expires < $1";
+        sqlx::query(sql).bind(now as i64).execute(self.connection()).await?;
+        Ok(())
     }
 
     /// Private and public key for a purpose of the hub's.

@@ -8,7 +8,7 @@ use sqlx::{
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 
-use super::{Sought, StoreError, ahead::Ahead, behind::Behind, known::Known, queues::Queues};
+use super::{Sought, StoreError, ahead::Ahead, behind::Behind, known::Known, queues::Queues, script::Script};
 
 /// The current transaction. Rows are read and written by the `impl Tx` blocks beside each table.
 pub struct Tx {
@@ -82,18 +82,23 @@ impl Tx {
         if self.behind.names_something() {
             self.ahead.clear();
         }
-        self.begin().await?;
-        if !self.saved {
-            let earlier = self.behind.write(&mut self.connection, false).await;
-            self.broken |= earlier.is_err();
-            earlier?;
-            self.statement("SAVEPOINT job").await?;
-            self.saved = true;
-        }
-        let own = self.behind.write(&mut self.connection, true).await;
+        let written = self.write_behind().await;
         // The job might go on as if nothing were missing.
-        self.broken |= own.is_err();
-        own
+        self.broken |= written.is_err();
+        written
+    }
+
+    async fn write_behind(&mut self) -> Result<(), sqlx::Error> {
+        let mut script = Script::new(&mut self.connection);
+        if !std::mem::replace(&mut self.begun, true) {
+            script.begin().await?;
+        }
+        if !std::mem::replace(&mut self.saved, true) {
+            self.behind.write(&mut script, false).await?;
+            script.add("SAVEPOINT job").await?;
+        }
+        self.behind.write(&mut script, true).await?;
+        script.send().await
     }
 
     /// `undo` runs if what this job did is rolled back, whatever the reason.
@@ -110,16 +115,6 @@ impl Tx {
     pub(super) async fn look_ahead(&mut self, sought: Vec<Sought>) -> Result<(), sqlx::Error> {
         self.ahead.clear();
         self.ahead.look(&mut self.connection, &self.known, sought).await
-    }
-
-    async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        if !self.begun {
-            // SQLite would else find out at the first write that another process has the file.
-            self.statement(if self.connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" })
-                .await?;
-            self.begun = true;
-        }
-        Ok(())
     }
 
     /// A job begins. What it leaves waiting is apart from what others left.
@@ -155,11 +150,15 @@ impl Tx {
             return Err(sqlx::Error::Protocol("a row could not be written".into()));
         }
         if self.begun || !self.behind.is_empty() {
-            self.begin().await?;
-            self.behind.write(&mut self.connection, true).await?;
+            let mut script = Script::new(&mut self.connection);
+            if !std::mem::replace(&mut self.begun, true) {
+                script.begin().await?;
+            }
+            self.behind.write(&mut script, true).await?;
             mimi_adapter::failpoint!("store.commit");
             mimi_adapter::failpoint!("store.commit.fails", sqlx::Error::Io(std::io::ErrorKind::StorageFull.into()));
-            self.statement("COMMIT").await?;
+            script.add("COMMIT").await?;
+            script.send().await?;
             self.begun = false;
         }
         self.on_rollback.clear();

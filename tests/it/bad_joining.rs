@@ -6,12 +6,13 @@ use mimi_gateway::{
         tls::Tls,
         uri::{ClientUri, UserUri},
         wire::{
-            Credential, GroupInfoOption, GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest,
-            GroupInfoRequestTbs, GroupInfoResponse, HandshakeBundle, PartialGroupInfo, Protocol, RatchetTreeOption,
-            RatchetTreePresence,
+            Credential, Fanout, FanoutMessage, GroupInfoOption, GroupInfoOutcome, GroupInfoRatchetTreeTbe,
+            GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse, HandshakeBundle, PartialGroupInfo, Protocol,
+            RatchetTreeOption, RatchetTreePresence,
         },
     },
     mls::{Change, Client, HpkeKey, Member, Offered},
+    outbox::Payload,
 };
 
 use crate::{
@@ -279,4 +280,61 @@ async fn what_waits_for_a_commit_is_given_along() {
     let list = &member.dictionary()[&mimi_gateway::mimi::component::PARTICIPANT_LIST];
     let list = mimi_gateway::mimi::participants::ParticipantListData::decode(list).unwrap();
     assert_eq!(list.iter().map(|it| it.user.as_str()).collect::<Vec<_>>(), ["mimi://a.example/u/alice"]);
+}
+
+#[tokio::test]
+async fn what_an_external_commit_leaves_behind_the_hub_proposes_again() {
+    let world = World::of_three().await;
+    let (cathys, peer) = (world.turncoat(&world.cathy), world.peer("c.example"));
+    // Cathy has a second client.
+    let second = Client::generate(ClientUri::new(world.cathy.uri(), 2), Vec::new()).unwrap();
+    let change = Change { add: vec![second.key_package().unwrap().key_package], ..Change::default() };
+    let update = bundle(cathys.commits(change, true).await).encode();
+    assert_eq!(peer.posts("a.example", "update", TEA, &update).await.body[0], 0);
+    let alan = world.person("alan", "a.example");
+    alan.joins().await;
+    world.bob.is_with(&["alan (a.example)", "alice (a.example)", "cathy (c.example)"]).await;
+    world.cathy.is_with(&["alan (a.example)", "alice (a.example)", "bob (b.example)"]).await;
+
+    // She leaves with both, and before anybody has committed that Alan's client joins anew.
+    let index = cathys.index_of(world.cathy.uri()).await;
+    let proposals = cathys.leaves(&["mimi://c.example/d/cathy/2"], crate::turncoat::one_less(index).1).await;
+    assert_eq!(proposals.len(), 3);
+    let [leave, remove, list] = <[_; 3]>::try_from(proposals).unwrap();
+    let proposals = HandshakeBundle::Proposal { proposal: leave, more_proposals: vec![remove, list] }.encode();
+    let alans = world.turncoat(&alan);
+    let (client, (request, key)) = (alans.client().await, alans.asks(|_| {}).await);
+    let request = request.encode();
+    let fanned_out = world.core("a.example").write(move |core, tx| {
+        Box::pin(async move {
+            let (from, us, room) = (crate::world::domain("c.example"), core.domain.clone(), crate::world::tea());
+            core.hub_update(tx, &from, &room, &proposals).await?;
+            let answer = Said::ok(core.hub_group_info(tx, &us, &room, &request).await?);
+            let offered = opened(&answer, &key);
+            let waiting: Vec<_> = offered.pending_proposals.iter().map(|it| it.proposal.clone()).collect();
+            let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
+            let with = Offered { group_info: &offered.group_info, tree, proposals: &waiting };
+            let commit = bundle(Member::join_externally(&client, &with).unwrap().1).encode();
+            let answer = core.hub_update(tx, &us, &room, &commit).await?;
+            assert_eq!(answer[0], 0);
+            let rows = tx.outbox_left("follower mimi://a.example/r/tea b.example", 64, 0).await?;
+            Ok::<_, Fault>(rows.into_iter().map(|row| row.payload).collect::<Vec<_>>())
+        })
+    });
+    let last = Payload::decode(fanned_out.await.unwrap().last().unwrap()).unwrap();
+    let Payload::Fanout { message } = last else { panic!("it is a fan-out") };
+    let Fanout::Commit { external_proposals, .. } = FanoutMessage::decode(&message).unwrap().fanout else {
+        panic!("it is a commit")
+    };
+    assert_eq!(external_proposals.len(), 1);
+    // Everybody takes it up, and the second client is out after the first.
+    world
+        .eventually("nobody of Cathy's is left", async || {
+            let bobs = world.turncoat(&world.bob).identities().await;
+            !bobs.iter().any(|identity| identity.starts_with("mimi://c.example/"))
+        })
+        .await;
+    world.still_talk().await;
+    // She stays in the list: members with openmls take no such proposal from a hub.
+    world.alice.is_with(&["bob (b.example)", "cathy (c.example)"]).await;
 }

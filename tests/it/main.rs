@@ -12,6 +12,7 @@ mod bad_proposals;
 mod bad_requests;
 mod batches;
 mod breaker;
+mod bringing;
 mod brittle;
 mod changes;
 mod consent;

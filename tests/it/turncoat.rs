@@ -98,7 +98,13 @@ impl Turncoat {
 
     /// Proposals of the user's leaf: to leave, and an update of the participant list. They are not kept.
     pub async fn proposes(&self, list_update: Vec<u8>) -> [MlsMessage; 2] {
+        self.leaves(&[], list_update).await.try_into().unwrap()
+    }
+
+    /// The same with other clients of the user.
+    pub async fn leaves(&self, others: &[&str], list_update: Vec<u8>) -> Vec<MlsMessage> {
         let (room, user) = (self.room.clone(), self.user.clone());
+        let others: Vec<String> = others.iter().map(ToString::to_string).collect();
         let proposed = self.core.write(move |core, tx| {
             Box::pin(async move {
                 let group = tx.room(&room).await?.unwrap().group.unwrap();
@@ -107,7 +113,7 @@ impl Turncoat {
                 let client = core.client(tx, &user).await?;
                 let mut proposals = None;
                 let propose = |member: &mut Member| {
-                    proposals = Some(member.propose_leaving(&client, list_update)?);
+                    proposals = Some(member.propose_leaving(&client, &others, list_update)?);
                     // A fault makes the group forget what it has proposed.
                     Err::<(), _>(Fault::never("only the octets were wanted"))
                 };
@@ -115,7 +121,7 @@ impl Turncoat {
                 Ok(proposals.unwrap())
             })
         });
-        proposed.await.unwrap().try_into().unwrap()
+        proposed.await.unwrap()
     }
 
     /// A KeyPackage of a user of the turncoat's, whose keys it keeps.
@@ -149,6 +155,19 @@ impl Turncoat {
         });
         let list = &dictionary.await.unwrap()[&component::PARTICIPANT_LIST];
         ParticipantListData::decode(list).unwrap().index(user).unwrap()
+    }
+
+    /// Whose leaves the group has.
+    pub async fn identities(&self) -> Vec<String> {
+        let room = self.room.clone();
+        let leaves = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let group = tx.room(&room).await?.unwrap().group.unwrap();
+                let leaves = |member: &mut Member| Ok::<_, Fault>(member.leaves()?);
+                core.groups.member(tx, group.reader, &group.group_id, leaves).await
+            })
+        });
+        leaves.await.unwrap().into_values().collect()
     }
 
     pub async fn epoch(&self) -> u64 {

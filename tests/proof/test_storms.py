@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from proof.checker import Harm, harm
 from proof.flips import KINDS, flips
 from proof.pair import DOMAINS, Pair, other
 from proof.proxy import Proxy
+from proof.repeater import Repeater
 from proof.results import Case
 from proof.talk import Talk
 
@@ -236,6 +238,40 @@ async def test_a_bad_road_loses_nothing(weather_is, keep):
         note = "{} pieces delayed, {} connections cut, {} waits in a hole".format(*sums)
         case = storm(f"a bad road: {weather_is}", talks, found, pair, note, begun)
         case.reached = sum(sums) > 0
+        keep(case)
+
+
+def by_repeater(configs, pair):
+    """Each gateway finds the other behind somebody who repeats what it says."""
+    pair.repeaters = []
+    for (me, domain), port in zip(DOMAINS.items(), free_ports(2)):
+        peer = DOMAINS[other(me)]
+        pair.repeaters.append(Repeater(pair.directory, port, pair.ports[me], domain, peer, seed=len(pair.repeaters)))
+        configs[other(me)]["peers"][domain] = f"127.0.0.1:{port}"
+
+
+async def test_a_peer_that_answers_late_or_twice_or_out_of_order_loses_and_doubles_nothing(keep):
+    """Somebody between the gateways with the certificates of both delivers whole requests twice, or once more up to
+    three seconds later, when others have overtaken them; holds answers back, or lets them get lost."""
+    begun = time.monotonic()
+    async with Pair.running("repeater", changes=by_repeater) as pair, contextlib.AsyncExitStack() as stack:
+        for repeater in pair.repeaters:
+            await stack.enter_async_context(repeater)
+
+        async def weather(_):
+            pass
+
+        talks, found = await talk_through(pair, weather, 2 * MORE, lines=15)
+        # Some is still on its way once more. Nobody is to be shown anything for it.
+        shown = lambda: [len(place.shown) for at in pair.at.values() for place in at.conversations.values()]
+        before = shown()
+        await asyncio.gather(*(repeater.is_quiet() for repeater in pair.repeaters))
+        await asyncio.sleep(0.5)
+        assert shown() == before, "what came once more was shown once more"
+        deeds = sum((repeater.deeds for repeater in pair.repeaters), Counter())
+        note = ", ".join(f"{name}: {count}" for name, count in sorted(deeds.items()))
+        case = storm("requests twice, late and out of order", talks, found, pair, note, begun)
+        case.reached = len(deeds) == 4
         keep(case)
 
 

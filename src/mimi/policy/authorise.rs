@@ -36,6 +36,13 @@ pub struct Client {
     pub credential: Credential,
 }
 
+impl Client {
+    /// What its credential says, which is a URI.
+    pub fn identity(&self) -> String {
+        String::from_utf8_lossy(self.credential.identity().unwrap_or_default()).into_owned()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A client of this user, in the group or on its way in.

@@ -1,4 +1,4 @@
--- What the endpoints groupInfo and reportAbuse keep.
+-- What the endpoints groupInfo, reportAbuse and keyMaterial keep.
 
 -- Since when the room's hub has been in a later epoch than our reader, and nothing has come that leads there.
 ALTER TABLE room ADD COLUMN behind BIGINT;
@@ -26,4 +26,11 @@ CREATE TABLE abuse_report (
     at       BIGINT NOT NULL,
     report   BYTEA NOT NULL,
     UNIQUE (provider, hash)
+);
+
+-- KeyPackages that went through us as the hub of a room, and whose they are, until they are used or too old.
+CREATE TABLE routed_key_package (
+    reference BYTEA NOT NULL PRIMARY KEY,
+    provider  TEXT COLLATE "C" NOT NULL,
+    expires   BIGINT NOT NULL
 );

@@ -1,4 +1,4 @@
--- What the endpoints groupInfo and reportAbuse keep.
+-- What the endpoints groupInfo, reportAbuse and keyMaterial keep.
 
 -- Since when the room's hub has been in a later epoch than our reader, and nothing has come that leads there.
 ALTER TABLE room ADD COLUMN behind INTEGER;
@@ -27,3 +27,10 @@ CREATE TABLE abuse_report (
     report   BLOB NOT NULL,
     UNIQUE (provider, hash)
 ) STRICT;
+
+-- KeyPackages that went through us as the hub of a room, and whose they are, until they are used or too old.
+CREATE TABLE routed_key_package (
+    reference BLOB NOT NULL PRIMARY KEY,
+    provider  TEXT NOT NULL,
+    expires   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
