@@ -24,7 +24,9 @@ mod roles;
 #[cfg(test)]
 mod tests;
 
-pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
+pub use assets::{
+    AssetAsked, AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains,
+};
 pub use authorise::{Actor, Change, Client, Denied, RoomState, authorise, changes};
 pub use base::BaseRoomPolicy;
 pub use bots::{Bot, BotPolicy};
