@@ -36,6 +36,7 @@ pub use self::{
 };
 use crate::{
     adapters::{self, Adapters},
+    assets,
     config::sections::Draft,
     discovery::Findable,
     mimi::{disclosure::BridgeDisclosure, uri::RoomUri},
@@ -48,6 +49,7 @@ pub struct Config {
     pub provider: Provider,
     pub store: Store,
     pub delivery: Delivery,
+    pub assets: assets::Settings,
     pub abuse: Abuse,
     /// Only for a process among others.
     pub cluster: Option<Cluster>,

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use crate::{
+    assets::Assets,
     cluster::Colleagues,
     config::Allow,
     discovery::Findable,
@@ -90,6 +91,15 @@ impl From<MlsError> for Fault {
     }
 }
 
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Retry { after, source } => Self::Later { problem: source.to_string(), after },
+            Refusal::Reject { reason } => Self::Never(reason),
+        }
+    }
+}
+
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -123,6 +133,7 @@ pub struct Core {
     pub clock: Clock,
     pub adapters: BTreeMap<String, AdapterSeat>,
     pub peers: Peers,
+    pub assets: Assets,
     pub allow: Vec<Allow>,
     pub findable: Vec<Findable>,
     /// Component 0xF4B0 of every leaf of ours.

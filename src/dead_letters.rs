@@ -234,7 +234,12 @@ impl Core {
 
     /// Tells the authors of messages from elsewhere that our side could not show them: a report by the client that
     /// reads for all of ours, which is the one that failed. A room can forbid such reports (D38).
-    async fn report_not_shown(&self, tx: &mut Tx, room: &RoomUri, messages: &[[u8; 32]]) -> Result<(), Fault> {
+    pub(crate) async fn report_not_shown(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        messages: &[[u8; 32]],
+    ) -> Result<(), Fault> {
         let messages: Vec<_> = messages.iter().filter_map(|id| MessageId::new(*id).ok()).collect();
         if messages.is_empty() {
             return Ok(());

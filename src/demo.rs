@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    assets::Settings,
     config::Portal,
     core::system_clock,
     gateway::{self, Parts},
@@ -212,6 +213,7 @@ async fn start(scratch: &Path, trace: Trace, lifecycle: &Lifecycle) -> Result<[E
             listener,
             public_port: Some(port),
             store: Store::open(&scratch.join(format!("{name}.sqlite")), name).await?,
+            assets: Settings::of(scratch.join(format!("{name}.assets"))),
             addresses: addresses.clone(),
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(loopback))],
             findable: Vec::new(),

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use mimi_adapter::{Domain, UserUri, async_trait};
+use mimi_adapter::{Domain, Opened, UserUri, async_trait};
 use tracing::{error, info, warn};
 
 use crate::{
+    assets::ProxyError,
     cluster::Whose,
     core::{Core, Fault, hash},
     hub::HubError,
@@ -18,7 +19,7 @@ use crate::{
         uri::RoomUri,
         wire::{FanoutMessage, SubmitMessageRequest},
     },
-    provider::{Answer, Doors},
+    provider::{Answer, Doors, Wanted},
     store::Sought,
 };
 
@@ -31,6 +32,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint::GroupInfo,
     Endpoint::RequestConsent,
     Endpoint::UpdateConsent,
+    Endpoint::ProxyDownload,
     Endpoint::IdentifierQuery,
     Endpoint::ReportAbuse,
 ];
@@ -58,6 +60,29 @@ impl Doors for ProviderDoors {
     async fn passed_on(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
         let answer = self.open(from.clone(), endpoint, about.clone(), body).await;
         said(from, endpoint, &about, answer)
+    }
+
+    async fn download(&self, from: &Domain, wanted: Wanted) -> Result<Opened, Answer> {
+        let core = &self.0;
+        let opened = match &wanted {
+            Wanted::Ours(name) => core
+                .assets
+                .read(name, core.now())
+                .await
+                .map_err(Into::into)
+                .and_then(|it| it.ok_or(ProxyError::Missing)),
+            Wanted::Proxied(url) => core.proxied(from, url).await,
+        };
+        opened.map_err(|problem| match problem {
+            ProxyError::Missing => StatusCode::NOT_FOUND.into(),
+            ProxyError::Unreachable(problem) => {
+                info!(%from, problem, "A file could not be fetched for another provider.");
+                StatusCode::BAD_GATEWAY.into()
+            }
+            // An address of a file is a secret.
+            ProxyError::Malformed(reason) => said(from, Endpoint::ProxyDownload, "", Err(HubError::Malformed(reason))),
+            ProxyError::Fault(fault) => said(from, Endpoint::ProxyDownload, "", Err(fault.into())),
+        })
     }
 }
 

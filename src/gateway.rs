@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::{
     adapters::Adapters,
     admin,
+    assets::{Assets, Settings},
     cluster::Colleagues,
     config::{Allow, Cluster, Config, Portal},
     core::{AdapterSeat, Clock, Core, Fault, system_clock},
@@ -30,7 +31,7 @@ use crate::{
     mls::Groups,
     outbox::{Destination, Dispatcher},
     provider::{
-        Peers, Server,
+        Peers, Server, base_url,
         tls::{Identity, Trust},
     },
     rooms::Desk,
@@ -48,6 +49,7 @@ pub struct Parts {
     pub listener: std::net::TcpListener,
     pub public_port: Option<u16>,
     pub store: Store,
+    pub assets: Settings,
     pub addresses: BTreeMap<Domain, String>,
     /// Name, kind and adapter.
     pub adapters: Vec<(String, String, Arc<dyn Adapter>)>,
@@ -85,6 +87,7 @@ pub async fn run(config: Config, adapters: Adapters) -> Result<(), BoxError> {
         listener,
         public_port: Some(config.provider.public_port),
         store,
+        assets: config.assets.clone(),
         addresses: config.peers.iter().map(|(peer, address)| (peer.clone(), address.to_string())).collect(),
         adapters: adapters
             .into_iter()
@@ -128,6 +131,8 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         Err(fault) => return Err(fault.into()),
     };
     let core = Arc::new(Core {
+        assets: Assets::open(parts.assets, base_url(&domain, parts.public_port))
+            .map_err(|e| format!("assets.directory: {e}"))?,
         peers: Peers::new(&parts.identity, &parts.trust, parts.addresses)?,
         domain,
         store: parts.store,

@@ -406,7 +406,7 @@ impl Core {
     }
 
     /// Epoch and state of a room, read from its group once per epoch, and whether it has a franking agent.
-    async fn hub_state(&self, tx: &mut Tx, hub: &HubRoom) -> Result<(u64, Arc<RoomState>, bool), HubError> {
+    pub(crate) async fn hub_state(&self, tx: &mut Tx, hub: &HubRoom) -> Result<(u64, Arc<RoomState>, bool), HubError> {
         let known =
             self.hub_states.lock().expect("no panic happens while the states are locked").get(&hub.room).cloned();
         let read = self
@@ -497,7 +497,7 @@ impl From<Fault> for Judgement {
 }
 
 /// The providers with participants who are not banned.
-fn providers(state: &RoomState) -> Vec<Domain> {
+pub(crate) fn providers(state: &RoomState) -> Vec<Domain> {
     let listed = state.participants.iter().filter(|it| it.role_index != policy::role::BANNED);
     let mut providers: Vec<Domain> = listed.map(|it| it.user.domain().clone()).collect();
     providers.sort();

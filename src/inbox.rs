@@ -4,6 +4,8 @@
 //! transaction decides whether we have it already, understands it, remembers its name and puts what follows
 //! from it into the outbox. Only after that has reached the disk does anybody get a yes.
 
+mod files;
+
 use std::sync::Arc;
 
 use mimi_adapter::{
@@ -14,9 +16,10 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::{
+    assets::Asset,
     breaker::Deed,
     core::{Core, Fault, at, hash},
-    event,
+    event::{self, MimiEvent},
     janitor::NAMED_DAYS,
     mimi::{
         content::{MessageId, MimiContent, message_id},
@@ -50,14 +53,9 @@ impl AdapterCore for AdapterDoor {
     async fn accept(&self, inbound: Inbound) -> Result<Accepted, Refusal> {
         mimi_adapter::failpoint!("accept.native");
         let (kind, conversation, id) = (inbound.event.kind(), inbound.conversation.clone(), inbound.id.clone());
-        let mut accepted = self.offer(inbound.clone(), Patience::First).await;
-        if let Ok(Offer::Unnamed { room, row }) = &accepted {
-            self.core.dispatcher.until_settled(&self.core, room, *row).await;
-            accepted = self.offer(inbound, Patience::Last).await;
-        }
-        let accepted = match accepted {
-            Ok(Offer::Taken(accepted)) => Ok(accepted),
-            Ok(Offer::Unnamed { .. }) => Err(Fault::later("a message it may be about is being delivered")),
+        let accepted = match self.keep(inbound).await {
+            Ok(Some(inbound)) => self.take(inbound).await,
+            Ok(None) => Ok(Accepted::Duplicate),
             Err(fault) => Err(fault),
         };
         mimi_adapter::failpoint!("accept.native.committed");
@@ -106,7 +104,19 @@ impl AdapterCore for AdapterDoor {
 }
 
 impl AdapterDoor {
-    async fn offer(&self, inbound: Inbound, patience: Patience) -> Result<Offer, Fault> {
+    async fn take(&self, inbound: Inbound<Asset>) -> Result<Accepted, Fault> {
+        let mut accepted = self.offer(inbound.clone(), Patience::First).await;
+        if let Ok(Offer::Unnamed { room, row }) = &accepted {
+            self.core.dispatcher.until_settled(&self.core, room, *row).await;
+            accepted = self.offer(inbound, Patience::Last).await;
+        }
+        match accepted? {
+            Offer::Taken(accepted) => Ok(accepted),
+            Offer::Unnamed { .. } => Err(Fault::later("a message it may be about is being delivered")),
+        }
+    }
+
+    async fn offer(&self, inbound: Inbound<Asset>, patience: Patience) -> Result<Offer, Fault> {
         let adapter = self.adapter.clone();
         let sought = can_be_kept(&inbound.id).then(|| Sought::Native {
             adapter: adapter.clone(),
@@ -149,7 +159,7 @@ enum Offer {
 
 impl Core {
     /// The delivery that may give a name to what `inbound` is about.
-    async fn unnamed(&self, tx: &mut Tx, adapter: &str, inbound: &Inbound) -> Result<Option<Offer>, Fault> {
+    async fn unnamed(&self, tx: &mut Tx, adapter: &str, inbound: &Inbound<Asset>) -> Result<Option<Offer>, Fault> {
         let Some(native) = inbound.event.refers_to() else { return Ok(None) };
         let Some(portal) = tx.portal_of_conversation(adapter, &inbound.conversation).await? else { return Ok(None) };
         if tx.message_of_native(portal.id, native).await?.is_some() {
@@ -160,7 +170,7 @@ impl Core {
     }
 
     /// The first door.
-    pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound) -> Result<Accepted, Fault> {
+    pub async fn accept_native(&self, tx: &mut Tx, adapter: &str, inbound: Inbound<Asset>) -> Result<Accepted, Fault> {
         let sender = UserUri::for_native(&self.domain, &inbound.sender);
         // Too long, or empty: nobody else could read the name.
         UserUri::parse(sender.as_str()).map_err(|e| Fault::never(format!("your address can't be carried: {e}")))?;
@@ -171,7 +181,7 @@ impl Core {
             Some(portal) => portal,
             None => match &inbound.direct {
                 Some(ghost) => self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?,
-                None => return Err(Fault::never("this conversation is not linked to a MIMI room")),
+                None => return Err(not_linked()),
             },
         };
         let Some(mut room) = tx.room(&portal.room).await? else {
@@ -209,12 +219,20 @@ impl Core {
         portal: &Portal,
         sender: &UserUri,
         proof: SenderProof,
-        event: Event<NativeMessageId>,
-    ) -> Result<Event<MessageId>, Fault> {
+        event: Event<NativeMessageId, Asset>,
+    ) -> Result<MimiEvent, Fault> {
         Ok(match event {
             Event::Message { text, in_reply_to } => Event::Message {
                 text,
                 // A reply to something we never carried, or long ago, goes as a plain message.
+                in_reply_to: match in_reply_to {
+                    Some(id) => tx.message_of_native(portal.id, &id).await?,
+                    None => None,
+                },
+            },
+            Event::File { file, caption, in_reply_to } => Event::File {
+                file,
+                caption,
                 in_reply_to: match in_reply_to {
                     Some(id) => tx.message_of_native(portal.id, &id).await?,
                     None => None,
@@ -264,7 +282,7 @@ impl Core {
         portal: &Portal,
         sender: &UserUri,
         native: &NativeMessageId,
-        event: &Event<MessageId>,
+        event: &MimiEvent,
     ) -> Result<(), Fault> {
         // C§4.1: unguessable. The message is remembered by its native id in this very transaction, so a repeated
         // attempt never gets a second salt.
@@ -491,6 +509,10 @@ struct Read {
     octets: Vec<u8>,
     /// With which it could be reported, if that is kept.
     evidence: Option<AbusiveMessage>,
+}
+
+fn not_linked() -> Fault {
+    Fault::never("this conversation is not linked to a MIMI room")
 }
 
 /// What `does` something to a message that has no name here.

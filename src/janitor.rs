@@ -90,6 +90,7 @@ pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
     .await?;
     core.look_after_the_waiting().await?;
     core.forget_unlinked().await?;
+    core.forget_assets().await?;
     core.forget_dead_letters().await
 }
 

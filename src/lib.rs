@@ -26,7 +26,7 @@
 //!
 //! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
 //! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
-//! clients in a room · [`rejoin`] how they come back when they have lost it · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
+//! clients in a room · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
 //! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`sessions`] what is said when a
@@ -36,6 +36,7 @@
 pub mod abuse;
 pub mod adapters;
 pub mod admin;
+pub mod assets;
 pub mod breaker;
 pub mod cli;
 pub mod cluster;

@@ -5,11 +5,28 @@
 
 use mimi_adapter::{
     Capabilities, Event, NativeMessageId, Support, Text,
+    file::size_in_words,
     markup::{Marks, to_text},
 };
 
-/// The event as it can be delivered, or why it can't.
-pub fn lower(event: Event<NativeMessageId>, can: &Capabilities) -> Result<Event<NativeMessageId>, String> {
+use crate::{assets::Asset, event::describe};
+
+/// What a conversation is shown of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lowered {
+    pub event: Event<NativeMessageId, Asset>,
+    /// Something of it is missing that its author will not guess, and why.
+    pub loss: Option<String>,
+}
+
+/// The event as it can be delivered, or why it can't. `refused` says why an earlier attempt to show its file has failed
+/// for good.
+pub fn lower(
+    event: Event<NativeMessageId, Asset>,
+    can: &Capabilities,
+    refused: Option<String>,
+) -> Result<Lowered, String> {
+    let mut loss = None;
     let event = match event {
         Event::Message { text: Text::Markdown(markdown), in_reply_to } if can.formatting != Support::Full => {
             Event::Message { text: unformatted(&markdown, can)?, in_reply_to }
@@ -24,6 +41,26 @@ pub fn lower(event: Event<NativeMessageId>, can: &Capabilities) -> Result<Event<
             Support::Refused => return Err("replies can't be shown there".into()),
             _ => Event::Message { text, in_reply_to: None },
         },
+        Event::File { file, caption, in_reply_to } => {
+            let in_reply_to = in_reply_to.filter(|_| can.reply == Support::Full);
+            let why = match (refused, can.file) {
+                (_, Support::Refused) => return Err("files can't be shown there".into()),
+                (Some(refused), _) => Some(refused),
+                (None, Support::AsText) => Some("files can't be shown there".into()),
+                (None, Support::Full) => file
+                    .size
+                    .filter(|size| *size > can.max_file)
+                    .map(|_| format!("{} is the most that can be shown there", size_in_words(can.max_file))),
+            };
+            match why {
+                None => Event::File { file, caption, in_reply_to },
+                Some(why) => {
+                    let text = Text::Plain(describe(&file, caption.as_deref(), &why));
+                    loss = Some(why);
+                    Event::Message { text, in_reply_to }
+                }
+            }
+        }
         Event::Edit { text, .. } if can.edit != Support::Full => {
             let words = match text {
                 Text::Plain(text) => text,
@@ -40,14 +77,18 @@ pub fn lower(event: Event<NativeMessageId>, can: &Capabilities) -> Result<Event<
         }
         other => other,
     };
-    match &event {
-        Event::Message { text, .. } | Event::Edit { text, .. } if text.as_str().len() > can.max_text => Err(format!(
-            "the text is {} octets long and {} is the most that can be shown there",
-            text.as_str().len(),
+    let length = match &event {
+        Event::Message { text, .. } | Event::Edit { text, .. } => text.as_str().len(),
+        Event::File { caption, .. } => caption.as_ref().map_or(0, String::len),
+        _ => 0,
+    };
+    if length > can.max_text {
+        return Err(format!(
+            "the text is {length} octets long and {} is the most that can be shown there",
             can.max_text
-        )),
-        _ => Ok(event),
+        ));
     }
+    Ok(Lowered { event, loss })
 }
 
 /// Text of which nothing but marks would be left is shown as it was written.
@@ -59,7 +100,7 @@ fn unformatted(markdown: &str, can: &Capabilities) -> Result<Text, String> {
     Ok(Text::Plain(if words.trim().is_empty() { markdown.to_owned() } else { words }))
 }
 
-fn as_text(support: Support, text: impl FnOnce() -> String) -> Result<Event<NativeMessageId>, String> {
+fn as_text(support: Support, text: impl FnOnce() -> String) -> Result<Event<NativeMessageId, Asset>, String> {
     match support {
         Support::Refused => Err("edits, deletions or reactions can't be shown there".into()),
         _ => Ok(Event::Message { text: Text::Plain(text()), in_reply_to: None }),
@@ -68,27 +109,65 @@ fn as_text(support: Support, text: impl FnOnce() -> String) -> Result<Event<Nati
 
 #[cfg(test)]
 mod tests {
+    use mimi_adapter::File;
+
     use super::*;
+
+    fn id() -> NativeMessageId {
+        NativeMessageId::new("m1")
+    }
+
+    fn text(text: &str) -> Text {
+        Text::Plain(text.into())
+    }
+
+    fn plain(words: &str) -> Event<NativeMessageId, Asset> {
+        Event::Message { text: text(words), in_reply_to: None }
+    }
+
+    fn shown(event: Event<NativeMessageId, Asset>, can: &Capabilities) -> Option<Event<NativeMessageId, Asset>> {
+        lower(event, can, None).ok().map(|lowered| lowered.event)
+    }
 
     #[test]
     fn where_there_is_only_text_everything_becomes_text_or_is_refused() {
         let can = Capabilities::PLAIN_TEXT;
-        let id = || NativeMessageId::new("m1");
-        let plain = |text: &str| Event::Message { text: Text::Plain(text.into()), in_reply_to: None };
-        let text = |text: &str| Text::Plain(text.into());
-        assert_eq!(lower(Event::Message { text: text("yes"), in_reply_to: Some(id()) }, &can), Ok(plain("yes")));
-        assert_eq!(lower(Event::Edit { replaces: id(), text: text("tea") }, &can), Ok(plain("* tea")));
+        assert_eq!(shown(Event::Message { text: text("yes"), in_reply_to: Some(id()) }, &can), Some(plain("yes")));
+        assert_eq!(shown(Event::Edit { replaces: id(), text: text("tea") }, &can), Some(plain("* tea")));
         let markdown = |text: &str| Text::Markdown(text.into());
         let bold = Event::Message { text: markdown("**tea** for [@Bob](mimi://b.example/u/bob)"), in_reply_to: None };
-        assert_eq!(lower(bold, &can), Ok(plain("tea for @Bob")));
-        assert_eq!(lower(Event::Edit { replaces: id(), text: markdown("_tea_") }, &can), Ok(plain("* tea")));
+        assert_eq!(shown(bold, &can), Some(plain("tea for @Bob")));
+        assert_eq!(shown(Event::Edit { replaces: id(), text: markdown("_tea_") }, &can), Some(plain("* tea")));
+        let marks = Event::Message { text: markdown("[a]: b:c"), in_reply_to: None };
+        assert_eq!(shown(marks, &can), Some(plain("[a]: b:c")));
+        assert_eq!(shown(Event::Reaction { in_reply_to: id(), emoji: "👍".into() }, &can), Some(plain("👍")));
+        assert_eq!(shown(Event::Delete { replaces: id() }, &can), None);
+        assert_eq!(shown(plain(&"x".repeat(can.max_text + 1)), &can), None);
+        assert_eq!(shown(Event::Join, &can), Some(Event::Join));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_shown_is_named_with_its_size_and_the_reason() {
+        let picture = |size| {
+            let (name, media_type) = ("pot.jpg".to_owned(), "image/jpeg".to_owned());
+            let file = File { name, media_type, size: Some(size), attachment: false, octets: Asset::default() };
+            Event::File { file, caption: Some("The pot.".into()), in_reply_to: Some(id()) }
+        };
+        let no_files = Capabilities { reply: Support::Full, ..Capabilities::PLAIN_TEXT };
+        let files = Capabilities { file: Support::Full, max_file: 1 << 20, ..no_files };
+        let instead = |size: &str, why: &str| {
+            let note = format!("The pot.\n[pot.jpg (image/jpeg, {size}) was sent and is not shown: {why}]");
+            let event = Event::Message { text: text(&note), in_reply_to: Some(id()) };
+            Ok(Lowered { event, loss: Some(why.to_owned()) })
+        };
+        assert_eq!(lower(picture(1 << 20), &files, None), Ok(Lowered { event: picture(1 << 20), loss: None }));
         assert_eq!(
-            lower(Event::Message { text: markdown("[a]: b:c"), in_reply_to: None }, &can),
-            Ok(plain("[a]: b:c"))
+            lower(picture(3 << 20), &files, None),
+            instead("3 MiB", "1 MiB is the most that can be shown there")
         );
-        assert_eq!(lower(Event::Reaction { in_reply_to: id(), emoji: "👍".into() }, &can), Ok(plain("👍")));
-        assert!(lower(Event::Delete { replaces: id() }, &can).is_err());
-        assert!(lower(plain(&"x".repeat(can.max_text + 1)), &can).is_err());
-        assert_eq!(lower(Event::Join, &can), Ok(Event::Join));
+        assert_eq!(lower(picture(1 << 20), &no_files, None), instead("1 MiB", "files can't be shown there"));
+        assert_eq!(lower(picture(5), &files, Some("it is gone".into())), instead("5 octets", "it is gone"));
+        let refusing = Capabilities { file: Support::Refused, ..files };
+        assert!(lower(picture(5), &refusing, None).is_err());
     }
 }

@@ -48,10 +48,11 @@ impl Core {
         others: &[UserUri],
     ) -> Result<(), Fault> {
         let client = self.client(tx, creator).await?;
+        let most = self.assets.max_size();
         let (policy, creators_role) = if room.direct {
-            (policy::direct_policy(1 + others.len() as u32), role::PEER)
+            (policy::direct_policy(1 + others.len() as u32, &self.domain, most), role::PEER)
         } else {
-            (policy::group_policy(&self.domain), role::SUPER_ADMIN)
+            (policy::group_policy(&self.domain, most), role::SUPER_ADMIN)
         };
         let mut participants = vec![UserRolePair { user: creator.clone(), role_index: creators_role }];
         participants.extend(others.iter().map(|other| UserRolePair { user: other.clone(), role_index: role::PEER }));

@@ -8,7 +8,7 @@ use crate::{
     mimi::{
         component,
         participants::{self, ParticipantListData, ParticipantListUpdate},
-        policy::{self, Actor, Change, Client, Policy, PreAuthData, RoomState},
+        policy::{self, Actor, AssetPolicy, Change, Client, Policy, PreAuthData, RoomState},
         tls::Tls,
         uri::{IdentifierUri, ProviderUri, UserUri},
         wire::Credential,
@@ -26,6 +26,8 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
         Some(octets) => PreAuthData::decode(octets).map_err(|e| format!("the room's preauth_list: {e}"))?,
         None => PreAuthData::default(),
     };
+    // One that can't be read is no reason to understand nothing of the room: it says nothing about who may do what.
+    let assets = dictionary.get(&component::ASSET_POLICY).and_then(|octets| AssetPolicy::decode(octets).ok());
     let clients = leaves
         .iter()
         .map(|(leaf, identity)| Ok((*leaf, Client { user: user(identity)?, credential: Credential::basic(identity) })))
@@ -37,6 +39,7 @@ pub fn read(dictionary: &Dictionary, leaves: &Leaves) -> Result<RoomState, Strin
             roles: component(dictionary, component::ROLES_LIST, "roles_list")?,
             preauth,
             base: component(dictionary, component::BASE_ROOM_POLICY, "base_room_policy")?,
+            assets,
             others: policy::OTHERS
                 .into_iter()
                 .filter_map(|id| Some((id, Bytes::copy_from_slice(dictionary.get(&id)?))))

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     adapters,
+    assets::Settings,
     discovery::Findable,
     mimi::{
         disclosure::{BridgeDisclosure, Security},
@@ -34,6 +35,7 @@ pub(super) struct Draft {
     pub lines: Lines,
     pub store: Store,
     delivery: Delivery,
+    assets: Settings,
     abuse: Abuse,
     cluster: Option<Cluster>,
     admin: Admin,
@@ -52,6 +54,7 @@ impl Draft {
             provider: self.provider?,
             store: self.store,
             delivery: self.delivery,
+            assets: self.assets,
             abuse: self.abuse,
             cluster: self.cluster,
             admin: self.admin,
@@ -81,6 +84,7 @@ pub(super) fn check(
     let delivery = delivery(root.table("delivery"));
     let abuse = abuse(root.table("abuse"));
     let cluster = cluster(root.table("cluster"), &store);
+    let assets = assets(root.table("assets"), &store, cluster.is_some(), &path);
     let admin = admin(root.table("admin"), &path);
     let peers = peers(&mut root, &notes);
     let consent = consent(root.table("consent"));
@@ -96,6 +100,7 @@ pub(super) fn check(
         lines: notes.lines.clone(),
         store,
         delivery,
+        assets,
         abuse,
         cluster,
         admin,
@@ -179,6 +184,40 @@ fn days(within: RangeInclusive<u64>, hint: &str) -> impl Fn(&DeValue<'_>) -> Res
             .map(|days| Duration::from_secs(days * 24 * 3600))
             .ok_or_else(|| format!("{days} is not between {least} and {most} ({hint})"))
     }
+}
+
+/// What fits into memory as a number of octets, and into one encrypted file.
+const LARGEST_MIB: u64 = 65_535;
+
+fn assets(
+    mut at: Reader<'_>,
+    store: &Store,
+    shared: bool,
+    path: impl Fn(&DeValue<'_>) -> Result<PathBuf, String>,
+) -> Settings {
+    let number = |most: u64| {
+        move |value: &DeValue<'_>| {
+            let number = value.as_integer().and_then(|it| u64::from_str_radix(it.as_str(), it.radix()).ok());
+            number
+                .filter(|number| (1..=most).contains(number))
+                .ok_or_else(|| format!("is not a number between 1 and {most}"))
+        }
+    };
+    let directory = at.optional("directory", path);
+    if shared && directory.is_none() && !matches!(store, Store::Path(_)) {
+        at.note(
+            "directory",
+            "is missing (what one process keeps, others are asked for: name a directory that all share)",
+        );
+    }
+    let directory = directory.unwrap_or_else(|| match store {
+        Store::Path(file) => file.with_extension("assets"),
+        Store::Url(_) | Store::UrlFile(_) => "/var/lib/mimi-gateway/assets".into(),
+    });
+    let max_size = at.optional("max_size_mib", number(LARGEST_MIB)).map_or(Settings::MAX_SIZE, |mib| mib << 20);
+    let keep_days = at.optional("keep_days", number(3650)).unwrap_or(Settings::KEEP_DAYS);
+    at.finish();
+    Settings { directory, max_size, keep_days }
 }
 
 /// PostgreSQL shows 63 octets of a session's name, and ours begins with `mimi-gateway `.

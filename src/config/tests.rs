@@ -206,11 +206,33 @@ fn a_database_is_one_file_or_one_server() {
 fn a_process_among_others_has_an_address_and_a_server() {
     let cluster = "[cluster]\naddress = \"10.0.0.2:8443\"\n";
     let url = "[store]\nurl = \"postgres://mimi@db.a.example/mimi\"\n";
-    let config = parse(&format!("{PROVIDER}{url}{cluster}")).unwrap();
+    let config = parse(&format!("{PROVIDER}{url}{cluster}[assets]\ndirectory = \"/srv/assets\"\n")).unwrap();
     assert_eq!(config.cluster.unwrap().address, "10.0.0.2:8443");
+    assert_eq!(config.assets, crate::assets::Settings::of("/srv/assets"));
+    let told = problems(&format!("{PROVIDER}{url}{cluster}"));
+    assert!(told[0].starts_with("assets.directory: is missing (what one process keeps"), "{told:?}");
     assert!(parse(PROVIDER).unwrap().cluster.is_none());
     let told = problems(&format!("{PROVIDER}{cluster}"));
     assert!(told[0].contains("can't share an SQLite file (set url in [store]"), "{told:?}");
+}
+
+#[test]
+fn files_are_beside_the_database_and_have_a_limit() {
+    let with = |lines: &str| format!("{PROVIDER}[store]\npath = \"/srv/mimi/gateway.sqlite\"\n[assets]\n{lines}");
+    let settings = |max_size, keep_days| crate::assets::Settings {
+        directory: "/srv/mimi/gateway.assets".into(),
+        max_size,
+        keep_days,
+    };
+    assert_eq!(parse(&with("")).unwrap().assets, settings(104_857_600, 30));
+    assert_eq!(parse(&with("max_size_mib = 2\nkeep_days = 7\n")).unwrap().assets, settings(2_097_152, 7));
+    assert_eq!(
+        problems(&with("max_size_mib = 0\nkeep_days = \"7\"\n")),
+        [
+            "line 8: assets.max_size_mib: is not a number between 1 and 65535",
+            "line 9: assets.keep_days: is not a number between 1 and 3650",
+        ]
+    );
 }
 
 #[test]

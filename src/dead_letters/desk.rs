@@ -210,6 +210,10 @@ fn text(payload: &Payload) -> Option<Text> {
     let (Payload::Submit { content, .. } | Payload::Content { content, .. }) = payload else { return None };
     match event::from_content(&MimiContent::decode(content).ok()?)? {
         Event::Message { text, .. } | Event::Edit { text, .. } => Some(text),
+        // Its octets stay where they are.
+        Event::File { file, caption, .. } => {
+            Some(Text::Plain(event::describe(&file, caption.as_deref(), "it was sent in another conversation")))
+        }
         _ => None,
     }
 }

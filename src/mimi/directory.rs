@@ -175,6 +175,10 @@ impl Directory {
         serde_json::to_string(self).expect("strings are JSON")
     }
 
+    pub fn endpoints(&self) -> impl Iterator<Item = (Endpoint, &str)> {
+        self.0.iter().map(|(endpoint, template)| (*endpoint, template.as_str()))
+    }
+
     pub fn offers(&self, endpoint: Endpoint) -> bool {
         self.0.contains_key(&endpoint)
     }

@@ -25,7 +25,9 @@ mod roles;
 #[cfg(test)]
 mod tests;
 
-pub use assets::{AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains};
+pub use assets::{
+    AssetAsked, AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains,
+};
 pub use authorise::{Actor, Change, Client, Denied, RoomState, authorise, changes, may_join};
 pub use base::BaseRoomPolicy;
 pub use bots::{Bot, BotPolicy};

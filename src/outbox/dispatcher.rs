@@ -130,7 +130,7 @@ impl Dispatcher {
     }
 
     /// Whether the stop has been asked for: no new delivery is begun.
-    pub(super) fn stopping(&self) -> bool {
+    pub fn stopping(&self) -> bool {
         self.0.started.get().is_some_and(|started| started.lifecycle.stop().asked())
     }
 

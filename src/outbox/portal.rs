@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use mimi_adapter::{Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Refusal, Speaker};
-use tracing::info;
+use mimi_adapter::{
+    Capabilities, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Refusal, Speaker,
+};
+use tracing::{info, warn};
 
 use super::{Destination, Payload, Step};
 use crate::{
+    assets::Asset,
     core::{Core, Fault, at, hash},
     dead_letters::Reason,
-    event,
-    lower::lower,
+    event::{self, MimiEvent},
+    lower::{Lowered, lower},
     mimi::{
         content::{MessageId, MimiContent},
-        uri::RoomUri,
+        uri::{RoomUri, UserUri},
     },
     store::{
         Tx,
@@ -32,6 +35,7 @@ enum Act {
         row: i64,
         message: Option<MessageId>,
         delivery: Box<Delivery>,
+        loss: Option<String>,
     },
 }
 
@@ -41,18 +45,28 @@ struct Done {
     row: i64,
     message: Option<MessageId>,
     ids: Vec<NativeMessageId>,
-}
-
-impl Done {
-    fn settle(&self, tx: &mut Tx) {
-        if let Some(message) = self.message {
-            tx.name_message(self.portal, message, &self.ids);
-        }
-        tx.remove_outbox_row(self.row);
-    }
+    /// What people were not shown of it, and its author is told of.
+    loss: Option<String>,
 }
 
 impl Core {
+    async fn settle_portal(&self, tx: &mut Tx, room: &RoomUri, done: &Done) -> Result<(), Fault> {
+        if let Some(message) = done.message {
+            tx.name_message(done.portal, message, &done.ids);
+            if let Some(loss) = &done.loss {
+                info!(%room, %message, loss, "Not all of it is shown.");
+                match self.report_not_shown(tx, room, &[*message.as_bytes()]).await {
+                    Err(later @ Fault::Later { .. }) => return Err(later),
+                    // It has been delivered, whoever can't be told.
+                    Err(fault) => warn!(%room, %message, %fault, "Its author could not be told."),
+                    Ok(()) => {}
+                }
+            }
+        }
+        tx.remove_outbox_row(done.row);
+        Ok(())
+    }
+
     pub(super) async fn step_portal(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
         let (of, to) = (room.clone(), Destination::Portal(room.clone()));
         let mut taken = self.write(move |core, tx| Box::pin(async move { core.take_portal(tx, &of, 0).await })).await?;
@@ -79,13 +93,24 @@ impl Core {
                     }
                     Err(refusal) => return Ok(Step::later(refusal.to_string())),
                 },
-                Act::Deliver { row, message, delivery } => match seat.adapter.deliver(&delivery).await {
+                Act::Deliver { row, message, delivery, loss } => match seat.adapter.deliver(&delivery).await {
                     Ok(delivered) => {
                         mimi_adapter::failpoint!("outbox.portal.delivered");
-                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids })
+                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, loss })
                     }
                     Err(Refusal::Retry { after, source }) => {
                         return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
+                    }
+                    // The people are told that there was a file.
+                    Err(Refusal::Reject { reason }) if matches!(delivery.event, Event::File { .. }) => {
+                        self.write(move |_, tx| {
+                            Box::pin(async move {
+                                tx.prepare_outbox_row(row, Some(reason.as_bytes()));
+                                Ok::<_, Fault>(())
+                            })
+                        })
+                        .await?;
+                        return Ok(Step::Settled);
                     }
                     Err(Refusal::Reject { reason }) => {
                         self.write(move |core, tx| {
@@ -100,7 +125,7 @@ impl Core {
             let (of, was, stopping) = (room.clone(), done.clone(), self.dispatcher.stopping());
             let next = self.write(move |core, tx| {
                 Box::pin(async move {
-                    was.settle(tx);
+                    core.settle_portal(tx, &of, &was).await?;
                     if stopping { Ok(None) } else { core.take_portal(tx, &of, 1).await }
                 })
             });
@@ -113,13 +138,9 @@ impl Core {
                 }
                 // What is next must not hold up the settling of what has been delivered.
                 Err(_) => {
-                    self.write(move |_, tx| {
-                        Box::pin(async move {
-                            done.settle(tx);
-                            Ok::<_, Fault>(())
-                        })
-                    })
-                    .await?;
+                    let of = room.clone();
+                    self.write(move |core, tx| Box::pin(async move { core.settle_portal(tx, &of, &done).await }))
+                        .await?;
                     return Ok(Step::Settled);
                 }
             };
@@ -129,7 +150,7 @@ impl Core {
     /// The head of the queue but for the `done` that have just been settled, as the conversation can show it. `None` if
     /// there is nothing, or no portal yet; without an act if it is nothing to be shown, and gone.
     async fn take_portal(
-        &self,
+        self: &Arc<Self>,
         tx: &mut Tx,
         room: &RoomUri,
         done: usize,
@@ -152,6 +173,10 @@ impl Core {
         };
         let key = |name: &[u8]| DeliveryKey::new(hex::encode(hash(&[room.as_str().as_bytes(), b" ", name].concat())));
         let row_key = || key(format!("row {}", row.id).as_bytes());
+        let sender = match Payload::decode(&row.payload)? {
+            Payload::Content { sender, .. } => Some(sender),
+            _ => None,
+        };
         let (speaker, accepted, event, message, key) = match Payload::decode(&row.payload)? {
             Payload::Content { sender, message, accepted, content } => {
                 let content =
@@ -184,14 +209,18 @@ impl Core {
                 return Ok(Some((portal, None)));
             }
         };
-        let lowered = match self.adapters.get(&portal.adapter) {
-            Some(seat) => lower(event, &seat.adapter.capabilities(&conversation)),
-            None => Ok(event),
+        let seat = self.adapters.get(&portal.adapter);
+        let can = seat.map_or(Capabilities::PLAIN_TEXT, |seat| seat.adapter.capabilities(&conversation));
+        // A file that was refused before is shown as a text that says so.
+        let refused = row.prepared.as_ref().map(|words| String::from_utf8_lossy(words).into_owned());
+        let lowered = match lower(event, &can, refused) {
+            Ok(lowered) => self.with_file(tx, room, sender.as_ref(), lowered, &can).await?,
+            Err(reason) => Err(reason),
         };
         match lowered {
-            Ok(event) => {
+            Ok((event, loss)) => {
                 let delivery = Box::new(Delivery { key, conversation, speaker, accepted: at(accepted), event });
-                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery }))))
+                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, loss }))))
             }
             Err(reason) => {
                 self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;
@@ -200,14 +229,36 @@ impl Core {
         }
     }
 
+    /// Gives a file its octets; one that will never have any becomes a text.
+    async fn with_file(
+        self: &Arc<Self>,
+        tx: &mut Tx,
+        room: &RoomUri,
+        sender: Option<&UserUri>,
+        Lowered { event, loss }: Lowered,
+        can: &Capabilities,
+    ) -> Result<Result<(Event<NativeMessageId>, Option<String>), String>, Fault> {
+        let (Event::File { file, .. }, Some(sender)) = (&event, sender) else {
+            let none = |file: File<Asset>| file.at(Octets::new(Vec::new()));
+            return Ok(Ok((event.with_file(none), loss)));
+        };
+        Ok(match self.file_of(tx, room, sender, file.clone(), can.max_file).await? {
+            Ok(file) => Ok((event.with_file(|_| file), loss)),
+            Err(why) => lower(event, can, Some(why)).map(|Lowered { event, loss }| {
+                let none = |file: File<Asset>| file.at(Octets::new(Vec::new()));
+                (event.with_file(none), loss)
+            }),
+        })
+    }
+
     /// Replaces message IDs by native ones. A reply to something never carried goes as a plain message;
     /// what would change such a thing has nothing to change.
     async fn to_native(
         &self,
         tx: &mut Tx,
         portal: &Portal,
-        event: Event<MessageId>,
-    ) -> Result<Result<Event<NativeMessageId>, String>, Fault> {
+        event: MimiEvent,
+    ) -> Result<Result<Event<NativeMessageId, Asset>, String>, Fault> {
         let unknown = || "it refers to a message that was never carried here".to_owned();
         Ok(match event {
             Event::Message { text, in_reply_to } => {
@@ -216,6 +267,13 @@ impl Core {
                     None => None,
                 };
                 Ok(Event::Message { text, in_reply_to })
+            }
+            Event::File { file, caption, in_reply_to } => {
+                let in_reply_to = match in_reply_to {
+                    Some(id) => tx.native_of_message(portal.id, &id).await?,
+                    None => None,
+                };
+                Ok(Event::File { file, caption, in_reply_to })
             }
             Event::Edit { replaces, text } => {
                 let native = tx.native_of_message(portal.id, &replaces).await?;

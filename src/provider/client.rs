@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     error::Error,
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -22,7 +23,7 @@ use http::{
 };
 use mimi_adapter::Domain;
 use reqwest::{
-    Client, Response, Url,
+    Client, RequestBuilder, Response, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
@@ -31,7 +32,9 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    PASSED_ON, method,
+    PASSED_ON,
+    assets::{Guarded, NotPublic},
+    method,
     tls::{Identity, TlsError, Trust, client_config},
 };
 use crate::mimi::directory::{Directory, Endpoint, WELL_KNOWN};
@@ -62,8 +65,10 @@ pub enum CallError {
 
 /// All other providers, as one provider of ours sees them. Keeps connections and directories.
 pub struct Peers {
-    http: Client,
-    addresses: Arc<BTreeMap<String, String>>,
+    pub(super) http: Client,
+    /// For addresses that somebody else has named.
+    pub(super) guarded: Client,
+    pub(super) addresses: Arc<BTreeMap<String, String>>,
     directories: Mutex<HashMap<Domain, Known>>,
 }
 
@@ -80,25 +85,12 @@ impl Peers {
     pub fn new(identity: &Identity, trust: &Trust, addresses: BTreeMap<Domain, String>) -> Result<Self, TlsError> {
         let addresses: Arc<BTreeMap<_, _>> =
             Arc::new(addresses.into_iter().map(|(name, address)| (name.into(), address)).collect());
-        let from = HeaderValue::from_str(&format!("mimi@{}", identity.domain())).expect("a domain is ASCII");
-        let http = Client::builder()
-            .tls_backend_preconfigured(client_config(identity, trust)?)
-            .default_headers(HeaderMap::from_iter([(FROM, from)]))
-            .dns_resolver(Addresses(addresses.clone()))
-            // A proxy would look names up for itself, and a redirect would leave the directory's word.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIME)
-            .timeout(REQUEST_TIME)
-            .pool_idle_timeout(IDLE_TIME)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .http2_keep_alive_timeout(KEEP_ALIVE)
-            .build()
-            .map_err(|problem| TlsError::Setup(problem.to_string()))?;
-        Ok(Self { http, addresses, directories: Mutex::default() })
+        let http = client(identity, trust, Addresses(addresses.clone()))?;
+        let guarded = client(identity, trust, Guarded(addresses.clone()))?;
+        Ok(Self { http, guarded, addresses, directories: Mutex::default() })
     }
 
-    /// One request. `about` is a room URI, a domain, an asset's URL, and for key material and consent the
+    /// One request. `about` is a room URI, a domain, and for key material and consent the
     /// user's URI, whichever of user and domain the peer's directory asks for (D4). Any 2xx is success.
     pub async fn call(&self, peer: &Domain, endpoint: Endpoint, about: &str, body: Bytes) -> Result<Bytes, CallError> {
         self.ask(peer, None, endpoint, about, body).await
@@ -145,18 +137,35 @@ impl Peers {
         about: &str,
         body: Bytes,
     ) -> Result<Bytes, CallError> {
+        let url = self.url(directory, peer, endpoint, about)?;
+        let response = self.send(peer, from, method(endpoint), url, body).await?;
+        read(peer, response, RESPONSE_LIMIT).await
+    }
+
+    pub(super) fn url(
+        &self,
+        directory: &Directory,
+        peer: &Domain,
+        endpoint: Endpoint,
+        about: &str,
+    ) -> Result<Url, CallError> {
         let never = |problem: &dyn std::fmt::Display| CallError::Never {
             status: None,
             reason: format!("{peer} can't be asked: {problem}"),
         };
         let url = directory.url(endpoint, about).map_err(|problem| never(&problem))?;
-        let url = Url::parse(&url)
+        Url::parse(&url)
             .ok()
             .filter(|url| url.scheme() == "https" && url.domain().is_some())
             .filter(|url| url.username().is_empty() && url.password().is_none())
-            .ok_or_else(|| never(&format_args!("the URL in its directory for {} won't do", endpoint.name())))?;
-        let response = self.send(peer, from, method(endpoint), url, body).await?;
-        read(peer, response, RESPONSE_LIMIT).await
+            .ok_or_else(|| never(&format_args!("the URL in its directory for {} won't do", endpoint.name())))
+    }
+
+    pub(super) async fn directory(&self, peer: &Domain) -> Result<Arc<Directory>, CallError> {
+        match self.known(peer) {
+            Some(known) => Ok(known),
+            None => self.fetch_directory(peer).await,
+        }
     }
 
     fn known(&self, peer: &Domain) -> Option<Arc<Directory>> {
@@ -164,7 +173,7 @@ impl Peers {
         directories.get(peer).filter(|known| Instant::now() < known.until).map(|known| known.directory.clone())
     }
 
-    async fn fetch_directory(&self, peer: &Domain) -> Result<Arc<Directory>, CallError> {
+    pub(super) async fn fetch_directory(&self, peer: &Domain) -> Result<Arc<Directory>, CallError> {
         let later =
             |problem: String| CallError::Later { after: None, unsure: false, reason: format!("{peer}: {problem}") };
         let url = Url::parse(&format!("https://{peer}{WELL_KNOWN}"))
@@ -181,7 +190,6 @@ impl Peers {
         Ok(directory)
     }
 
-    /// Answers with a 2xx, its body unread.
     async fn send(
         &self,
         peer: &Domain,
@@ -190,10 +198,7 @@ impl Peers {
         mut url: Url,
         body: Bytes,
     ) -> Result<Response, CallError> {
-        if url.domain().is_some_and(|host| self.addresses.contains_key(host)) {
-            // The address has a port of its own, and an explicit one in the URL would win over it.
-            url.set_port(None).expect("an https URL can have no port");
-        }
+        self.drop_port(&mut url);
         // A directory is only read.
         let changes = method == Method::POST;
         let mut request = self.http.request(method, url);
@@ -203,28 +208,70 @@ impl Peers {
         if let Some(from) = from {
             request = request.header(PASSED_ON, from.as_str());
         }
+        let response = self.answered(peer, request, changes).await?;
+        accepted(peer, response, changes).await
+    }
+
+    /// An address that the admin has given has a port of its own, and an explicit one in the URL would win over it.
+    pub(super) fn drop_port(&self, url: &mut Url) {
+        if url.domain().is_some_and(|host| self.addresses.contains_key(host)) {
+            url.set_port(None).expect("an https URL can have no port");
+        }
+    }
+
+    /// Whatever the peer answers. `changes`: it is more than a question.
+    pub(super) async fn answered(
+        &self,
+        peer: &Domain,
+        request: RequestBuilder,
+        changes: bool,
+    ) -> Result<Response, CallError> {
         let response = request.send().await.map_err(|problem| {
             let sent = changes && !problem.is_connect();
             unreachable(peer, &problem.without_url(), sent)
         })?;
         mimi_adapter::failpoint!("provider.answered");
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let after = response.headers().get(RETRY_AFTER).and_then(|after| wait(after, SystemTime::now()));
-        let reason = format!("{peer} answered {status}{}", said(response).await);
-        // A redirect is no answer of MIMI's: something in front of the peer is in the way.
-        let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
-        match status.is_client_error() && !for_now.contains(&status) {
-            true => Err(CallError::Never { status: Some(status), reason }),
-            // Who says "not now" has not done it; who fails may have.
-            false => {
-                let not_done = for_now.contains(&status) || status == StatusCode::SERVICE_UNAVAILABLE;
-                Err(CallError::Later { after, unsure: changes && !not_done, reason })
-            }
+        Ok(response)
+    }
+}
+
+/// A 2xx, its body unread.
+pub(super) async fn accepted(peer: &Domain, response: Response, changes: bool) -> Result<Response, CallError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let after = response.headers().get(RETRY_AFTER).and_then(|after| wait(after, SystemTime::now()));
+    let reason = format!("{peer} answered {status}{}", said(response).await);
+    // A redirect is no answer of MIMI's: something in front of the peer is in the way.
+    let for_now = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY];
+    match status.is_client_error() && !for_now.contains(&status) {
+        true => Err(CallError::Never { status: Some(status), reason }),
+        // Who says "not now" has not done it; who fails may have.
+        false => {
+            let not_done = for_now.contains(&status) || status == StatusCode::SERVICE_UNAVAILABLE;
+            Err(CallError::Later { after, unsure: changes && !not_done, reason })
         }
     }
+}
+
+fn client(identity: &Identity, trust: &Trust, resolver: impl Resolve + 'static) -> Result<Client, TlsError> {
+    let from = HeaderValue::from_str(&format!("mimi@{}", identity.domain())).expect("a domain is ASCII");
+    Client::builder()
+        .tls_backend_preconfigured(client_config(identity, trust)?)
+        .default_headers(HeaderMap::from_iter([(FROM, from)]))
+        .dns_resolver(resolver)
+        // A proxy would look names up for itself, and a redirect would leave the directory's word.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(CONNECT_TIME)
+        .timeout(REQUEST_TIME)
+        .read_timeout(REQUEST_TIME)
+        .pool_idle_timeout(IDLE_TIME)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build()
+        .map_err(|problem| TlsError::Setup(problem.to_string()))
 }
 
 /// Whether a newer directory could give another answer. A 404 can be about the room as well.
@@ -265,7 +312,7 @@ fn unreachable(peer: &Domain, problem: &reqwest::Error, unsure: bool) -> CallErr
     let mut cause = Some(problem as &dyn Error);
     while let Some(problem) = cause {
         reason = format!("{reason}: {problem}");
-        if is_for_another_domain(problem) {
+        if is_for_another_domain(problem) || problem.is::<NotPublic>() {
             return CallError::Never { status: None, reason };
         }
         cause = problem.source();
@@ -317,13 +364,18 @@ struct Addresses(Arc<BTreeMap<String, String>>);
 
 impl Resolve for Addresses {
     fn resolve(&self, name: Name) -> Resolving {
-        // Port 0 stands for the URL's.
-        let target = self.0.get(name.as_str()).cloned().unwrap_or_else(|| format!("{}:0", name.as_str()));
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host(target).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
+        let looking = look_up(&self.0, &name);
+        Box::pin(async move { Ok(Box::new(looking.await?) as Addrs) })
     }
+}
+
+pub(super) fn look_up(
+    addresses: &BTreeMap<String, String>,
+    name: &Name,
+) -> impl Future<Output = io::Result<std::vec::IntoIter<SocketAddr>>> + use<> {
+    // Port 0 stands for the URL's.
+    let target = addresses.get(name.as_str()).cloned().unwrap_or_else(|| format!("{}:0", name.as_str()));
+    async move { Ok(tokio::net::lookup_host(target).await?.collect::<Vec<_>>().into_iter()) }
 }
 
 #[cfg(test)]

@@ -22,29 +22,35 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
 };
-use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use mimi_adapter::{CancellationToken, Domain};
+use mimi_adapter::{CancellationToken, Domain, Opened, file};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::task::TaskTracker;
+use tokio_util::{io::ReaderStream, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use super::{
-    PASSED_ON, method,
+    PASSED_ON,
+    assets::{ASSETS, AssetName},
+    method,
     request::{self, Refusal},
     tls::{Identity, PeerCertificate, TlsError, Trust, server_config},
 };
@@ -75,6 +81,19 @@ pub trait Doors: Send + Sync + 'static {
     async fn passed_on(&self, from: &Domain, endpoint: Endpoint, about: String, body: Bytes) -> Answer {
         self.knock(from, endpoint, about, body).await
     }
+
+    /// A file, as it lies where it is kept. There is nothing to be walked through: who has gone gets no more of it.
+    async fn download(&self, _from: &Domain, _wanted: Wanted) -> Result<Opened, Answer> {
+        Err(StatusCode::NOT_FOUND.into())
+    }
+}
+
+/// A file that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Ours(AssetName),
+    /// At this URL, of another provider (P§5.10.2).
+    Proxied(String),
 }
 
 /// What a door answers. `retry_after` is for 429 and 503.
@@ -114,6 +133,20 @@ impl From<Answer> for Response<Full<Bytes>> {
     }
 }
 
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+fn whole(response: Response<Full<Bytes>>) -> Response<Body> {
+    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+}
+
+/// What our addresses begin with. `public_port` is the port by which other providers reach us, where that isn't 443.
+pub fn base_url(domain: &Domain, public_port: Option<u16>) -> String {
+    match public_port.filter(|&port| port != 443) {
+        Some(port) => format!("https://{domain}:{port}"),
+        None => format!("https://{domain}"),
+    }
+}
+
 /// One provider domain of ours, ready to be served.
 pub struct Server {
     domain: Domain,
@@ -125,8 +158,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Offers `endpoints`, and no others. `public_port` is the port by which other providers reach us,
-    /// where that isn't 443.
+    /// Offers `endpoints`, and no others. `public_port` is as in [`base_url`].
     pub fn new(
         identity: &Identity,
         trust: &Trust,
@@ -135,10 +167,7 @@ impl Server {
         doors: Arc<dyn Doors>,
     ) -> Result<Self, TlsError> {
         let domain = identity.domain().clone();
-        let base = match public_port.filter(|&port| port != 443) {
-            Some(port) => format!("https://{domain}:{port}"),
-            None => format!("https://{domain}"),
-        };
+        let base = base_url(&domain, public_port);
         Ok(Self {
             tls: TlsAcceptor::from(Arc::new(server_config(identity, trust)?)),
             directory: Directory::ours(&base, endpoints),
@@ -218,14 +247,14 @@ impl Server {
         Ok(Peer { certificate, quota })
     }
 
-    async fn hear(&self, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn hear(&self, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
         self.answer(peer, request).await.unwrap_or_else(|refusal| {
             info!(names = ?peer.certificate.names, status = refusal.status.as_u16(), reason = refusal.reason, "Refused a request.");
-            refusal.into()
+            whole(refusal.into())
         })
     }
 
-    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Refusal> {
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let (head, body) = request.into_parts();
         request::check_target(&head, &self.domain)?;
         let from = request::sender(&head.headers)?;
@@ -241,7 +270,13 @@ impl Server {
         };
         let path = head.uri.path();
         if path == WELL_KNOWN {
-            return allow(&head.method, Method::GET).map(|()| self.directory());
+            return allow(&head.method, Method::GET).map(|()| whole(self.directory()));
+        }
+        if let Some(name) = path.strip_prefix(ASSETS) {
+            allow(&head.method, Method::GET)?;
+            let name =
+                AssetName::parse(name).ok_or(Refusal::new(StatusCode::NOT_FOUND, "there is no such file here"))?;
+            return Ok(self.download(peer, &from, Wanted::Ours(name)).await);
         }
         let (endpoint, variable) = Endpoint::of_path(path)
             .filter(|(endpoint, _)| self.directory.offers(*endpoint))
@@ -250,7 +285,10 @@ impl Server {
         let about = endpoint.read_variable(variable, &self.domain).map_err(|_| {
             Refusal::new(StatusCode::BAD_REQUEST, "the path doesn't end in what this endpoint is about")
         })?;
-        let place = peer.quota.requests.clone().acquire_owned().await.expect("the semaphore is never closed");
+        if endpoint == Endpoint::ProxyDownload {
+            return Ok(self.download(peer, &from, Wanted::Proxied(about)).await);
+        }
+        let place = peer.quota.place().await;
         let body = request::read(body, endpoint).await?;
 
         let doors = self.doors.clone();
@@ -267,7 +305,27 @@ impl Server {
             StatusCode::INTERNAL_SERVER_ERROR.into()
         });
         debug!(%from, endpoint = endpoint.name(), status = answer.status.as_u16(), "Answered.");
-        Ok(answer.into())
+        Ok(whole(answer.into()))
+    }
+
+    async fn download(&self, peer: &Peer, from: &Domain, wanted: Wanted) -> Response<Body> {
+        // It is a request in hand until its last octet has left.
+        let place = peer.quota.place().await;
+        let Opened { size, octets } = match self.doors.download(from, wanted).await {
+            Ok(opened) => opened,
+            Err(answer) => return whole(answer.into()),
+        };
+        let octets = ReaderStream::with_capacity(octets, file::CHUNK).map(move |chunk| {
+            let _place = &place;
+            chunk.map(Frame::data)
+        });
+        let mut response = Response::new(StreamBody::new(octets).boxed_unsync());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        if let Some(size) = size {
+            response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        }
+        debug!(%from, ?size, "A file is being sent.");
+        response
     }
 
     fn directory(&self) -> Response<Full<Bytes>> {
@@ -292,6 +350,12 @@ struct Peer {
 /// What the holder of one certificate can have at once.
 struct Quota {
     requests: Arc<Semaphore>,
+}
+
+impl Quota {
+    async fn place(&self) -> OwnedSemaphorePermit {
+        self.requests.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
 }
 
 fn http_for(tls: &TlsStream<TcpStream>) -> auto::Builder<TokioExecutor> {

@@ -1,5 +1,7 @@
 //! Rooms we are the hub of, as a hub sees them.
 
+use mimi_adapter::Domain;
+
 use super::{StoreError, Tx, seal};
 use crate::{
     mimi::uri::RoomUri,
@@ -41,6 +43,28 @@ impl Tx {
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+
+    /// Some of our rooms in which `provider` may have participants, together with `other` if that is given: as far as our
+    /// own clients know, and those that none of ours is in.
+    pub async fn hub_rooms_with(
+        &mut self,
+        provider: &Domain,
+        other: Option<&Domain>,
+    ) -> Result<Vec<RoomUri>, StoreError> {
+        let users = |domain: &Domain| format!("mimi://{domain}/%");
+        let other = other.unwrap_or(provider);
+        let rows = sqlx::query_as::<_, (String,)>(
+            "SELECT room FROM hub_room WHERE (\
+                EXISTS (SELECT 1 FROM participant WHERE participant.room = hub_room.room AND user_uri LIKE $1) \
+                AND EXISTS (SELECT 1 FROM participant WHERE participant.room = hub_room.room AND user_uri LIKE $2)) \
+             OR NOT EXISTS (SELECT 1 FROM participant WHERE participant.room = hub_room.room) LIMIT 256",
+        )
+        .bind(users(provider))
+        .bind(users(other))
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter().map(|(room,)| RoomUri::parse(&room).map_err(|e| StoreError::corrupt("hub_room", e))).collect()
     }
 
     /// The accepted_timestamp for the next event: now, but later than the last one (D44).

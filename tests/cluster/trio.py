@@ -215,6 +215,7 @@ class Trio:
         return {
             **_provider("a.example", port, self.front),
             "store": {"url": url},
+            "assets": {"directory": "a.assets"},
             "cluster": {"address": f"127.0.0.1:{port}"},
             "admin": {"socket": f"a{number}.sock"},
             "peers": {"b.example": f"127.0.0.1:{b}"},

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod adapter;
+mod assets;
 mod bad_asking;
 mod bad_joining;
 mod bad_members;

@@ -8,6 +8,7 @@ mod state;
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use mimi_loopback::{
     frame::{Act, ClientFrame},
     network::{Client, Network},
 };
+use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -35,11 +37,24 @@ struct Inner {
     state: Mutex<State>,
     /// Something is new for those who wait.
     changed: watch::Sender<()>,
+    /// What people share lies here.
+    files: TempDir,
 }
 
 impl Messenger {
     pub fn new() -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()) }))
+        let files = tempfile::tempdir().unwrap();
+        Self(Arc::new(Inner { state: Mutex::default(), changed: watch::Sender::new(()), files }))
+    }
+
+    pub fn files(&self) -> &Path {
+        self.0.files.path()
+    }
+
+    /// The octets of the file that is called so in a conversation.
+    pub fn octets(&self, conversation: &ConversationId, name: &str) -> Vec<u8> {
+        let at = self.look(|state| state.place_of(conversation, name));
+        std::fs::read(self.files().join(at.unwrap_or_else(|| panic!("nobody has shared {name}")))).unwrap()
     }
 
     /// Connects to a gateway that has just started. The task ends with the gateway.

@@ -1,7 +1,9 @@
 //! Somebody at one of the messengers, in one conversation.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use mimi_adapter::{ConversationId, NativeMessageId, NativeUserId, UserUri};
-use mimi_loopback::frame::{Act, ClientFrame, Written};
+use mimi_loopback::frame::{Act, ClientFrame, Shared, Written};
 
 use crate::messenger::{self, Messenger};
 
@@ -89,6 +91,32 @@ impl Person {
     pub async fn unlikes(&self, emoji: &str) {
         let replaces = self.find(emoji);
         self.does(|act| ClientFrame::Unlike { act, replaces }).await.unwrap();
+    }
+
+    /// Shares a file, and the gateway takes it.
+    pub async fn shares(&self, name: &str, octets: &[u8], caption: Option<&str>) {
+        self.tries_to_share(name, octets, caption).await.unwrap();
+    }
+
+    pub async fn tries_to_share(&self, name: &str, octets: &[u8], caption: Option<&str>) -> Result<(), String> {
+        self.messenger.answered(self.posts_file(name, octets, caption)).await
+    }
+
+    /// Shares a file, whether or not the gateway is there to take it.
+    pub fn posts_file(&self, name: &str, octets: &[u8], caption: Option<&str>) -> u64 {
+        static FILES: AtomicU64 = AtomicU64::new(0);
+        let at = format!("shared-{}", FILES.fetch_add(1, Ordering::Relaxed));
+        std::fs::write(self.messenger.files().join(&at), octets).unwrap();
+        let media_type = if name.ends_with(".jpg") { "image/jpeg" } else { "application/pdf" };
+        let (name, media_type, size) = (name.to_owned(), media_type.to_owned(), Some(octets.len() as u64));
+        let file = Shared { at, name, media_type, size, attachment: false };
+        let caption = caption.map(str::to_owned);
+        self.act(|act| ClientFrame::Share { act, file, caption, reply_to: None })
+    }
+
+    /// The octets of the file that is called so in the conversation.
+    pub fn octets(&self, name: &str) -> Vec<u8> {
+        self.messenger.octets(&self.conversation, name)
     }
 
     // By id, for what has no words here.

@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -16,6 +17,7 @@ use std::{
 
 use mimi_adapter::{ConversationId, Domain, UserUri};
 use mimi_gateway::{
+    assets::Settings,
     config::Portal,
     core::Core,
     discovery::Findable,
@@ -29,6 +31,7 @@ use mimi_gateway::{
 };
 use mimi_loopback::Loopback;
 use sqlx::Connection;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -54,6 +57,9 @@ struct Provider {
     address: SocketAddr,
     /// Made when the gateway starts for the first time.
     database: Option<Database>,
+    /// Where its files for others are.
+    assets: TempDir,
+    pub max_size: u64,
     allow: Vec<&'static str>,
     findable: Vec<Findable>,
     portals: Vec<Portal>,
@@ -159,7 +165,9 @@ impl World {
                 // The port is given back at once, and on this address nobody else wants one.
                 let address = std::net::TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap();
                 let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
-                (name, Provider { messenger, address, database: None, allow, findable, portals, running: None })
+                let (assets, max_size, running) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE, None);
+                let database = None;
+                (name, Provider { messenger, address, database, assets, max_size, allow, findable, portals, running })
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -270,12 +278,14 @@ impl World {
         let place = provider.database.as_ref().expect("it has just been made").place();
         assert!(provider.running.is_none(), "{name} is running already");
         let (loopback, network) = Loopback::new();
+        let loopback = loopback.sharing_in(provider.messenger.files());
         let parts = Parts {
             identity,
             trust,
             listener: gateway::listen(provider.address).unwrap(),
             public_port: Some(provider.address.port()),
             store: Store::open(place, name).await.unwrap(),
+            assets: Settings { max_size: provider.max_size, ..Settings::of(provider.assets.path()) },
             addresses,
             adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
             findable: provider.findable.clone(),
@@ -305,6 +315,16 @@ impl World {
         let running = self.provider_mut(name).running.take().expect("it is running");
         running.lifecycle.stop().force();
         running.end(name).await;
+    }
+
+    /// From its next start on, a provider takes no larger files than this.
+    pub fn takes_at_most(&mut self, name: &str, octets: u64) {
+        self.provider_mut(name).max_size = octets;
+    }
+
+    /// The directory of the files that a provider keeps for others.
+    pub fn assets(&self, provider: &str) -> &Path {
+        self.providers[provider].assets.path()
     }
 
     pub fn lifecycle(&self, name: &str) -> &Lifecycle {

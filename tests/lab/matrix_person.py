@@ -34,6 +34,7 @@ class MatrixPerson(Person):
         _check(await self._client.login(password(name)))
         self.user_id = self._client.user_id
         self.invites: dict[str, str] = {}
+        self._files: dict[str, dict] = {}
         self.contents: dict[str, dict] = {}
         """The whole content of what was seen last of each text."""
         self._listening = asyncio.create_task(self._listen())
@@ -83,10 +84,27 @@ class MatrixPerson(Person):
         formatted = {"format": "org.matrix.custom.html", "formatted_body": html} if html else {}
         return await self._send(room, {"msgtype": "m.text", "body": text, **formatted})
 
-    async def shows_image(self, room: str, file_name: str) -> str:
-        picture = io.BytesIO(_PNG)
-        uploaded, _ = await self._client.upload(picture, "image/png", file_name, filesize=len(_PNG))
-        return await self._send(room, {"msgtype": "m.image", "body": file_name, "url": _check(uploaded).content_uri})
+    async def shares(self, room: str, file_name: str, octets: bytes, caption: str | None = None) -> str:
+        """Shows a picture."""
+        uploaded, _ = await self._client.upload(io.BytesIO(octets), "image/png", file_name, filesize=len(octets))
+        content = {"msgtype": "m.image", "body": file_name, "url": _check(uploaded).content_uri}
+        content["info"] = {"mimetype": "image/png", "size": len(octets)}
+        if caption:
+            content |= {"body": caption, "filename": file_name}
+        return await self._send(room, content)
+
+    async def downloads(self, file_name: str, within: float = 60) -> tuple[dict, bytes]:
+        """Waits for a file of this name, and answers its event's content and its octets."""
+        content = await self.until(lambda: self._files.get(file_name), within, f"a file called {file_name}")
+        path = content["url"].removeprefix("mxc://")
+        url = f"{self._client.homeserver}/_matrix/client/v1/media/download/{path}"
+        headers = {"Authorization": f"Bearer {self._client.access_token}"}
+        async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
+            async with session.get(url) as response:
+                return content, await response.read()
+
+    async def shows_where(self, room: str, place: str) -> str:
+        return await self._send(room, {"msgtype": "m.location", "body": place, "geo_uri": "geo:50.94,6.96"})
 
     async def _send(self, room: str, content: dict) -> str:
         transaction = uuid.uuid4().hex
@@ -123,6 +141,8 @@ class MatrixPerson(Person):
         if event["type"] == "m.room.message" and "body" in event["content"]:
             member = self._client.rooms[room].users.get(event["sender"])
             name = member.display_name if member and member.display_name else event["sender"]
+            if "url" in event["content"] and event["sender"] != self.user_id:
+                self._files[event["content"].get("filename", event["content"]["body"])] = event["content"]
             self.contents[event["content"]["body"]] = event["content"]
             self._show(room, event["sender"], name, event["content"]["body"])
 
@@ -140,9 +160,3 @@ def _check(answer):
         raise RuntimeError(f"Synapse refused: {answer}")
     return answer
 
-
-# One transparent pixel.
-_PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
-    "0000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
-)

@@ -140,7 +140,14 @@ class Process:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_mib(self) -> float:
-        line = next(line for line in self._proc("status").splitlines() if line.startswith("VmRSS:"))
+        return self._memory("VmRSS")
+
+    def peak_mib(self) -> float:
+        """The most memory it has ever had since its start."""
+        return self._memory("VmHWM")
+
+    def _memory(self, which: str) -> float:
+        line = next(line for line in self._proc("status").splitlines() if line.startswith(f"{which}:"))
         return int(line.split()[1]) / 1024
 
     def _proc(self, file: str) -> str:

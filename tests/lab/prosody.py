@@ -1,4 +1,4 @@
-"""Prosody as the XMPP server of b.example: accounts, group chats with an archive, and one component.
+"""Prosody as the XMPP server of b.example: accounts, group chats with an archive, files, and one component.
 
 The archive is in SQLite, because Prosody's plain files are trimmed in O(n) once they are long and can
 be cut short by a kill. Group chats are not anonymous: in a company, people see whom they talk to.
@@ -8,11 +8,12 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-from .process import Process, run
+from .process import Process, free_ports, run
 
 DOMAIN = "xmpp.b.example"
 CONFERENCE = f"conference.{DOMAIN}"
 COMPONENT = f"mimi.{DOMAIN}"
+UPLOAD = f"upload.{DOMAIN}"
 
 
 class Prosody(Process):
@@ -29,6 +30,8 @@ class Prosody(Process):
                 domain=DOMAIN,
                 conference=CONFERENCE,
                 component=COMPONENT,
+                upload=UPLOAD,
+                http_port=free_ports(1)[0],
             )
         )
         (directory / "data").mkdir()
@@ -86,7 +89,10 @@ interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {c2s_port} }}
 component_interfaces = {{ "127.0.0.1" }}
 component_ports = {{ {component_port} }}
-http_ports = {{}}
+http_ports = {{ {http_port} }}
+http_interfaces = {{ "127.0.0.1" }}
+http_external_url = "http://127.0.0.1:{http_port}/"
+http_default_host = "{upload}"
 https_ports = {{}}
 s2s_ports = {{}}
 
@@ -106,6 +112,9 @@ Component "{conference}" "muc"
     modules_enabled = {{ "muc_mam" }}
     muc_room_default_persistent = true
     muc_room_default_public_jids = true
+
+Component "{upload}" "http_file_share"
+    http_file_share_size_limit = 4 * 1024 * 1024
 
 Component "{component}"
     component_secret = "{component_secret}"

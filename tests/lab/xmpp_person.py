@@ -6,14 +6,17 @@ archive doesn't have. So whatever is lost or doubled in a test, it was not lost 
 """
 
 import asyncio
+import io
 import uuid
 from datetime import datetime, timezone
+from xml.etree import ElementTree
 
+import aiohttp
 import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout, PresenceError
 
 from .people import Person
-from .prosody import DOMAIN, Prosody
+from .prosody import DOMAIN, UPLOAD, Prosody
 
 _AWAY = (IqError, IqTimeout, PresenceError, TimeoutError)
 
@@ -34,6 +37,7 @@ class XmppPerson(Person):
         self._refused: dict[str, str] = {}
         self._directly: set[tuple[str, str]] = set()
         self._received: set[str] = set()
+        self._opened: list = []
         self.repeats = 0
         self._connections = 0  # How many there have been; grows when one is lost.
         self._online = False
@@ -41,7 +45,7 @@ class XmppPerson(Person):
         client.enable_starttls = client.enable_direct_tls = False
         client.enable_plaintext = True
         client.plugin["feature_mechanisms"].unencrypted_plain = True
-        for plugin in ("xep_0045", "xep_0066", "xep_0184", "xep_0199", "xep_0313", "xep_0359"):
+        for plugin in ("xep_0045", "xep_0066", "xep_0184", "xep_0199", "xep_0313", "xep_0359", "xep_0363"):
             client.register_plugin(plugin)
         client.plugin["xep_0184"].auto_request = False
         client.add_event_handler("session_start", self._on_session)
@@ -90,13 +94,35 @@ class XmppPerson(Person):
         """What clients send after they have uploaded a file: its address, marked as such (XEP-0066)."""
         await self._say(room, url, oob=url)
 
-    async def _say(self, room: str, text: str, oob: str | None = None):
+    async def shares(self, room: str, file_name: str, octets: bytes):
+        """Puts a file where the server keeps files (XEP-0363), and shows it."""
+        url = await self._client.plugin["xep_0363"].upload_file(
+            file_name, domain=UPLOAD, size=len(octets), content_type="image/png", input_file=io.BytesIO(octets)
+        )
+        await self.shows_file(room, url)
+
+    async def downloads(self, by: str, within: float = 60) -> tuple[str, bytes]:
+        """Waits for a message of somebody in which there is an address, and answers its text and what is there."""
+        mine = lambda message: message.name == by and "http://127.0.0.1:" in message.text and message not in self._opened
+        message = await self.until(lambda: next(filter(mine, self.seen), None), within, f"a file of {by}")
+        self._opened.append(message)
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            async with session.get(message.text.split()[-1]) as response:
+                return message.text, await response.read()
+
+    async def says_in_secret(self, room: str):
+        """What a client sends that encrypts with OMEMO."""
+        await self._say(room, "This is OMEMO.", encrypted=True)
+
+    async def _say(self, room: str, text: str, oob: str | None = None, encrypted: bool = False):
         chat, id = self._chats[room], uuid.uuid4().hex
         while True:
             await self.until(lambda: chat.is_live, 120, f"{room} to be back")
             connection = self._connections
             message = self._client.make_message(mto=room, mbody=text, mtype="groupchat")
             message["id"] = id
+            if encrypted:
+                message.append(ElementTree.Element("{eu.siacs.conversations.axolotl}encrypted"))
             if oob:
                 message["oob"]["url"] = oob
             message.send()

@@ -7,6 +7,7 @@ shown once, as a network with idempotency keys does it, and each such repetition
 """
 
 import asyncio
+import hashlib
 import json
 import random
 from collections import defaultdict
@@ -14,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 JOIN, LEAVE = "join", "leave"
+
+
+def _sum(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()[:16]
 
 
 @dataclass
@@ -51,7 +56,8 @@ class Conversation:
 
 class Messenger:
     def __init__(self, name: str, socket: Path, seed: int = 0, not_now: float = 0.0):
-        """`not_now` is the share of deliveries that the network puts off the first time."""
+        """`not_now` is the share of deliveries that the network puts off the first time. What is shared lies beside the
+        socket."""
         self.name = name
         self.conversations: dict[str, Conversation] = defaultdict(Conversation)
         self.repeats = 0
@@ -63,6 +69,7 @@ class Messenger:
         """Acts said again that the gateway had."""
         self.refused: dict[str, str] = {}
         self._socket = socket
+        self._files = socket.with_suffix(".files")
         self._random = random.Random(seed)
         self._not_now = not_now
         self._put_off: set[str] = set()
@@ -96,6 +103,16 @@ class Messenger:
         id = self._act(conversation, "say", act, label)
         place.texts[id] = text
         place.mine[person].append(id)
+        return id
+
+    def shares(self, conversation: str, person: str, name: str, octets: bytes) -> str:
+        """A file is known by its name and by what is in it."""
+        at = f"shared-{self._ids}"
+        (self._files / at).write_bytes(octets)
+        file = {"at": at, "name": name, "media_type": "application/octet-stream", "size": len(octets)}
+        label = f"{person}: {name} {_sum(octets)}"
+        id = self._act(conversation, "share", {"from": person, "file": file}, label)
+        self.conversations[conversation].texts[id] = name
         return id
 
     def edits(self, conversation: str, person: str, id: str, text: str):
@@ -249,6 +266,12 @@ class Messenger:
                 place.texts[id] = what["text"]
                 place.theirs.append(id)
                 place.shown.append(f"{person}: {what['text']}{reply}")
+                return id
+            case "file":
+                file = what["file"]
+                place.texts[id] = file["name"]
+                place.theirs.append(id)
+                place.shown.append(f"{person}: {file['name']} {_sum((self._files / file['at']).read_bytes())}")
                 return id
             case "edit":
                 place.shown.append(f"{person}: {what['text']} ✎ {named(what['replaces'])}")

@@ -158,6 +158,8 @@ def other(me: str) -> str:
 
 def _config(directory: Path, me: str, ports: dict[str, int]) -> dict:
     domain, them = DOMAINS[me], DOMAINS[other(me)]
+    files = directory / f"{me}.files"
+    files.mkdir()
     return {
         "provider": {
             "domain": domain,
@@ -171,5 +173,5 @@ def _config(directory: Path, me: str, ports: dict[str, int]) -> dict:
         "peers": {them: f"127.0.0.1:{ports[other(me)]}"},
         # a.example lets nobody in without asking, so that consent is asked for and given.
         "consent": {"allow": [them] if me == "b" else []},
-        "adapters": {"loopback": {"kind": "loopback", "socket": str(directory / f"{me}.loopback")}},
+        "adapters": {"loopback": {"kind": "loopback", "socket": str(directory / f"{me}.loopback"), "files": str(files)}},
     }

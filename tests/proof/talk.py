@@ -107,6 +107,7 @@ class Talk:
             at.says(conversation, person, f"{text} ({me}, {conversation})", reply_to)
             await asyncio.sleep(self._pause)
 
+        at.shares(conversation, first, f"{me}-{conversation}.bin", f"{me} {conversation}".encode() * 10_000)
         for line in range(self._lines):
             await say(first, f"line {line} of the first")
             await say(second, f"line {line} of the second")

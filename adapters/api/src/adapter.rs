@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Capabilities, ConversationId, Cursor, DeliveryKey, Event, NativeMessageId, NativeUserId, Session, UserUri,
+    Capabilities, ConversationId, Cursor, DeliveryKey, Event, NativeMessageId, NativeUserId, Octets, Session, UserUri,
 };
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -36,7 +36,8 @@ pub trait Adapter: Send + Sync {
     ///
     /// Called again with the same [`DeliveryKey`] when an earlier attempt was cut short: the people in the
     /// conversation should then see it once. Returns when the network has confirmed it. May wait for
-    /// the network, for half a minute at most.
+    /// the network, for half a minute at most; with a file for its [`patience`](crate::File::patience). What is said
+    /// when [`Octets::open`](crate::Octets::open) or the stream fails is the core's own, to be answered as it is.
     async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal>;
 
     /// Could `user` be somebody of this network? Decided by the look of the address alone: the core asks it
@@ -71,7 +72,7 @@ pub trait Adapter: Send + Sync {
 
 /// From the native network, on its way in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inbound {
+pub struct Inbound<Asset = Octets> {
     pub conversation: ConversationId,
     /// `Some` if the conversation is one-to-one with this ghost: the first message of such a conversation
     /// starts a direct room. `None` for everything with room for more people; those are linked by an admin.
@@ -81,7 +82,7 @@ pub struct Inbound {
     pub id: NativeMessageId,
     pub sender: NativeUserId,
     pub proof: SenderProof,
-    pub event: Event<NativeMessageId>,
+    pub event: Event<NativeMessageId, Asset>,
     /// Where to resume reading after this event; the core keeps the latest (see [`Inbox::cursor`]).
     pub cursor: Option<Cursor>,
 }
@@ -215,6 +216,8 @@ impl Inbox {
     /// Takes responsibility for the event. When it answers yes, the event is on disk and will reach the
     /// room, or its sender will be told why not. `Retry`: keep it and offer it again. `Reject`: tell the
     /// sender the reason.
+    ///
+    /// The octets of a file are read meanwhile, so it takes as long as they do.
     ///
     /// An event of a conversation that is not linked is rejected; look at [`links`](Self::links) first and
     /// don't offer those.

@@ -19,6 +19,10 @@ pub struct Capabilities {
     pub edit: Support,
     pub delete: Support,
     pub reaction: Support,
+    /// [`Event::File`](crate::Event::File).
+    pub file: Support,
+    /// The largest file, in octets. Of larger ones only the text is shown, and their sender is told.
+    pub max_file: u64,
     /// [`Text::Markdown`](crate::Text::Markdown). As text, it is the words without the marks.
     pub formatting: Support,
     /// The longest text, in octets of UTF-8. Longer ones are refused.
@@ -32,6 +36,8 @@ impl Capabilities {
         edit: Support::AsText,
         delete: Support::Refused,
         reaction: Support::AsText,
+        file: Support::AsText,
+        max_file: 0,
         formatting: Support::AsText,
         max_text: 65_536,
     };

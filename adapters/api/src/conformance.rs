@@ -21,7 +21,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Adapter, ConversationId, Delivery, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Speaker, Text, UserUri,
+    Adapter, ConversationId, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Speaker,
+    Text, UserUri,
 };
 
 pub mod checks;
@@ -59,7 +60,8 @@ pub trait Harness: Send {
     }
 
     /// The next thing that everybody in the conversation is shown and that is not Alice's own, in order.
-    /// Comings and goings are left out, and so is what [`told`](Self::told) answers.
+    /// Comings and goings are left out, and so is what [`told`](Self::told) answers. The octets of a file are those that
+    /// Alice gets when she looks at it.
     async fn sees(&mut self) -> Seen;
 
     /// The next thing the gateway itself tells Alice: a notice, or the error that answers her message.
@@ -111,6 +113,18 @@ fn ghost(user: &str) -> Ghost {
 /// A message in plain text, in answer to nothing.
 pub fn message(text: impl Into<String>) -> Event<NativeMessageId> {
     Event::Message { text: Text::Plain(text.into()), in_reply_to: None }
+}
+
+/// A picture of these octets.
+pub fn picture(octets: impl Into<Vec<u8>>) -> File {
+    let octets = octets.into();
+    File {
+        name: "pot.png".into(),
+        media_type: "image/png".into(),
+        size: Some(octets.len() as u64),
+        attachment: false,
+        octets: Octets::new(octets),
+    }
 }
 
 /// A message with strong words and code. Where people of a network write that in another way, the harness translates it
@@ -165,6 +179,8 @@ macro_rules! conformance {
             an_edit_points_at_its_message
             a_delete_points_at_its_message
             a_reaction_comes_and_goes
+            a_file_goes_both_ways
+            half_a_file_is_not_shown
             a_join_makes_the_ghost_present
             who_is_there_is_reported_when_a_conversation_is_linked
             a_direct_conversation_is_found_again_and_says_with_whom

@@ -1,15 +1,20 @@
 //! What happens in a conversation, in MIMI's words.
 //!
 //! `Ref` is how an event points at an earlier message: a [`NativeMessageId`](crate::NativeMessageId) on
-//! the adapter's side of the line, a MIMI message ID inside the core. An adapter never sees the latter.
+//! the adapter's side of the line, a MIMI message ID inside the core. An adapter never sees the latter. `Asset` is
+//! the same for the octets of a [`File`].
+
+use crate::{File, Octets};
 
 /// Something a person did. The person is the `sender` of the [`Inbound`](crate::Inbound) or the
 /// `speaker` of the [`Delivery`](crate::Delivery) around it.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event<Ref> {
+pub enum Event<Ref, Asset = Octets> {
     /// Wrote something, perhaps in answer to something.
     Message { text: Text, in_reply_to: Option<Ref> },
+    /// Shared a file, perhaps with some words to it (never empty), perhaps in answer to something.
+    File { file: File<Asset>, caption: Option<String>, in_reply_to: Option<Ref> },
     /// Replaced what they had written. Points at the first version (D39).
     Edit { replaces: Ref, text: Text },
     /// Took back what they had written.
@@ -46,11 +51,11 @@ impl Text {
     }
 }
 
-impl<Ref> Event<Ref> {
+impl<Ref, Asset> Event<Ref, Asset> {
     /// The earlier message it is about, if it is about one.
     pub fn refers_to(&self) -> Option<&Ref> {
         match self {
-            Self::Message { in_reply_to, .. } => in_reply_to.as_ref(),
+            Self::Message { in_reply_to, .. } | Self::File { in_reply_to, .. } => in_reply_to.as_ref(),
             Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
             Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
             Self::Notice { about, .. } => about.as_ref(),
@@ -58,10 +63,26 @@ impl<Ref> Event<Ref> {
         }
     }
 
+    /// The same with the octets of its file elsewhere, if it has one.
+    pub fn with_file<Other>(self, elsewhere: impl FnOnce(File<Asset>) -> File<Other>) -> Event<Ref, Other> {
+        match self {
+            Self::Message { text, in_reply_to } => Event::Message { text, in_reply_to },
+            Self::File { file, caption, in_reply_to } => Event::File { file: elsewhere(file), caption, in_reply_to },
+            Self::Edit { replaces, text } => Event::Edit { replaces, text },
+            Self::Delete { replaces } => Event::Delete { replaces },
+            Self::Reaction { in_reply_to, emoji } => Event::Reaction { in_reply_to, emoji },
+            Self::Unlike { replaces } => Event::Unlike { replaces },
+            Self::Join => Event::Join,
+            Self::Leave => Event::Leave,
+            Self::Notice { text, about, to } => Event::Notice { text, about, to },
+        }
+    }
+
     /// A word for logs, without content.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Message { .. } => "message",
+            Self::File { .. } => "file",
             Self::Edit { .. } => "edit",
             Self::Delete { .. } => "delete",
             Self::Reaction { .. } => "reaction",

@@ -37,6 +37,8 @@
 //! 7. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
 //!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
+//!    A **file** ([`Event::File`]) is never in memory: [`Octets::open`] it in `deliver` and pass on what you read; in `run`,
+//!    offer a [`Source`] of your own, which the core reads before it says yes. Say how large it may be (`max_file`).
 //! 8. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
 //!    with what to do about it, and connects to nothing. A secret is a key `<name>_file`. Unknown keys are
 //!    problems. [`Adapter::probe`] is for `doctor`: can I reach my network, and what is the next step if not?
@@ -233,6 +235,7 @@ pub mod conformance;
 mod event;
 #[doc(hidden)]
 pub mod failpoint;
+pub mod file;
 mod id;
 pub mod markup;
 mod session;
@@ -246,6 +249,7 @@ pub use async_trait::async_trait;
 pub use capabilities::{Capabilities, Support};
 pub use config::{AdapterKind, Built, ConfigError, Context};
 pub use event::{Event, Text};
+pub use file::{File, Octets, Opened, Reader, Source};
 pub use id::{ConversationId, Cursor, DeliveryKey, NativeMessageId, NativeUserId};
 pub use session::{Canary, Pulse, Session};
 pub use tokio_util::sync::CancellationToken;

@@ -6,6 +6,7 @@
 //! ← {"deliver":{"key":"k1","conversation":"tea","from":{"user":"mimi://b.example/u/bob","name":"bob (b.example)"},
 //!               "event":{"message":{"text":"Yes.","reply_to":"m1"}}}}
 //! → {"delivered":{"key":"k1","id":"m2"}}
+//! → {"share":{"id":"m3","conversation":"tea","from":"alice","file":{"at":"0001","name":"pot.jpg","media_type":"image/jpeg"}}}
 //! ← {"ping":{}}
 //! → {"pong":{}}
 //! ```
@@ -13,7 +14,7 @@
 //! Nothing here does I/O, and everything an [`Inbound`] or [`Delivery`] says is in the frame.
 
 use mimi_adapter::{
-    Accepted, ConversationId, Delivery, DeliveryKey, Event, Inbound, NativeMessageId, NativeUserId, Refusal,
+    Accepted, ConversationId, Delivery, DeliveryKey, Event, File, Inbound, NativeMessageId, NativeUserId, Refusal,
     SenderProof, Speaker, Text, UserUri,
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,16 @@ pub enum ClientFrame {
         act: Act,
         #[serde(flatten)]
         text: Written,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reply_to: Option<NativeMessageId>,
+    },
+    /// Shares a file that lies in the shared directory.
+    Share {
+        #[serde(flatten)]
+        act: Act,
+        file: Shared,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caption: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reply_to: Option<NativeMessageId>,
     },
@@ -96,6 +107,20 @@ pub struct Written {
     pub markdown: bool,
 }
 
+/// A file in the shared directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// What it is called in the directory.
+    pub at: String,
+    /// What it is called by its owner.
+    pub name: String,
+    pub media_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attachment: bool,
+}
+
 /// From the adapter to the people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,6 +160,11 @@ pub enum Shown {
     Message {
         #[serde(flatten)]
         text: Written,
+        reply_to: Option<NativeMessageId>,
+    },
+    File {
+        file: Shared,
+        caption: Option<String>,
         reply_to: Option<NativeMessageId>,
     },
     Edit {
@@ -204,6 +234,12 @@ impl AdapterFrame {
         };
         let event = match delivery.event.clone() {
             Event::Message { text, in_reply_to } => Shown::Message { text: text.into(), reply_to: in_reply_to },
+            // It has been put there before.
+            Event::File { file, caption, in_reply_to } => {
+                let File { name, media_type, size, attachment, .. } = file;
+                let at = delivery.key.to_string();
+                Shown::File { file: Shared { at, name, media_type, size, attachment }, caption, reply_to: in_reply_to }
+            }
             Event::Edit { replaces, text } => Shown::Edit { replaces, text: text.into() },
             Event::Delete { replaces } => Shown::Delete { replaces },
             Event::Reaction { in_reply_to, emoji } => Shown::Reaction { reply_to: in_reply_to, emoji },

@@ -3,7 +3,7 @@
 //! It carries tests, demos and load, and it is the worked example of the guide in `mimi_adapter`: a whole
 //! adapter, every feature, nothing that a real network would make accidental. Read it top down: this file
 //! is the plug, [`frame`] the translation (pure), [`network`] the people and what they have been shown,
-//! `lane` the way in, `socket` the lines.
+//! `lane` the way in, `socket` the lines, `files` what people share.
 //!
 //! The messenger itself, its people and its memory, is whoever connects. That is deliberate: it outlives
 //! the gateway, so a test that kills the gateway finds out what really was lost or doubled. The adapter
@@ -17,7 +17,7 @@ use std::{
 
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
-    ConversationId, Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
     UserUri, async_trait, toml,
 };
 use tokio::{
@@ -25,6 +25,7 @@ use tokio::{
     task::JoinSet,
 };
 
+mod files;
 pub mod frame;
 mod lane;
 pub mod network;
@@ -62,6 +63,12 @@ impl Loopback {
         Self { socket: Some(socket.into()), ..Self::new().0 }
     }
 
+    /// Lets people share files, which lie in this directory.
+    pub fn sharing_in(self, directory: impl Into<PathBuf>) -> Self {
+        self.network.share_in(directory.into());
+        self
+    }
+
     /// Asks its clients at another rhythm whether they are there.
     pub fn asking(self, canary: Canary) -> Self {
         Self { canary, ..self }
@@ -86,11 +93,22 @@ fn build(mut table: toml::Table, _: &Context) -> Built {
             None
         }
     };
+    let files = match table.remove("files") {
+        None => None,
+        Some(toml::Value::String(path)) if Path::new(&path).is_dir() => Some(path),
+        Some(other) => {
+            problem("files", format!("{other} is not a directory (make it, and name it from the root: \"/run/…\")"));
+            None
+        }
+    };
     for key in table.keys() {
-        problem(key, "there is no such key (the only one is: socket)".into());
+        problem(key, "there is no such key (there are: socket, files)".into());
     }
-    match socket {
-        Some(socket) if problems.is_empty() => Ok(Arc::new(Loopback::listening(socket))),
+    match (socket, files) {
+        (Some(socket), None) if problems.is_empty() => Ok(Arc::new(Loopback::listening(socket))),
+        (Some(socket), Some(files)) if problems.is_empty() => {
+            Ok(Arc::new(Loopback::listening(socket).sharing_in(files)))
+        }
         _ => Err(problems),
     }
 }
@@ -118,6 +136,12 @@ impl Adapter for Loopback {
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
+        if let Event::File { file, .. } = &delivery.event {
+            let directory = self.network.files().ok_or_else(|| Refusal::reject("this network shares no files"))?;
+            tokio::time::timeout(file.patience(), files::share(&directory, &delivery.key, file))
+                .await
+                .unwrap_or_else(|_| Err(Refusal::retry("the file has not been read in time")))?;
+        }
         let answer = self.network.show(&delivery.key, AdapterFrame::deliver(delivery)?);
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Some(Answer::Delivered(id))) => Ok(Delivered { ids: id.into_iter().collect() }),
@@ -134,8 +158,19 @@ impl Adapter for Loopback {
     }
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
-        use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, formatting: Full, max_text: 1 << 20 }
+        use Support::{AsText, Full};
+        let file = if self.network.files().is_some() { Full } else { AsText };
+        let (max_text, max_file) = (1 << 20, u64::MAX);
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            formatting: Full,
+            file,
+            max_file,
+            max_text,
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
@@ -194,8 +229,8 @@ mod tests {
             problems("socket = 'loopback.sock'\nlisten = true\nport = 1"),
             [
                 r#"socket: "loopback.sock" is not an absolute path (write it from the root: "/run/…")"#,
-                "listen: there is no such key (the only one is: socket)",
-                "port: there is no such key (the only one is: socket)",
+                "listen: there is no such key (there are: socket, files)",
+                "port: there is no such key (there are: socket, files)",
             ]
         );
         assert_eq!(problems("socket = 1"), ["socket: this should be a path in quotes, and is of type integer"]);

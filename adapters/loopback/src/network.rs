@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,10 @@ use std::{
 use mimi_adapter::{DeliveryKey, Event, NativeMessageId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::frame::{Act, AdapterFrame, ClientFrame};
+use crate::{
+    files,
+    frame::{Act, AdapterFrame, ClientFrame},
+};
 
 /// Frames on their way to or from one client. More make the writer wait.
 const QUEUE: usize = 1024;
@@ -28,6 +32,8 @@ struct State {
     arrivals: mpsc::UnboundedSender<Connection>,
     clients: HashMap<u64, mpsc::Sender<AdapterFrame>>,
     next_client: u64,
+    /// Where files are shared.
+    files: Option<PathBuf>,
     waiting: HashMap<DeliveryKey, Waiting>,
 }
 
@@ -72,8 +78,16 @@ pub(crate) enum Answer {
 impl Network {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Connection>) {
         let (arrivals, arrived) = mpsc::unbounded_channel();
-        let state = State { arrivals, clients: HashMap::new(), next_client: 0, waiting: HashMap::new() };
+        let state = State { arrivals, clients: HashMap::new(), next_client: 0, files: None, waiting: HashMap::new() };
         (Self(Arc::new(Mutex::new(state))), arrived)
+    }
+
+    pub(crate) fn share_in(&self, directory: PathBuf) {
+        self.state().files = Some(directory);
+    }
+
+    pub(crate) fn files(&self) -> Option<PathBuf> {
+        self.state().files.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -193,6 +207,10 @@ impl Speech {
         let (act, event) = match frame {
             ClientFrame::Say { act, text, reply_to } => {
                 (act, Event::Message { text: text.into(), in_reply_to: reply_to })
+            }
+            ClientFrame::Share { act, file, caption, reply_to } => {
+                let file = files::shared(self.network.files().as_deref(), file);
+                (act, Event::File { file, caption, in_reply_to: reply_to })
             }
             ClientFrame::Edit { act, replaces, text } => (act, Event::Edit { replaces, text: text.into() }),
             ClientFrame::Delete { act, replaces } => (act, Event::Delete { replaces }),

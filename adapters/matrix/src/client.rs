@@ -7,10 +7,11 @@
 //! homeserver itself can cause one, with a Matrix error code. An error page of a proxy, a `502`, a time-out
 //! or a wrong token say nothing about the message.
 
-use std::{borrow::Cow, collections::BTreeSet, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, io, time::Duration};
 
+use futures::TryStreamExt;
 use matrix_sdk::ruma::{
-    OwnedUserId, UserId,
+    MxcUri, OwnedMxcUri, OwnedUserId, UserId,
     api::{
         AppserviceUserIdentity, IncomingResponse, MatrixVersion, OutgoingRequest, OutgoingRequestAppserviceExt,
         SupportedVersions,
@@ -19,15 +20,21 @@ use matrix_sdk::ruma::{
         path_builder::PathBuilder,
     },
 };
-use mimi_adapter::Refusal;
-use reqwest::{StatusCode, header::RETRY_AFTER};
+use mimi_adapter::{Opened, Refusal, file::CHUNK};
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+};
+use tokio_util::io::{ReaderStream, StreamReader};
 use tracing::error;
 
-use crate::config::Secret;
+use crate::{config::Secret, media};
 
 /// How long one request may take. Several make one delivery, which has half a minute.
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a file may come. If nothing comes for as long as a request may take, it is over before.
+const TRANSFER: Duration = Duration::from_secs(3600);
 
 pub struct Client {
     http: reqwest::Client,
@@ -40,8 +47,67 @@ impl Client {
     /// Fails if the machine has no working TLS.
     pub fn new(homeserver: String, as_token: Secret, bot: OwnedUserId) -> Result<Self, reqwest::Error> {
         // The homeserver is a neighbour: a proxy from the environment is for the world outside.
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).connect_timeout(CONNECT).build()?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .read_timeout(PATIENCE)
+            .connect_timeout(CONNECT)
+            .build()?;
         Ok(Self { http, homeserver, as_token, bot })
+    }
+
+    /// The octets of a file, as the homeserver brings them.
+    pub async fn download(&self, at: &MxcUri) -> Result<Opened, Failure> {
+        let unknown = || Failure::Refused {
+            status: StatusCode::NOT_FOUND,
+            kind: ErrorKind::NotFound,
+            message: "there is no such file".into(),
+            after: None,
+        };
+        let path = media::path(at).ok_or_else(unknown)?;
+        let url = format!("{}/_matrix/client/v1/media/download/{path}", self.homeserver);
+        let request = self.http.get(url).bearer_auth(self.as_token.expose()).timeout(TRANSFER);
+        let response = request.send().await.map_err(Failure::Unreachable)?;
+        if !response.status().is_success() {
+            return Err(failure(response).await);
+        }
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let octets = response.bytes_stream().map_err(|error| io::Error::other(error.without_url()));
+        Ok(Opened { size: length, octets: Box::pin(StreamReader::<_, bytes::Bytes>::new(octets)) })
+    }
+
+    /// Puts a file into the media repository.
+    pub async fn upload(
+        &self,
+        name: &str,
+        media_type: &str,
+        file: Opened,
+        patience: Duration,
+    ) -> Result<OwnedMxcUri, Failure> {
+        let octets = ReaderStream::with_capacity(file.octets, CHUNK);
+        let mut request = self
+            .http
+            .post(format!("{}/_matrix/media/v3/upload", self.homeserver))
+            .bearer_auth(self.as_token.expose())
+            .header(CONTENT_TYPE, media_type)
+            .timeout(patience)
+            .body(reqwest::Body::wrap_stream(octets));
+        if let Some(size) = file.size {
+            request = request.header(CONTENT_LENGTH, size);
+        }
+        if !name.is_empty() {
+            request = request.query(&[("filename", name)]);
+        }
+        let response = request.send().await.map_err(Failure::Unreachable)?;
+        if !response.status().is_success() {
+            return Err(failure(response).await);
+        }
+        #[derive(serde::Deserialize)]
+        struct Uploaded {
+            content_uri: OwnedMxcUri,
+        }
+        let unusable = |_| Failure::Unusable { what: "its answer to a file is not Matrix".into(), after: None };
+        Ok(response.json::<Uploaded>().await.map_err(unusable)?.content_uri)
     }
 
     /// Asks as `user`, somebody of our namespace. The bot is one of them.
@@ -73,6 +139,15 @@ impl Client {
                 .map_err(|_| Failure::Unusable { what: format!("its answer ({status}) is not Matrix"), after: None });
         }
         Err(Failure::of(status, answer.body(), after.map(delay)))
+    }
+}
+
+async fn failure(response: reqwest::Response) -> Failure {
+    let status = response.status();
+    let after = response.headers().get(RETRY_AFTER).and_then(|value| RetryAfter::try_from(value).ok());
+    match response.bytes().await {
+        Ok(body) => Failure::of(status, &body, after.map(delay)),
+        Err(error) => Failure::Unreachable(error),
     }
 }
 

@@ -41,13 +41,24 @@ impl Homeserver {
         user: &UserId,
         room: &RoomId,
     ) -> Result<Delivered, Refusal> {
-        let request = to_native(said, &delivery.key, &self.pills)?;
         let private = matches!(delivery.speaker, Speaker::Ghost(_));
         if private && self.is_encrypted(room).await.map_err(no_part)? {
             return Err(Refusal::reject(
                 "the room is encrypted on the other side, and its gateway can't write there yet",
             ));
         }
+        let said = match said {
+            Event::File { file, .. } => {
+                // A file is not put there once more for what has been said.
+                if let Some(id) = self.sent_before(user, room, &delivery.key).await.map_err(not_delivered)? {
+                    return Ok(Delivered { ids: vec![NativeMessageId::new(id)] });
+                }
+                let file = self.store(file).await?;
+                said.clone().with_file(|_| file)
+            }
+            said => said.clone().with_file(|file| file.at("".into())),
+        };
+        let request = to_native(&said, &delivery.key, &self.pills)?;
         let sent = match self.send(user, room, &delivery.key, &request).await {
             Err(failure) if failure.is_forbidden() => {
                 self.admit(&delivery.speaker, user, room).await?;

@@ -4,20 +4,22 @@
 //! what no person said (state, calls ringing, verification) is passed over in silence.
 
 use matrix_sdk::ruma::{
-    OwnedEventId, OwnedRoomId, OwnedUserId,
+    OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedUserId,
     events::{
         AnyMessageLikeEvent, AnyStateEvent, AnyTimelineEvent, MessageLikeEvent, StateEvent,
         room::{
+            MediaSource,
             member::MembershipState,
             message::{
                 MessageFormat, MessageType, Relation, RoomMessageEventContent, sanitize::remove_plain_reply_fallback,
             },
             redaction::RoomRedactionEvent,
         },
+        sticker::{StickerEventContent, StickerMediaSource},
     },
     serde::Raw,
 };
-use mimi_adapter::{Event, NativeMessageId, Text, markup};
+use mimi_adapter::{Event, File, NativeMessageId, Text, markup};
 
 use crate::pills::Pills;
 
@@ -33,7 +35,7 @@ pub struct Happened {
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     /// The sender said or did something.
-    Said(Event<NativeMessageId>),
+    Said(Event<NativeMessageId, OwnedMxcUri>),
     /// The sender took an event back. It takes a look at that event to know what this means.
     Redacted(OwnedEventId),
     /// Somebody's place in the room changed, perhaps by another's hand.
@@ -89,7 +91,7 @@ fn message_like(event: AnyMessageLikeEvent, pills: &Pills) -> What {
             event.content.redacts.or(event.redacts).map_or(What::Nothing, What::Redacted)
         }
         RoomEncrypted(MessageLikeEvent::Original(_)) => What::Encryption { said: true },
-        Sticker(MessageLikeEvent::Original(_)) => What::Uncarried("a sticker"),
+        Sticker(MessageLikeEvent::Original(event)) => sticker(event.content),
         PollStart(MessageLikeEvent::Original(_)) | UnstablePollStart(MessageLikeEvent::Original(_)) => {
             What::Uncarried("a poll")
         }
@@ -105,32 +107,98 @@ fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
         Some(Relation::Replacement(edit)) => {
             said(edit.new_content.msgtype, false, pills, |text| Event::Edit { replaces: id(edit.event_id), text })
         }
-        Some(Relation::Reply(reply)) => said(msgtype, true, pills, |text| Event::Message {
-            text,
-            in_reply_to: Some(id(reply.in_reply_to.event_id)),
-        }),
+        Some(Relation::Reply(reply)) => shared_or_said(msgtype, Some(id(reply.in_reply_to.event_id)), pills),
         // MIMI's threads are not ours yet: what is said in one is an answer to what it began with, and a
         // real answer is one to what it answers.
         Some(Relation::Thread(thread)) => {
             let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
-            let in_reply_to = Some(id(answered.unwrap_or(thread.event_id)));
-            said(msgtype, true, pills, |text| Event::Message { text, in_reply_to })
+            shared_or_said(msgtype, Some(id(answered.unwrap_or(thread.event_id))), pills)
         }
-        _ => said(msgtype, false, pills, |text| Event::Message { text, in_reply_to: None }),
+        _ => shared_or_said(msgtype, None, pills),
     }
 }
 
+fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>, pills: &Pills) -> What {
+    let Media { body, filename, source, media_type, size, attachment } = match media(msgtype) {
+        Ok(media) => media,
+        Err(msgtype) => {
+            return said(*msgtype, in_reply_to.is_some(), pills, |text| Event::Message { text, in_reply_to });
+        }
+    };
+    let MediaSource::Plain(octets) = source else { return What::Uncarried("an encrypted file") };
+    // Since Matrix 1.10 the body is a caption where there is a name beside it.
+    let (name, caption) = match filename {
+        Some(name) if name != body => (name, Some(body)),
+        _ => (body, None),
+    };
+    let caption = caption.filter(|caption| !caption.trim().is_empty());
+    let file = File { name, media_type: media_type.unwrap_or_else(octets_of_any_kind), size, attachment, octets };
+    What::Said(Event::File { file, caption, in_reply_to })
+}
+
+/// What a message with a file in it says, whatever its kind.
+struct Media {
+    body: String,
+    filename: Option<String>,
+    source: MediaSource,
+    media_type: Option<String>,
+    size: Option<u64>,
+    attachment: bool,
+}
+
+/// A message without a file is given back. (The four kinds have the same fields, and no type that says so.)
+fn media(msgtype: MessageType) -> Result<Media, Box<MessageType>> {
+    macro_rules! media {
+        ($content:expr, $attachment:expr) => {{
+            let content = $content;
+            let (media_type, size) = content.info.map_or((None, None), |info| (info.mimetype, info.size));
+            Ok(Media {
+                body: content.body,
+                filename: content.filename,
+                source: content.source,
+                media_type,
+                size: size.map(u64::from),
+                attachment: $attachment,
+            })
+        }};
+    }
+    match msgtype {
+        MessageType::Image(content) => media!(content, false),
+        MessageType::Video(content) => media!(content, false),
+        MessageType::Audio(content) => media!(content, false),
+        MessageType::File(content) => media!(content, true),
+        other => Err(Box::new(other)),
+    }
+}
+
+fn octets_of_any_kind() -> String {
+    "application/octet-stream".to_owned()
+}
+
+/// A picture that its sender had ready.
+fn sticker(content: StickerEventContent) -> What {
+    let StickerMediaSource::Plain(octets) = content.source else { return What::Uncarried("an encrypted sticker") };
+    let (media_type, size) = (content.info.mimetype, content.info.size.map(u64::from));
+    let media_type = media_type.unwrap_or_else(|| "image/png".to_owned());
+    let file = File { name: content.body, media_type, size, attachment: false, octets };
+    What::Said(Event::File { file, caption: None, in_reply_to: None })
+}
+
 /// The text of a message: as `formatted_body` has it if there is formatting in it, and else exactly as `body` has it.
-fn said(msgtype: MessageType, reply: bool, pills: &Pills, event: impl FnOnce(Text) -> Event<NativeMessageId>) -> What {
+fn said(
+    msgtype: MessageType,
+    reply: bool,
+    pills: &Pills,
+    event: impl FnOnce(Text) -> Event<NativeMessageId, OwnedMxcUri>,
+) -> What {
     let (body, formatted) = match msgtype {
         MessageType::Text(text) => (text.body, text.formatted),
         MessageType::Notice(notice) => (notice.body, notice.formatted),
         // The convention that XEP-0245 wrote down, for readers who don't have emotes.
         MessageType::Emote(emote) => (format!("/me {}", emote.body), None),
-        MessageType::Image(_) => return What::Uncarried("an image"),
-        MessageType::Video(_) => return What::Uncarried("a video"),
-        MessageType::Audio(_) => return What::Uncarried("a voice message"),
-        MessageType::File(_) => return What::Uncarried("a file"),
+        MessageType::Image(_) | MessageType::Video(_) | MessageType::Audio(_) | MessageType::File(_) => {
+            return What::Uncarried("a change of a file or its caption");
+        }
         MessageType::Location(_) => return What::Uncarried("a location"),
         MessageType::ServerNotice(_) | MessageType::VerificationRequest(_) => return What::Nothing,
         _ => return What::Uncarried("this kind of message"),
@@ -303,12 +371,18 @@ mod tests {
 
     #[test]
     fn what_can_not_be_carried_is_named_for_its_sender() {
-        let media = |msgtype| json!({ "msgtype": msgtype, "body": "x.bin", "url": "mxc://a.example/x" });
+        let key = json!({ "kty": "oct", "key_ops": ["encrypt", "decrypt"], "alg": "A256CTR", "k": "aWF6-32KGYaC3A_FEUCk1Bt0JA37zP0wrStgmdCaW-0", "ext": true });
+        let encrypted = json!({ "v": "v2", "url": "mxc://a.example/x", "key": key, "iv": "w+sE15fzSc0AAAAAAAAAAA", "hashes": { "sha256": "fdSLu/YkRx3Wyh3KQabP3rd6+SFiKg5lsJZQHtkSAYA" } });
+        let file = json!({ "msgtype": "m.file", "body": "x.bin", "url": "mxc://a.example/x" });
         for (content, named) in [
-            (media("m.image"), "an image"),
-            (media("m.video"), "a video"),
-            (media("m.audio"), "a voice message"),
-            (media("m.file"), "a file"),
+            (json!({ "msgtype": "m.file", "body": "x.bin", "file": encrypted }), "an encrypted file"),
+            (
+                json!({
+                    "msgtype": "m.file", "body": "* x.bin", "url": "mxc://a.example/x", "m.new_content": file,
+                    "m.relates_to": { "rel_type": "m.replace", "event_id": "$first" },
+                }),
+                "a change of a file or its caption",
+            ),
             (json!({ "msgtype": "m.location", "body": "here", "geo_uri": "geo:1,2" }), "a location"),
             (json!({ "msgtype": "com.example.hologram", "body": "?" }), "this kind of message"),
             (json!({ "msgtype": "m.text", "body": " \n" }), "an empty message"),
@@ -321,14 +395,43 @@ mod tests {
         ] {
             assert_eq!(message(content.clone()), What::Uncarried(named), "{content}");
         }
-        let sticker =
-            json!({ "type": "m.sticker", "content": { "body": "cat", "url": "mxc://a.example/x", "info": {} } });
-        assert_eq!(read(sticker), What::Uncarried("a sticker"));
         let answers = json!([{ "id": "1", "org.matrix.msc1767.text": "Tea" }]);
         let poll = json!({ "question": { "org.matrix.msc1767.text": "?" }, "kind": "org.matrix.msc3381.poll.disclosed", "max_selections": 1, "answers": answers });
         let poll = json!({ "type": "org.matrix.msc3381.poll.start", "content": { "org.matrix.msc3381.poll.start": poll, "org.matrix.msc1767.text": "?" } });
         assert_eq!(read(poll), What::Uncarried("a poll"));
         assert_eq!(read(json!({ "type": "m.reaction", "content": {} })), What::Uncarried("a malformed message"));
+    }
+
+    #[test]
+    fn what_people_share_is_a_file_with_its_name_and_its_words() {
+        let shared = |name: &str, media_type: &str, size, attachment, caption: Option<&str>, in_reply_to| {
+            let (name, media_type) = (name.to_owned(), media_type.to_owned());
+            let file = File { name, media_type, size, attachment, octets: OwnedMxcUri::from("mxc://a.example/x") };
+            What::Said(Event::File { file, caption: caption.map(str::to_owned), in_reply_to })
+        };
+        let media = |msgtype: &str, more: Value| {
+            let mut content = json!({ "msgtype": msgtype, "body": "pot.jpg", "url": "mxc://a.example/x" });
+            content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            message(content)
+        };
+        let info = json!({ "info": { "mimetype": "image/jpeg", "size": 12345, "w": 10, "h": 10 } });
+        assert_eq!(media("m.image", info), shared("pot.jpg", "image/jpeg", Some(12345), false, None, None));
+        for msgtype in ["m.audio", "m.video"] {
+            let any = shared("pot.jpg", "application/octet-stream", None, false, None, None);
+            assert_eq!(media(msgtype, json!({})), any);
+        }
+        let pdf = json!({ "filename": "bill.pdf", "body": "That *much*.", "info": { "mimetype": "application/pdf" } });
+        let bill = |to| shared("bill.pdf", "application/pdf", None, true, Some("That *much*."), to);
+        assert_eq!(media("m.file", pdf.clone()), bill(None));
+        let mut answer = pdf;
+        answer["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": "$q" } });
+        assert_eq!(media("m.file", answer), bill(to("$q")));
+        let named = json!({ "filename": "pot.jpg" });
+        let any = |attachment| shared("pot.jpg", "application/octet-stream", None, attachment, None, None);
+        assert_eq!(media("m.file", named), any(true));
+        let sticker =
+            json!({ "type": "m.sticker", "content": { "body": "cat", "url": "mxc://a.example/x", "info": {} } });
+        assert_eq!(read(sticker), shared("cat", "image/png", None, false, None, None));
     }
 
     #[test]

@@ -41,6 +41,7 @@ use crate::{
     catch_up::Followed,
     client::{Client, Failure},
     id::Namespace,
+    media::Limit,
     pills::Pills,
     to_native::{KEY, Request, to_native},
 };
@@ -56,6 +57,7 @@ pub struct Homeserver {
     pub appservice: String,
     pub pulse: Pulse,
     pub canary: Canary,
+    pub upload_limit: Limit,
     pings: AtomicU64,
     due: Mutex<Due>,
     rooms: Mutex<HashMap<OwnedRoomId, Room>>,
@@ -96,6 +98,7 @@ impl Homeserver {
             appservice,
             pulse: Pulse::new(),
             canary,
+            upload_limit: Limit::default(),
             pings: AtomicU64::default(),
             due: Mutex::default(),
             rooms: Mutex::default(),
@@ -299,10 +302,7 @@ impl Homeserver {
         key: &DeliveryKey,
         request: &Request,
     ) -> Result<OwnedEventId, Failure> {
-        if !self.room(room, |room| room.settled)
-            && let Some(sent) = self.find(user, room, key).await?
-        {
-            self.room(room, |room| room.settled = true);
+        if let Some(sent) = self.sent_before(user, room, key).await? {
             return Ok(sent);
         }
         self.room(room, |room| room.settled = false);
@@ -311,6 +311,23 @@ impl Homeserver {
         mimi_adapter::failpoint!("matrix.put.answered");
         self.room(room, |room| room.settled = sent.as_ref().map_or_else(Failure::is_certain, |_| true));
         sent
+    }
+
+    /// What an earlier attempt has sent, if its answer was lost.
+    pub async fn sent_before(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        key: &DeliveryKey,
+    ) -> Result<Option<OwnedEventId>, Failure> {
+        if self.room(room, |room| room.settled) {
+            return Ok(None);
+        }
+        let sent = self.find(user, room, key).await?;
+        if sent.is_some() {
+            self.room(room, |room| room.settled = true);
+        }
+        Ok(sent)
     }
 
     async fn put(

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`KIND`] and the adapter below; `id` (who is who); `from_native` and `to_native`
 //! (the translation, pure); `server`, `transactions` and `catch_up` (the way in), `life` (whether it works), `delivery`
-//! (the way out); `homeserver`, `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
+//! (the way out), `media` (files); `homeserver`, `direct` and `links` (accounts, rooms and who is in them); `client` (requests and their failures).
 //!
 //! An application service and not a bot that syncs: the homeserver keeps each transaction until we say yes,
 //! so nothing has to be back-filled after a pause, and people elsewhere have accounts of their own.
@@ -15,8 +15,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use matrix_sdk::ruma::UserId;
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
-    ConversationId, Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Refusal, Session, Support, async_trait,
-    toml,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Refusal, Session, Support,
+    async_trait, toml,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
@@ -31,6 +31,7 @@ mod homeserver;
 mod id;
 mod life;
 mod links;
+mod media;
 mod pills;
 mod probe;
 mod registration;
@@ -91,7 +92,11 @@ impl Adapter for Matrix {
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal> {
-        tokio::time::timeout(PATIENCE, self.homeserver.deliver(delivery))
+        let patience = match &delivery.event {
+            Event::File { file, .. } => PATIENCE + file.patience(),
+            _ => PATIENCE,
+        };
+        tokio::time::timeout(patience, self.homeserver.deliver(delivery))
             .await
             .unwrap_or_else(|_| Err(Refusal::retry("the homeserver takes too long")))
     }
@@ -107,6 +112,8 @@ impl Adapter for Matrix {
             edit: Full,
             delete: Full,
             reaction: Full,
+            file: Full,
+            max_file: self.homeserver.upload_limit.known(),
             formatting: Full,
             max_text: to_native::MAX_TEXT,
         }

@@ -44,7 +44,10 @@ impl Homeserver {
         loop {
             let sign = self.sign().await;
             match sign {
-                Sign::Heard => self.pulse.up(),
+                Sign::Heard => {
+                    self.pulse.up();
+                    self.learn_upload_limit().await;
+                }
                 Sign::Deaf(reason) => {
                     self.pulse.deaf(reason);
                     transactions.troubled();

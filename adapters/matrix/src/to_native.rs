@@ -2,9 +2,9 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
-use matrix_sdk::ruma::{EventId, OwnedEventId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri};
 use mimi_adapter::{
-    DeliveryKey, Event, NativeMessageId, Refusal, Text,
+    DeliveryKey, Event, File, NativeMessageId, Refusal, Text,
     markup::{Marks, to_html, to_text},
 };
 use serde_json::{Value, json};
@@ -31,12 +31,24 @@ pub enum Request {
     Redact(OwnedEventId),
 }
 
-pub fn to_native(event: &Event<NativeMessageId>, key: &DeliveryKey, pills: &Pills) -> Result<Request, Refusal> {
+/// A file has been put where its address is.
+pub fn to_native(
+    event: &Event<NativeMessageId, OwnedMxcUri>,
+    key: &DeliveryKey,
+    pills: &Pills,
+) -> Result<Request, Refusal> {
     let (kind, mut content) = match event {
         Event::Message { text, in_reply_to } => {
             let mut content = message("m.text", text, pills);
             if let Some(to) = in_reply_to {
                 // No quotation in the text since Matrix 1.13: clients show what this points at.
+                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
+            }
+            ("m.room.message", content)
+        }
+        Event::File { file, caption, in_reply_to } => {
+            let mut content = shared(file, caption.as_deref());
+            if let Some(to) = in_reply_to {
                 content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
             }
             ("m.room.message", content)
@@ -95,6 +107,23 @@ fn message(msgtype: &str, text: &Text, pills: &Pills) -> Value {
     content
 }
 
+/// The name is beside the caption, or is the body where there is none (Matrix 1.10).
+fn shared(file: &File<OwnedMxcUri>, caption: Option<&str>) -> Value {
+    let msgtype = match file.media_type.split('/').next() {
+        _ if file.attachment => "m.file",
+        Some("image") => "m.image",
+        Some("audio") => "m.audio",
+        Some("video") => "m.video",
+        _ => "m.file",
+    };
+    let name = if file.name.is_empty() { "file" } else { &file.name };
+    let mut info = json!({ "mimetype": file.media_type });
+    if let Some(size) = file.size {
+        info["size"] = size.into();
+    }
+    json!({ "msgtype": msgtype, "body": caption.unwrap_or(name), "filename": name, "url": file.octets, "info": info })
+}
+
 /// For clients and notifications that show no formatting.
 fn words(text: &Text) -> String {
     match text {
@@ -132,11 +161,11 @@ mod tests {
         Text::Plain(text.into())
     }
 
-    fn request(event: Event<NativeMessageId>) -> Request {
+    fn request(event: Event<NativeMessageId, OwnedMxcUri>) -> Request {
         to_native(&event, &DeliveryKey::new("k1"), &pills()).unwrap()
     }
 
-    fn sent(event: Event<NativeMessageId>) -> (&'static str, Value) {
+    fn sent(event: Event<NativeMessageId, OwnedMxcUri>) -> (&'static str, Value) {
         match request(event) {
             Request::Send { kind, content } => (kind, content),
             other => panic!("{other:?}"),
@@ -209,6 +238,34 @@ mod tests {
             ),
         ] {
             assert_eq!(sent(event), (kind, content));
+        }
+    }
+
+    #[test]
+    fn a_file_is_shown_as_what_it_is() {
+        let shared = |name: &str, media_type: &str, attachment, caption: Option<&str>| {
+            let (name, media_type) = (name.to_owned(), media_type.to_owned());
+            let octets = OwnedMxcUri::from("mxc://a.example/x");
+            let file = File { name, media_type, size: Some(5), attachment, octets };
+            let event = Event::File { file, caption: caption.map(str::to_owned), in_reply_to: Some(id("$q")) };
+            sent(event).1
+        };
+        assert_eq!(
+            shared("pot.jpg", "image/jpeg", false, Some("The pot.")),
+            json!({
+                "msgtype": "m.image", "body": "The pot.", "filename": "pot.jpg", "url": "mxc://a.example/x",
+                "info": { "mimetype": "image/jpeg", "size": 5 }, KEY: "k1",
+                "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+            })
+        );
+        for (media_type, attachment, msgtype) in [
+            ("image/jpeg", true, "m.file"),
+            ("audio/ogg", false, "m.audio"),
+            ("video/mp4", false, "m.video"),
+            ("application/pdf", false, "m.file"),
+        ] {
+            let content = shared("", media_type, attachment, None);
+            assert_eq!((&content["msgtype"], &content["body"]), (&json!(msgtype), &json!("file")));
         }
     }
 

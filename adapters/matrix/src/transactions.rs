@@ -29,6 +29,7 @@ use crate::{
     delivery::ENCRYPTED,
     from_native::{Happened, Membership, What, read},
     homeserver::Homeserver,
+    media,
 };
 
 pub struct Transactions {
@@ -155,7 +156,10 @@ impl Transactions {
             _ if names.is_ours(&sender) => Ok(()),
             What::Encryption { said } => self.encryption(room, id, said).await,
             What::Moved(to) => self.moved(room, id, to).await,
-            What::Said(event) => self.said(room, id, sender, event).await,
+            What::Said(event) => {
+                let event = event.with_file(|file| media::stored(&self.homeserver, file));
+                self.said(room, id, sender, event).await
+            }
             What::Redacted(target) => self.redacted(room, id, sender, target).await,
             What::Uncarried(what) => {
                 let text = format!("Not delivered to people elsewhere: the gateway can't carry {what} yet.");

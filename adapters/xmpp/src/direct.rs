@@ -35,6 +35,7 @@ use xmpp_parsers::jid::{BareJid, Jid};
 
 use crate::{
     component::{Failure, Link},
+    files::Files,
     from_native::{self, Meaning},
     id::{Place, ghost_user},
     listener::{Stopped, offer},
@@ -65,6 +66,7 @@ pub struct Direct {
 pub struct Way {
     pub inbox: Inbox,
     pub links: watch::Receiver<Option<Link>>,
+    pub files: Arc<Files>,
     pub stop: CancellationToken,
 }
 
@@ -160,13 +162,22 @@ impl Direct {
             Meaning::Events(events) => events,
         };
         for (id, event) in events {
+            let link = way.links.borrow().clone();
+            let offered = match way.files.look_at(link.as_ref(), event).await {
+                Ok(event) => event,
+                Err(reason) => {
+                    let text = format!("Your message was not delivered: {reason}");
+                    self.reply(way, stanza::error_reply(message, "cancel", "not-allowed", &text));
+                    return Ok(());
+                }
+            };
             let inbound = Inbound {
                 conversation: conversation.clone(),
                 direct: Some(ghost.clone()),
                 id,
                 sender: NativeUserId::new(user.as_str()),
                 proof: SenderProof::Verified,
-                event,
+                event: offered,
                 cursor: None,
             };
             if let Some(reason) = offer(&way.inbox, inbound, &way.stop).await? {
@@ -202,10 +213,18 @@ impl Direct {
         delivery: &Delivery,
         user: &BareJid,
         ghost: &BareJid,
+        files: &Files,
     ) -> Result<Delivered, Refusal> {
         let from = ghost.with_resource_str("mimi").expect("the resource is a constant");
         let key = &delivery.key;
         let memory = self.memory(&delivery.conversation);
+        let sent = lock(&self.unresolved).remove(key).filter(|(number, _)| *number == link.number());
+        let file = match &delivery.event {
+            // What was sent names its file.
+            Event::File { .. } if sent.is_some() => Some(String::new()),
+            Event::File { file, .. } => Some(files.put(link, &from.clone().into(), file).await?),
+            _ => None,
+        };
         let (message, speaker) = match &delivery.event {
             Event::Join | Event::Leave => return Ok(Delivered::default()),
             Event::Notice { text, .. } => {
@@ -214,10 +233,9 @@ impl Direct {
             }
             _ => {
                 let route = Route { from: &from, to: user, kind: "chat" };
-                (to_native::message(delivery, &route, &lock(&memory))?, Jid::from(from.clone()))
+                (to_native::message(delivery, &route, &lock(&memory), file.as_deref())?, Jid::from(from.clone()))
             }
         };
-        let sent = lock(&self.unresolved).remove(key).filter(|(number, _)| *number == link.number());
         let mut error = sent.map(|(_, error)| error).unwrap_or_else(|| {
             let error = link.expect("message", key.as_str(), &user.clone().into());
             link.send(message.clone());

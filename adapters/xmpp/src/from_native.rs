@@ -1,6 +1,6 @@
 //! A message of the network, in MIMI's words. Pure: what was said before comes in as [`Memory`].
 
-use mimi_adapter::{DeliveryKey, Event, NativeMessageId, Text};
+use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, Text};
 use minidom::Element;
 use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
@@ -16,15 +16,20 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// Usually one event; a change of reactions may be several. Each has an id of its own.
-    Events(Vec<(NativeMessageId, Event<NativeMessageId>)>),
+    Events(Vec<(NativeMessageId, Event<NativeMessageId, Shared>)>),
     /// Nothing to carry: typing, read markers, a new subject.
     Nothing,
     /// Something was said that we can't carry. The sentence is for who said it.
     CannotCarry(&'static str),
 }
 
+/// The address of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared(pub String);
+
 pub const ENCRYPTED: &str = "Your message was not carried to the other providers, because it is encrypted for XMPP. Please switch off OMEMO or OpenPGP here.";
-pub const FILE: &str = "Your file was not carried to the other providers: the gateway carries text only, so far.";
+pub const FILE: &str =
+    "Your file was not carried to the other providers: its address is not one that the gateway can read it at.";
 pub const OLD_REACTION: &str = "Your reaction was not taken back at the other providers: it is too long ago.";
 
 /// What `message` means, said by `author` under the id `id`.
@@ -41,8 +46,13 @@ pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory:
     if message.children().any(encrypted) {
         return Meaning::CannotCarry(ENCRYPTED);
     }
-    if is_file(message) {
-        return Meaning::CannotCarry(FILE);
+    match file(message) {
+        Some(Ok((file, caption))) => {
+            let to = message.get_child("reply", ns::REPLY).and_then(|reply| reply.attr("id"));
+            return one(id, Event::File { file, caption, in_reply_to: to.map(|of| referred(of, memory)) });
+        }
+        Some(Err(())) => return Meaning::CannotCarry(FILE),
+        None => {}
     }
     let Some(text) = text(message) else { return Meaning::Nothing };
     let text = if message.has_child("unstyled", ns::STYLING) { Text::Plain(text) } else { styling::read(&text) };
@@ -54,7 +64,7 @@ pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory:
     one(id, event)
 }
 
-fn one(id: &NativeMessageId, event: Event<NativeMessageId>) -> Meaning {
+fn one(id: &NativeMessageId, event: Event<NativeMessageId, Shared>) -> Meaning {
     Meaning::Events(vec![(id.clone(), event)])
 }
 
@@ -118,12 +128,52 @@ pub fn corrects(message: &Element) -> Option<&str> {
     message.get_child("replace", ns::MESSAGE_CORRECT)?.attr("id")
 }
 
-/// XEP-0447, or the older habit of an address that is both the body and out of band data (XEP-0066).
-fn is_file(message: &Element) -> bool {
-    let url = message.get_child("x", ns::OOB).and_then(|oob| oob.get_child("url", ns::OOB)).map(Element::text);
-    let body = stanza::body(message).unwrap_or_default();
-    let shared = message.has_child("file-sharing", ns::FILE_SHARING);
-    shared || url.is_some_and(|url| body.trim().is_empty() || body.trim() == url.trim())
+/// XEP-0447, or the older habit of an address that is both the body and out of band data (XEP-0066). With what was
+/// written beside it; `Err` if the file has no address.
+#[allow(clippy::type_complexity)] // One caller.
+fn file(message: &Element) -> Option<Result<(File<Shared>, Option<String>), ()>> {
+    let oob = message.get_child("x", ns::OOB).and_then(|oob| oob.get_child("url", ns::OOB)).map(Element::text);
+    let sharing = message.get_child("file-sharing", ns::FILE_SHARING);
+    let sources = sharing.and_then(|sharing| sharing.get_child("sources", ns::FILE_SHARING));
+    let source = sources.and_then(|sources| sources.get_child("url-data", ns::URL_DATA)?.attr("target"));
+    // Where it is said how to get it, the habit says nothing more: it may be the address of a ciphertext (XEP-0448).
+    let url = if sharing.is_some() { source.map(str::to_owned) } else { oob };
+    let url = url.map(|url| url.trim().to_owned()).filter(|url| !url.is_empty());
+    let body = text(message).unwrap_or_default();
+    let Some(url) = url else { return sharing.map(|_| Err(())) };
+    if sharing.is_none() && !body.trim().is_empty() && body.trim() != url {
+        return None;
+    }
+    let metadata = sharing.and_then(|sharing| sharing.get_child("file", ns::FILE_METADATA));
+    let said = |name: &str| {
+        let said = metadata?.get_child(name, ns::FILE_METADATA)?.text();
+        (!said.trim().is_empty()).then(|| said.trim().to_owned())
+    };
+    let caption = body.trim().strip_suffix(&*url).unwrap_or(&body).trim().to_owned();
+    let file = File {
+        name: said("name").unwrap_or_else(|| name_in(&url)),
+        // Where nobody says it, the server does.
+        media_type: said("media-type").unwrap_or_default(),
+        size: said("size").and_then(|size| size.parse().ok()),
+        attachment: sharing.is_some_and(|sharing| sharing.attr("disposition") == Some("attachment")),
+        octets: Shared(url),
+    };
+    Some(Ok((file, Some(caption).filter(|caption| !caption.is_empty()))))
+}
+
+/// What the last segment of an address says.
+fn name_in(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default().as_bytes();
+    let mut name = Vec::with_capacity(last.len());
+    let mut at = 0;
+    while at < last.len() {
+        let digits = (last[at] == b'%').then(|| last.get(at + 1..at + 3)).flatten();
+        let octet = digits.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+        name.push(octet.unwrap_or(last[at]));
+        at += if octet.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// What the sender wrote: the body without the parts that repeat in words what is said in elements.
@@ -131,7 +181,8 @@ pub fn text(message: &Element) -> Option<String> {
     let body = stanza::body(message)?;
     let mut written: Vec<Option<char>> = body.chars().map(Some).collect();
     let fallbacks = message.children().filter(|child| child.is("fallback", ns::FALLBACK));
-    for fallback in fallbacks.filter(|fallback| fallback.attr("for") == Some(ns::REPLY)) {
+    let repeats = |fallback: &&Element| matches!(fallback.attr("for"), Some(ns::REPLY | ns::FILE_SHARING));
+    for fallback in fallbacks.filter(repeats) {
         for part in fallback.children().filter(|part| part.is("body", ns::FALLBACK)) {
             // XEP-0428 counts code points. A part without an end goes to the end.
             let position = |name| part.attr(name).and_then(|number| number.parse::<usize>().ok());
@@ -212,7 +263,7 @@ mod tests {
         NativeMessageId::new(id)
     }
 
-    fn message(text: &str, in_reply_to: Option<&str>) -> Event<NativeMessageId> {
+    fn message(text: &str, in_reply_to: Option<&str>) -> Event<NativeMessageId, Shared> {
         Event::Message { text: Text::Plain(text.into()), in_reply_to: in_reply_to.map(native) }
     }
 
@@ -230,7 +281,7 @@ mod tests {
         understand(&parse(inside), &native("9"), BOB, &memory)
     }
 
-    fn one(event: Event<NativeMessageId>) -> Meaning {
+    fn one(event: Event<NativeMessageId, Shared>) -> Meaning {
         Meaning::Events(vec![(native("9"), event)])
     }
 
@@ -339,16 +390,54 @@ mod tests {
             ("<encrypted xmlns='eu.siacs.conversations.axolotl'/><body>I sent you an OMEMO message</body>", ENCRYPTED),
             ("<encrypted xmlns='urn:xmpp:omemo:2'/>", ENCRYPTED),
             ("<encryption xmlns='urn:xmpp:eme:0' namespace='urn:x'/><body>x</body>", ENCRYPTED),
+            ("<file-sharing xmlns='urn:xmpp:sfs:0'/><body>https://b.example/cat.jpg</body>", FILE),
             (
-                "<body>https://b.example/cat.jpg</body><x xmlns='jabber:x:oob'><url>https://b.example/cat.jpg</url></x>",
+                "<file-sharing xmlns='urn:xmpp:sfs:0'><sources><encrypted xmlns='urn:xmpp:esfs:0'/></sources></file-sharing>\
+                 <x xmlns='jabber:x:oob'><url>https://b.example/cat.jpg</url></x>",
                 FILE,
             ),
-            ("<file-sharing xmlns='urn:xmpp:sfs:0'/><body>https://b.example/cat.jpg</body>", FILE),
         ] {
             assert_eq!(said(&[], inside), Meaning::CannotCarry(sentence), "{inside}");
         }
         let link = "<body>look at https://b.example</body><x xmlns='jabber:x:oob'><url>https://b.example</url></x>";
         assert_eq!(said(&[], link), one(message("look at https://b.example", None)));
+    }
+
+    #[test]
+    fn an_address_that_is_all_there_is_to_say_is_a_file() {
+        const URL: &str = "https://up.b.example/1/T%C3%A4sse%20%F0%9F%AB%96.jpg?x#y";
+        let oob = format!("<x xmlns='jabber:x:oob'><url>{URL}</url></x>");
+        let file = File {
+            name: "Tässe 🫖.jpg".into(),
+            media_type: String::new(),
+            size: None,
+            attachment: false,
+            octets: Shared(URL.into()),
+        };
+        let event = |file: &File<Shared>, caption: Option<&str>, to: Option<&str>| {
+            let (caption, in_reply_to) = (caption.map(str::to_owned), to.map(native));
+            one(Event::File { file: file.clone(), caption, in_reply_to })
+        };
+        assert_eq!(said(&[], &format!("<body>{URL}</body>{oob}")), event(&file, None, None));
+        assert_eq!(said(&[], &oob), event(&file, None, None));
+        let reply = "<reply xmlns='urn:xmpp:reply:0' id='77'/>\
+            <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='7'/></fallback>";
+        let answer = format!("<body>&gt; tea?\n{URL}</body>{oob}{reply}");
+        assert_eq!(said(&[], &answer), event(&file, None, Some("77")));
+
+        let sharing = format!(
+            "<file-sharing xmlns='urn:xmpp:sfs:0' disposition='attachment'><file xmlns='urn:xmpp:file:metadata:0'>\
+             <name>pot.jpg</name><media-type>image/jpeg</media-type><size>5</size></file>\
+             <sources><url-data xmlns='http://jabber.org/protocol/url-data' target='{URL}'/></sources></file-sharing>"
+        );
+        let media_type = "image/jpeg".into();
+        let file = File { name: "pot.jpg".into(), media_type, size: Some(5), attachment: true, ..file };
+        assert_eq!(said(&[], &format!("<body>{URL}</body>{oob}{sharing}")), event(&file, None, None));
+        let captioned = format!("<body>The pot.\n{URL}</body>{oob}{sharing}");
+        assert_eq!(said(&[], &captioned), event(&file, Some("The pot."), None));
+        let fallback =
+            "<fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:sfs:0'><body start='9' end='99'/></fallback>";
+        assert_eq!(said(&[], &format!("{captioned}{fallback}")), event(&file, Some("The pot."), None));
     }
 
     #[test]

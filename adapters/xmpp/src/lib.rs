@@ -4,7 +4,7 @@
 //! linked, and people write to them one-to-one. In reading order: this file is the plug; `id` the names;
 //! `from_native` and `to_native` the translation (pure), `memory` what it has to remember; `rooms`, `room` and
 //! `listener` the linked rooms, `occupants` and `archive` what a room tells; `direct` the one-to-one
-//! conversations; `service` the questions anybody may ask; `component` the connection, `stream` its bytes,
+//! conversations; `files` what people share; `service` the questions anybody may ask; `component` the connection, `stream` its bytes,
 //! `stanza` its words.
 //!
 //! In a room with an archive (XEP-0313) nothing is lost, doubled or reordered, whatever breaks. Without one
@@ -14,8 +14,9 @@
 use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, Context, ConversationId, Delivered,
-    Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support, async_trait, toml,
+    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
+    async_trait, toml,
 };
 use minidom::Element;
 use tokio::sync::watch;
@@ -25,6 +26,7 @@ mod archive;
 mod component;
 mod config;
 mod direct;
+mod files;
 mod from_native;
 mod id;
 mod listener;
@@ -41,6 +43,7 @@ mod to_native;
 use component::Link;
 use config::Config;
 use direct::{Direct, Way};
+use files::Files;
 use id::Place;
 use rooms::Rooms;
 use stanza::ElementExt;
@@ -56,6 +59,7 @@ struct Xmpp {
     link: watch::Sender<Option<Link>>,
     rooms: Rooms,
     direct: Arc<Direct>,
+    files: Arc<Files>,
     pulse: Pulse,
 }
 
@@ -68,24 +72,36 @@ fn build(table: toml::Table, context: &Context) -> Built {
 pub fn build_with(table: toml::Table, _: &Context, canary: Canary) -> Built {
     let config = Config { canary, ..Config::parse(table)? };
     let direct = Arc::new(Direct::new(config.component.clone(), config.domains.clone()));
-    Ok(Arc::new(Xmpp { config, link: watch::Sender::new(None), rooms: Rooms::default(), direct, pulse: Pulse::new() }))
+    let files = Files::new(config.component.clone(), config.domains.clone())
+        .map_err(|error| vec![ConfigError::new("component", format!("no HTTP client can be made: {error}"))])?;
+    Ok(Arc::new(Xmpp {
+        config,
+        link: watch::Sender::new(None),
+        rooms: Rooms::default(),
+        direct,
+        files: Arc::new(files),
+        pulse: Pulse::new(),
+    }))
 }
 
 #[async_trait]
 impl Adapter for Xmpp {
     async fn run(&self, inbox: Inbox, stop: CancellationToken) -> Result<(), BoxError> {
-        let way = Way { inbox: inbox.clone(), links: self.link.subscribe(), stop: stop.clone() };
-        let rooms = self.rooms.run(&self.config.component, inbox, self.link.subscribe(), stop.clone());
+        let (files, links) = (self.files.clone(), self.link.subscribe());
+        let way = Way { inbox: inbox.clone(), links, files: files.clone(), stop: stop.clone() };
+        let rooms = self.rooms.run(&self.config.component, inbox, self.link.subscribe(), files, stop.clone());
         let handle = |link: &Link, stanza| self.handle(link, stanza, &way);
         let lost = || {
             self.rooms.reset();
             self.direct.reset();
+            self.files.reset();
         };
+        let learning = self.learn(stop.clone());
         let connection = async {
             component::run(&self.config, &self.link, &self.pulse, handle, lost, &stop, self.direct.finish()).await;
             Ok(())
         };
-        tokio::try_join!(connection, rooms)?;
+        tokio::try_join!(connection, rooms, learning)?;
         // What came in with the last bytes of the stream.
         self.direct.finish().await;
         Ok(())
@@ -96,16 +112,22 @@ impl Adapter for Xmpp {
         let link = link.ok_or_else(|| Refusal::retry("the gateway is not connected to the XMPP server"))?;
         let delivering = async {
             match Place::of(&delivery.conversation) {
-                Some(Place::Direct { user, ghost }) => self.direct.deliver(&link, delivery, &user, &ghost).await,
+                Some(Place::Direct { user, ghost }) => {
+                    self.direct.deliver(&link, delivery, &user, &ghost, &self.files).await
+                }
                 Some(Place::Room(room)) => match self.rooms.get(&room) {
-                    Some(room) => room.deliver(&link, delivery).await,
+                    Some(room) => room.deliver(&link, delivery, &self.files).await,
                     None => Err(Refusal::retry(format!("the gateway has not yet joined {room}"))),
                 },
                 None => Err(Refusal::reject(format!("{} is not the address of a room", delivery.conversation))),
             }
         };
         let late = |_| Refusal::retry("the XMPP server has not confirmed the delivery in time");
-        tokio::time::timeout(DELIVERY, delivering).await.map_err(late)?
+        let patience = match &delivery.event {
+            Event::File { file, .. } => DELIVERY + file.patience(),
+            _ => DELIVERY,
+        };
+        tokio::time::timeout(patience, delivering).await.map_err(late)?
     }
 
     /// Bare JIDs of the served domains, in canonical form.
@@ -115,7 +137,17 @@ impl Adapter for Xmpp {
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
         use Support::Full;
-        Capabilities { reply: Full, edit: Full, delete: Full, reaction: Full, formatting: Full, max_text: 65_536 }
+        let max_file = self.files.most();
+        Capabilities {
+            reply: Full,
+            edit: Full,
+            delete: Full,
+            reaction: Full,
+            formatting: Full,
+            file: Full,
+            max_file,
+            max_text: 65_536,
+        }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
@@ -143,6 +175,24 @@ impl Adapter for Xmpp {
 }
 
 impl Xmpp {
+    /// On each connection, before the first file comes.
+    async fn learn(&self, stop: CancellationToken) -> Result<(), BoxError> {
+        let mut links = self.link.subscribe();
+        let learning = async {
+            loop {
+                let link = links.borrow_and_update().clone();
+                if let Some(link) = link {
+                    self.files.learn(&link).await;
+                }
+                if links.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        stop.run_until_cancelled(learning).await;
+        Ok(())
+    }
+
     /// What nobody waits for.
     fn handle(&self, link: &Link, stanza: Element, way: &Way) {
         let Some(from) = stanza.jid("from") else { return };

@@ -21,6 +21,7 @@ use xmpp_parsers::jid::Jid;
 use crate::{
     archive::{self, Archived, Page},
     component::{Backoff, Failure, Link},
+    files::Files,
     from_native::{self, Meaning},
     id::ReadUpTo,
     occupants::{Change, Person},
@@ -52,15 +53,16 @@ pub struct Listener {
     room: Arc<Room>,
     inbox: Inbox,
     links: watch::Receiver<Option<Link>>,
+    files: Arc<Files>,
     stop: CancellationToken,
     /// Whether the archive's last page has been read back into memory.
     looked_back: bool,
 }
 
 impl Listener {
-    pub fn new(room: Arc<Room>, inbox: Inbox, links: watch::Receiver<Option<Link>>) -> Self {
+    pub fn new(room: Arc<Room>, inbox: Inbox, links: watch::Receiver<Option<Link>>, files: Arc<Files>) -> Self {
         let stop = room.unlinked.clone();
-        Self { room, inbox, links, stop, looked_back: false }
+        Self { room, inbox, links, files, stop, looked_back: false }
     }
 
     /// Until the room is not linked any more, or `stop`.
@@ -240,6 +242,14 @@ impl Listener {
                 for (at, (id, event)) in events.into_iter().enumerate() {
                     // Where one message is several events, it has been read with the last.
                     let cursor = (at == last).then(|| read.cursor());
+                    let link = self.link();
+                    let event = match self.files.look_at(link.as_ref(), event).await {
+                        Ok(event) => event,
+                        Err(reason) => {
+                            self.tell(&person.user, &format!("Your message was not delivered: {reason}"));
+                            continue;
+                        }
+                    };
                     let inbound = self.inbound(id, person, event, cursor);
                     if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
                         self.tell(&person.user, &format!("Your message was not delivered: {reason}"));

@@ -15,6 +15,7 @@ use xmpp_parsers::jid::BareJid;
 
 use crate::{
     component::{Backoff, Link},
+    files::Files,
     id::{Place, ReadUpTo},
     listener::Listener,
     room::Room,
@@ -39,6 +40,7 @@ impl Rooms {
         component: &BareJid,
         inbox: Inbox,
         mut link: watch::Receiver<Option<Link>>,
+        files: Arc<Files>,
         stop: CancellationToken,
     ) -> Result<(), BoxError> {
         let mut links = inbox.links();
@@ -58,7 +60,7 @@ impl Rooms {
                 let (room, news) = Room::new(jid.clone(), component, stop.child_token());
                 let room = Arc::new(room);
                 self.rooms().insert(jid, room.clone());
-                workers.spawn(Listener::new(room, inbox.clone(), link.clone()).run(news));
+                workers.spawn(Listener::new(room, inbox.clone(), link.clone(), files.clone()).run(news));
             }
             if let Some(link) = &connected {
                 let rooms = self.rooms();

@@ -24,6 +24,9 @@ pub mod ns {
     pub const HINTS: &str = "urn:xmpp:hints"; // XEP-0334
     pub const OOB: &str = "jabber:x:oob"; // XEP-0066
     pub const FILE_SHARING: &str = "urn:xmpp:sfs:0"; // XEP-0447
+    pub const FILE_METADATA: &str = "urn:xmpp:file:metadata:0"; // XEP-0446
+    pub const URL_DATA: &str = "http://jabber.org/protocol/url-data"; // XEP-0103
+    pub const UPLOAD: &str = "urn:xmpp:http:upload:0"; // XEP-0363
     pub const STYLING: &str = "urn:xmpp:styling:0"; // XEP-0393
     pub const ENCRYPTION: &str = "urn:xmpp:eme:0"; // XEP-0380
     /// On every message of a ghost: this is ours, and already in the MIMI room. It survives in the room's

@@ -4,7 +4,7 @@
 //! room's copy of it, live or archived, tells which delivery has arrived. What shows no text carries a
 //! `<store/>` hint, because the archive is where we look for it after a lost connection.
 
-use mimi_adapter::{Delivered, Delivery, Event, NativeMessageId, Refusal, Text};
+use mimi_adapter::{Delivered, Delivery, Event, File, NativeMessageId, Refusal, Text};
 use minidom::Element;
 use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 
@@ -23,8 +23,8 @@ pub struct Route<'a> {
     pub kind: &'static str,
 }
 
-/// The message that shows `delivery.event`.
-pub fn message(delivery: &Delivery, route: &Route, memory: &Memory) -> Result<Element, Refusal> {
+/// The message that shows `delivery.event`. A file has been put at `file` before.
+pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option<&str>) -> Result<Element, Refusal> {
     let ghost = route.from.to_bare().to_string();
     let message = stanza::stanza("message", route.from, route.to)
         .attribute("type", route.kind)
@@ -46,6 +46,21 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory) -> Result<El
     Ok(match &delivery.event {
         Event::Message { text, in_reply_to: None } => says(message, "", text),
         Event::Message { text, in_reply_to: Some(to) } => reply(message, to, text, memory),
+        Event::File { file: about, caption, in_reply_to } => {
+            let url = file.ok_or_else(|| Refusal::retry("the file has not been put anywhere"))?;
+            let message = match in_reply_to {
+                None => message,
+                // Without a quotation: apps that know files by their address alone want that to be all there is.
+                Some(to) => {
+                    let reply = stanza::element("reply", ns::REPLY).attribute("id", MessageId::of(to).stanza_id());
+                    message.child(match memory.quotable(to) {
+                        Some(quotable) => reply.attribute("to", &quotable.voice.jid),
+                        None => reply,
+                    })
+                }
+            };
+            sharing(message, about, caption.as_deref(), url)
+        }
         Event::Edit { replaces, text } => {
             let replace = stanza::element("replace", ns::MESSAGE_CORRECT);
             says(message, "", text).child(replace.attribute("id", MessageId::of(replaces).sender_id()))
@@ -89,6 +104,32 @@ fn reply(message: Element, to: &NativeMessageId, text: &Text, memory: &Memory) -
     }
 }
 
+/// XEP-0447; and for apps without it the address, which is both the body and out of band data (XEP-0066).
+fn sharing(message: Element, file: &File, caption: Option<&str>, url: &str) -> Element {
+    let metadata = |name, text: &str| stanza::element(name, ns::FILE_METADATA).says(text);
+    let mut about = stanza::element("file", ns::FILE_METADATA).child(metadata("media-type", &file.media_type));
+    if !file.name.is_empty() {
+        about = about.child(metadata("name", &file.name));
+    }
+    if let Some(size) = file.size {
+        about = about.child(metadata("size", &size.to_string()));
+    }
+    let source = stanza::element("url-data", ns::URL_DATA).attribute("target", url);
+    let sharing = stanza::element("file-sharing", ns::FILE_SHARING)
+        .attribute("disposition", if file.attachment { "attachment" } else { "inline" })
+        .child(about)
+        .child(stanza::element("sources", ns::FILE_SHARING).child(source));
+    let beside = caption.map_or(String::new(), |caption| format!("{caption}\n"));
+    let (start, end) = (beside.chars().count(), beside.chars().count() + url.chars().count());
+    let repeated =
+        stanza::element("body", ns::FALLBACK).attribute("start", &start.to_string()).attribute("end", &end.to_string());
+    message
+        .child(body(&format!("{beside}{url}")))
+        .child(stanza::element("x", ns::OOB).child(stanza::element("url", ns::OOB).says(url)))
+        .child(sharing)
+        .child(stanza::element("fallback", ns::FALLBACK).attribute("for", ns::FILE_SHARING).child(repeated))
+}
+
 /// The text behind what quotes for it.
 fn says(message: Element, quotation: &str, text: &Text) -> Element {
     let (said, looks_styled) = styling::write(text);
@@ -104,10 +145,12 @@ pub fn body(text: &str) -> Element {
 pub fn delivered(delivery: &Delivery, stanza_id: Option<&str>) -> Delivered {
     let key = delivery.key.clone();
     let ids = match (&delivery.event, stanza_id) {
-        (Event::Message { .. } | Event::Edit { .. }, Some(stanza_id)) => {
+        (Event::Message { .. } | Event::File { .. } | Event::Edit { .. }, Some(stanza_id)) => {
             vec![MessageId::Ghost { key, stanza_id: stanza_id.into() }.native(), NativeMessageId::new(stanza_id)]
         }
-        (Event::Message { .. } | Event::Edit { .. }, None) => vec![NativeMessageId::new(key.as_str())],
+        (Event::Message { .. } | Event::File { .. } | Event::Edit { .. }, None) => {
+            vec![NativeMessageId::new(key.as_str())]
+        }
         (Event::Reaction { in_reply_to, emoji }, _) => {
             vec![MessageId::Reaction { key, target: in_reply_to.clone(), emoji: emoji.clone() }.native()]
         }
@@ -161,7 +204,7 @@ mod tests {
     fn shown(event: Event<NativeMessageId>, memory: &Memory) -> Element {
         let room = BareJid::new("tea@muc.b.example").unwrap();
         let route = Route { from: &alice(), to: &room, kind: "groupchat" };
-        message(&deliver(event), &route, memory).unwrap()
+        message(&deliver(event), &route, memory, Some("https://up.b.example/1/pot.jpg")).unwrap()
     }
 
     fn element(inside: &str) -> Element {
@@ -214,6 +257,36 @@ mod tests {
         ] {
             assert_eq!(shown(event, &memory), element(inside));
         }
+    }
+
+    #[test]
+    fn a_file_is_there_for_every_app_and_read_as_it_was_meant() {
+        let memory = Memory::new(10);
+        let file = |caption: Option<&str>| {
+            let (name, media_type) = ("pot.jpg".to_owned(), "image/jpeg".to_owned());
+            let octets = mimi_adapter::Octets::new(Vec::new());
+            let file = mimi_adapter::File { name, media_type, size: Some(5), attachment: false, octets };
+            Event::File { file, caption: caption.map(str::to_owned), in_reply_to: Some(native("77")) }
+        };
+        let inside = |body: &str, start: u8, end: u8| {
+            let url = "https://up.b.example/1/pot.jpg";
+            format!(
+                "<reply xmlns='urn:xmpp:reply:0' id='77'/><body>{body}</body><x xmlns='jabber:x:oob'><url>{url}</url></x>\
+                 <file-sharing xmlns='urn:xmpp:sfs:0' disposition='inline'><file xmlns='urn:xmpp:file:metadata:0'>\
+                 <media-type>image/jpeg</media-type><name>pot.jpg</name><size>5</size></file>\
+                 <sources><url-data xmlns='http://jabber.org/protocol/url-data' target='{url}'/></sources></file-sharing>\
+                 <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:sfs:0'><body start='{start}' end='{end}'/></fallback>"
+            )
+        };
+        let url = "https://up.b.example/1/pot.jpg";
+        assert_eq!(shown(file(None), &memory), element(&inside(url, 0, 30)));
+        let captioned = shown(file(Some("Der Pött.")), &memory);
+        assert_eq!(captioned, element(&inside(&format!("Der Pött.\n{url}"), 10, 40)));
+        let Meaning::Events(events) = from_native::understand(&captioned, &native("78"), "a", &memory) else {
+            panic!("it is a file");
+        };
+        let event = file(Some("Der Pött.")).with_file(|file| file.at(from_native::Shared(url.into())));
+        assert_eq!(events, [(native("78"), event)]);
     }
 
     #[test]

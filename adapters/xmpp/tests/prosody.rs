@@ -8,7 +8,8 @@ use std::{
 };
 
 use mimi_adapter::{
-    CancellationToken, ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text,
+    CancellationToken, ConversationId, Event, File, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text,
+    conformance::picture,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -334,9 +335,12 @@ async fn not_now_holds_the_room_in_order_and_no_other_and_never_is_told_once() {
     let told = bob.reads("the room is closed").await;
     assert_eq!((told.attr("type"), from_nick(&told)), (Some("chat"), "mimi-gateway".to_owned()));
     assert_eq!(body(&told).unwrap(), "Your message was not delivered: the room is closed");
-    // A file can't be carried, and a restart of the gateway does not bring old refusals back.
-    bob.says(TEA, "b5", "<body>https://x/y</body><x xmlns='jabber:x:oob'><url>https://x/y</url></x>").await;
-    bob.reads("Your file was not carried").await;
+    // An encrypted message can't be carried, and a restart of the gateway does not bring old refusals back.
+    bob.says(TEA, "b5", "<body>OMEMO</body><encrypted xmlns='eu.siacs.conversations.axolotl'/>").await;
+    bob.reads("Your message was not carried").await;
+    // What is at another server is carried as the link that it is.
+    bob.says(TEA, "b5b", "<body>https://x/y</body><x xmlns='jabber:x:oob'><url>https://x/y</url></x>").await;
+    core.accepts_text("https://x/y").await;
     bob.says(TEA, "b6", "<body>fourth</body>").await;
     core.accepts_text("fourth").await;
     gateway.stop().await;
@@ -770,4 +774,49 @@ async fn only_accounts_of_the_served_domains_are_people() {
     }
     let nowhere = adapter.deliver(&by_alice(TEA, "key-1", message("x"))).await;
     assert!(matches!(nowhere, Err(Refusal::Retry { .. })));
+}
+
+#[tokio::test]
+async fn two_people_share_files_as_a_room_does() {
+    let (prosody, core) = (Prosody::start(), Recorder::linking(&[]));
+    let mut bob = Person::connect(prosody.clients, "bob").await;
+    let gateway = Gateway::start(&prosody, &core);
+    let direct = format!("bob@b.example {ALICE}");
+
+    let file = picture(vec![7; 100_000]);
+    let caption = Some("For you.".to_owned());
+    let shared = by_alice(&direct, "key-1", Event::File { file, caption, in_reply_to: None });
+    gateway.delivers(&shared).await.unwrap();
+    let shown = body(&bob.reads("For you.").await).unwrap();
+    let url = shown.strip_prefix("For you.\n").unwrap();
+    assert_eq!(person::download(url).await, vec![7; 100_000]);
+
+    let url = bob.uploads("cup.png", "image/png", vec![8; 5]).await;
+    bob.writes(
+        ALICE,
+        "a-message-with-a-file",
+        &format!("<body>{url}</body><x xmlns='jabber:x:oob'><url>{url}</url></x>"),
+    );
+    let is_file = |inbound: &mimi_adapter::Inbound| inbound.event.kind() == "file";
+    let Event::File { file, .. } = core.accepts(1, is_file).await.remove(0).event else { panic!("it is a file") };
+    assert_eq!((&*file.name, &*file.media_type, file.size), ("cup.png", "image/png", Some(5)));
+
+    // What is larger than the server takes is refused before it is read, and what is not there any more to who sent it.
+    let too_large = File { size: Some(2 << 20), ..picture(Vec::new()) };
+    let shared = by_alice(&direct, "key-2", Event::File { file: too_large, caption: None, in_reply_to: None });
+    assert_eq!(
+        gateway.delivers(&shared).await.unwrap_err(),
+        "it is larger than the 976.5 KiB that the XMPP server takes"
+    );
+    let gone = url.replace("cup.png", "x").replace("/file_share/", "/file_share/nothing");
+    bob.writes(
+        ALICE,
+        "a-message-without-a-file",
+        &format!("<body>{gone}</body><x xmlns='jabber:x:oob'><url>{gone}</url></x>"),
+    );
+    bob.sees("a refusal", |stanza| {
+        let words = String::from(stanza);
+        stanza.attr("type") == Some("error") && words.contains("the file is not there (any more)")
+    })
+    .await;
 }

@@ -91,6 +91,15 @@ impl NestedPart {
         Self { disposition, language: String::new(), part: Part::Null }
     }
 
+    /// Is this very file in it?
+    pub fn contains(&self, file: &ExternalPart) -> bool {
+        match &self.part {
+            Part::External(part) => std::ptr::eq(file, &**part),
+            Part::Multi { parts, .. } => parts.iter().any(|part| part.contains(file)),
+            _ => false,
+        }
+    }
+
     /// The part with this index, counting depth-first from `next`.
     pub(super) fn find(&self, index: usize, next: &mut usize) -> Option<&Self> {
         if *next == index {

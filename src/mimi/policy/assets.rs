@@ -3,6 +3,7 @@
 use crate::mimi::{
     framing::MediaType,
     tls::{tls_enum, tls_struct},
+    uri::Domain,
 };
 
 /// The `asset_policy` component; an update is the whole of it anew.
@@ -59,9 +60,137 @@ tls_enum! {
     DownloadPrivacyType: "DownloadPrivacyType" { Direct = 0 "direct", HubProxy = 1 "hubProxy", Ohttp = 2 "ohttp" }
 }
 
+/// What a room is asked about a file.
+#[derive(Clone, Copy, Debug)]
+pub struct AssetAsked<'a> {
+    /// The provider of who sent it.
+    pub provider: &'a Domain,
+    /// The host in its URL.
+    pub host: &'a Domain,
+    /// Type and subtype.
+    pub media_type: &'a str,
+    pub size: Option<u64>,
+}
+
+impl AssetPolicy {
+    /// Of a room of ours: everybody keeps their own files, and reads those of others through the hub.
+    pub fn ours(hub: &Domain, most: u64) -> Self {
+        Self {
+            asset_upload_location: AssetUploadLocation::LocalProvider,
+            upload_domains: vec![ProviderAssetUploadDomains {
+                provider: hub.as_str().into(),
+                asset_upload_destinations: vec![hub.as_str().into()],
+            }],
+            download_privacy: DownloadPrivacy {
+                allowed_download_types: vec![DownloadPrivacyType::HubProxy, DownloadPrivacyType::Ohttp],
+                forbidden_download_types: vec![DownloadPrivacyType::Direct],
+                default_download_type: DownloadPrivacyType::HubProxy,
+            },
+            max_image: most,
+            max_audio: most,
+            max_video: most,
+            max_attachment: most,
+            forbidden_media_types: Vec::new(),
+            permitted_media_types: None,
+        }
+    }
+
+    /// May files of this provider be at this host? A provider that the room has no entry for, because it came after
+    /// the policy was written, has its files where it is itself.
+    pub fn has_assets_at(&self, provider: &Domain, host: &Domain) -> bool {
+        let listed =
+            |entry: &ProviderAssetUploadDomains| entry.asset_upload_destinations.iter().any(|it| it == host.as_str());
+        let entry = self.upload_domains.iter().find(|entry| entry.provider == provider.as_str());
+        match (&self.asset_upload_location, entry) {
+            (AssetUploadLocation::Hub, _) => self.upload_domains.iter().any(listed),
+            (_, Some(entry)) => listed(entry),
+            (_, None) => provider == host,
+        }
+    }
+
+    /// C-40, C-41, and the room's limits. `Err` says why the room doesn't take the file.
+    pub fn check(&self, asked: AssetAsked<'_>) -> Result<(), String> {
+        let AssetAsked { provider, host, media_type, size } = asked;
+        let anywhere = self.asset_upload_location == AssetUploadLocation::Unspecified;
+        if !anywhere && !self.has_assets_at(provider, host) {
+            return Err(format!("it is at {host}, and the room takes no files of {provider} from there"));
+        }
+        let is_it = |listed: &MediaType| listed.media_type.eq_ignore_ascii_case(media_type);
+        let permitted = self.permitted_media_types.as_ref().is_none_or(|permitted| permitted.iter().any(is_it));
+        if !permitted || self.forbidden_media_types.iter().any(is_it) {
+            return Err(format!("the room takes no files of the type {media_type}"));
+        }
+        let most = self.most(media_type);
+        match size {
+            Some(size) if size > most => {
+                Err(format!("it has {size} octets, and {most} are the most that the room takes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The largest file of this type, in octets.
+    pub fn most(&self, media_type: &str) -> u64 {
+        match media_type.split('/').next() {
+            Some("image") => self.max_image,
+            Some("audio") => self.max_audio,
+            Some("video") => self.max_video,
+            _ => self.max_attachment,
+        }
+    }
+
+    /// May a file be fetched through the hub? We know no other way.
+    pub fn allows_hub_proxy(&self) -> bool {
+        let DownloadPrivacy { allowed_download_types: allowed, forbidden_download_types: forbidden, .. } =
+            &self.download_privacy;
+        !forbidden.contains(&DownloadPrivacyType::HubProxy)
+            && (allowed.is_empty() || allowed.contains(&DownloadPrivacyType::HubProxy))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn domain(name: &str) -> Domain {
+        Domain::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_room_takes_what_its_policy_allows() {
+        let (a, b, files) = (domain("a.example"), domain("b.example"), domain("files.b.example"));
+        let policy = AssetPolicy::ours(&a, 100);
+        let takes = |policy: &AssetPolicy, provider, host, media_type, size| {
+            policy.check(AssetAsked { provider, host, media_type, size }).is_ok()
+        };
+        assert!(takes(&policy, &a, &a, "image/png", Some(100)));
+        assert!(takes(&policy, &a, &a, "image/png", None));
+        assert!(!takes(&policy, &a, &a, "image/png", Some(101)));
+        assert!(!takes(&policy, &a, &b, "image/png", None), "the file of one provider at another");
+        assert!(takes(&policy, &b, &b, "image/png", None), "who came later has files where it is");
+        assert!(!takes(&policy, &b, &files, "image/png", None));
+
+        let entry = |provider: &str, host: &str| ProviderAssetUploadDomains {
+            provider: provider.into(),
+            asset_upload_destinations: vec![host.into()],
+        };
+        let elsewhere = AssetPolicy { upload_domains: vec![entry("b.example", "files.b.example")], ..policy.clone() };
+        assert!(takes(&elsewhere, &b, &files, "image/png", None));
+        assert!(!takes(&elsewhere, &b, &b, "image/png", None));
+        let at_hub = AssetPolicy { asset_upload_location: AssetUploadLocation::Hub, ..policy.clone() };
+        assert!(takes(&at_hub, &b, &a, "image/png", None));
+        let anywhere = AssetPolicy { asset_upload_location: AssetUploadLocation::Unspecified, ..policy.clone() };
+        assert!(takes(&anywhere, &b, &files, "image/png", None));
+
+        let pictures = AssetPolicy { permitted_media_types: Some(vec![MediaType::new("image/png")]), ..policy.clone() };
+        assert!(takes(&pictures, &a, &a, "Image/PNG", None));
+        assert!(!takes(&pictures, &a, &a, "video/mp4", None));
+        let no_films = AssetPolicy { forbidden_media_types: vec![MediaType::new("video/mp4")], max_audio: 5, ..policy };
+        assert!(takes(&no_films, &a, &a, "image/png", None));
+        assert!(!takes(&no_films, &a, &a, "video/mp4", None));
+        assert!(!takes(&no_films, &a, &a, "audio/ogg", Some(6)));
+        assert!(no_films.allows_hub_proxy());
+    }
     use crate::mimi::wire::samples::{hold, octets};
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn capability(id: ComponentId) -> Capability {
 
 /// What is wrong with a component of a room that is otherwise as it will be.
 pub(super) fn check(id: ComponentId, room: &RoomState) -> Result<(), &'static str> {
-    let Policy { roles, preauth, base, others } = &room.policy;
+    let Policy { roles, preauth, base, others, .. } = &room.policy;
     let listed = |id: &ComponentId| base.policy_component_ids.contains(id);
     match id {
         component::BASE_ROOM_POLICY => {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{BaseRoomPolicy, Capability, Claim, PreAuthData, PreAuthRoleEntry, Role, RoleChangeTargets, RoleData};
+use super::{
+    AssetPolicy, BaseRoomPolicy, Capability, Claim, PreAuthData, PreAuthRoleEntry, Role, RoleChangeTargets, RoleData,
+};
 use crate::mimi::{
     component::{self, ComponentId},
     participants::RoleIndex,
@@ -39,7 +41,9 @@ pub struct Policy {
     /// Empty if the room has no such component.
     pub preauth: PreAuthData,
     pub base: BaseRoomPolicy,
-    /// Every other component of room policy, as it stands.
+    /// If the room has one that can be read.
+    pub assets: Option<AssetPolicy>,
+    /// Every other component of a room as it stands, that one among them.
     pub others: BTreeMap<ComponentId, Bytes>,
 }
 
@@ -53,14 +57,17 @@ impl Policy {
         if !self.preauth.preauthorized_entries.is_empty() {
             components.insert(1, (component::PREAUTH_LIST, self.preauth.encode().into()));
         }
+        if let Some(assets) = &self.assets {
+            components.push((component::ASSET_POLICY, assets.encode().into()));
+        }
         components.extend(self.others.iter().map(|(id, octets)| (*id, octets.clone())));
         components
     }
 }
 
 /// A room people come to and leave. Its creator is a [`role::SUPER_ADMIN`]. A limit on users or clients is
-/// for the caller to set.
-pub fn group_policy(hub: &Domain) -> Policy {
+/// for the caller to set. Files have `most` octets at most.
+pub fn group_policy(hub: &Domain, most: u64) -> Policy {
     let enforcer = policy_enforcer();
     let preauth = PreAuthData {
         preauthorized_entries: vec![PreAuthRoleEntry {
@@ -80,20 +87,22 @@ pub fn group_policy(hub: &Domain) -> Policy {
     Policy {
         roles: RoleData::new(roles).expect("the indices differ"),
         preauth,
-        base: base(false, None, vec![component::ROLES_LIST, component::PREAUTH_LIST]),
+        base: base(false, None, vec![component::ROLES_LIST, component::PREAUTH_LIST, component::ASSET_POLICY]),
+        assets: Some(AssetPolicy::ours(hub, most)),
         others: BTreeMap::new(),
     }
 }
 
 /// A conversation between `n` people, all of them in the role [`role::PEER`]. To leave is to take one's
 /// clients away; nobody is added or removed.
-pub fn direct_policy(n: u32) -> Policy {
+pub fn direct_policy(n: u32, hub: &Domain, most: u64) -> Policy {
     let capabilities = [&[C::CAN_ADD_OWN_CLIENT, C::CAN_REMOVE_OWN_CLIENT], READING, WRITING].concat();
     let roles = vec![nobody(NO_ROLE, "no_role"), role(PEER, "peer", capabilities, &[])];
     Policy {
         roles: RoleData::new(roles).expect("the indices differ"),
         preauth: PreAuthData::default(),
-        base: base(true, Some(n), vec![component::ROLES_LIST]),
+        base: base(true, Some(n), vec![component::ROLES_LIST, component::ASSET_POLICY]),
+        assets: Some(AssetPolicy::ours(hub, most)),
         others: BTreeMap::new(),
     }
 }
@@ -264,30 +273,36 @@ mod tests {
     use crate::mimi::tls::WireError;
 
     fn group() -> Policy {
-        group_policy(&Domain::parse("a.example").unwrap())
+        group_policy(&Domain::parse("a.example").unwrap(), 1 << 20)
+    }
+
+    fn direct() -> Policy {
+        direct_policy(2, &Domain::parse("a.example").unwrap(), 1 << 20)
     }
 
     #[test]
     fn every_policy_component_of_a_room_is_listed() {
-        for policy in [group(), direct_policy(2)] {
+        for policy in [group(), direct()] {
             let components: Vec<ComponentId> = policy.components().into_iter().map(|(id, _)| id).collect();
-            let listed = [policy.base.policy_component_ids.clone(), vec![component::BASE_ROOM_POLICY]].concat();
+            let mut listed = [policy.base.policy_component_ids.clone(), vec![component::BASE_ROOM_POLICY]].concat();
+            listed.sort();
             assert_eq!(components, listed);
         }
     }
 
     #[test]
     fn the_components_are_read_as_they_were_written() {
-        for policy in [group(), direct_policy(2)] {
+        for policy in [group(), direct()] {
             assert_eq!(RoleData::decode(&policy.roles.encode()), Ok(policy.roles.clone()));
             assert_eq!(PreAuthData::decode(&policy.preauth.encode()), Ok(policy.preauth));
+            assert_eq!(AssetPolicy::decode(&policy.assets.as_ref().unwrap().encode()).ok(), policy.assets);
             assert_eq!(BaseRoomPolicy::decode(&policy.base.encode()), Ok::<_, WireError>(policy.base));
         }
     }
 
     #[test]
     fn a_conversation_has_one_role_that_adds_and_removes_nobody() {
-        let policy = direct_policy(2);
+        let policy = direct();
         assert_eq!(policy.roles.check_fixed_membership(), Ok(()));
         let peer = policy.roles.role(PEER).unwrap();
         for forbidden in

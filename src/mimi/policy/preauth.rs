@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_first_entry_that_matches_counts() {
-        let roles = group_policy(&"a.example".parse().unwrap()).roles;
+        let roles = group_policy(&"a.example".parse().unwrap(), 1 << 20).roles;
         let entry = |identity: &str, index| PreAuthRoleEntry {
             claimset: vec![Claim::basic(identity)],
             target_role: roles.role(index).unwrap().clone(),

@@ -40,11 +40,11 @@ fn state(policy: Policy, people: &[(&str, RoleIndex)], clients: &[(u32, &str)]) 
 }
 
 fn clubhouse(people: &[(&str, RoleIndex)], clients: &[(u32, &str)]) -> RoomState {
-    state(group_policy(&"a.example".parse().unwrap()), people, clients)
+    state(group_policy(&"a.example".parse().unwrap(), 1 << 20), people, clients)
 }
 
 fn direct(people: &[(&str, RoleIndex)], clients: &[(u32, &str)]) -> RoomState {
-    state(direct_policy(2), people, clients)
+    state(direct_policy(2, &"a.example".parse().unwrap(), 1 << 20), people, clients)
 }
 
 /// Judges all that happened between two states, as the hub does.

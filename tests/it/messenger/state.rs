@@ -177,6 +177,11 @@ impl State {
             .map(|Line { who, what, .. }| match what {
                 Shown::Message { text, reply_to: None } => format!("{who}: {}", text.text),
                 Shown::Message { text, reply_to: Some(id) } => format!("{who} answers {:?}: {}", of(id), text.text),
+                Shown::File { file, caption, reply_to } => {
+                    let to = reply_to.as_ref().map_or(String::new(), |id| format!(" in answer to {:?}", of(id)));
+                    let caption = caption.as_ref().map_or(String::new(), |caption| format!(": {caption}"));
+                    format!("{who} shares {} ({}){to}{caption}", file.name, file.media_type)
+                }
                 Shown::Edit { replaces, text } => format!("{who} changes {:?}: {}", of(replaces), text.text),
                 Shown::Delete { replaces } => format!("{who} takes back {:?}", of(replaces)),
                 Shown::Reaction { reply_to, emoji } => format!("{who} reacts to {:?}: {emoji}", of(reply_to)),
@@ -189,6 +194,15 @@ impl State {
                 Shown::Join | Shown::Leave => unreachable!("who comes and goes is not said"),
             })
             .collect()
+    }
+
+    /// What a file is called in the shared directory.
+    pub fn place_of(&self, conversation: &ConversationId, name: &str) -> Option<String> {
+        let lines = self.conversations.get(conversation)?;
+        lines.iter().rev().find_map(|line| match &line.what {
+            Shown::File { file, .. } if file.name == name => Some(file.at.clone()),
+            _ => None,
+        })
     }
 
     pub fn let_pass(&mut self, words: &str) {
@@ -213,6 +227,7 @@ fn number(id: &NativeMessageId) -> u64 {
 fn shown(frame: &ClientFrame) -> Option<Shown> {
     Some(match frame.clone() {
         ClientFrame::Say { text, reply_to, .. } => Shown::Message { text, reply_to },
+        ClientFrame::Share { file, caption, reply_to, .. } => Shown::File { file, caption, reply_to },
         ClientFrame::Edit { replaces, text, .. } => Shown::Edit { replaces, text },
         ClientFrame::Delete { replaces, .. } => Shown::Delete { replaces },
         ClientFrame::React { reply_to, emoji, .. } => Shown::Reaction { reply_to, emoji },
@@ -225,6 +240,7 @@ fn shown(frame: &ClientFrame) -> Option<Shown> {
 fn said(what: &Shown) -> Option<&str> {
     match what {
         Shown::Message { text, .. } => Some(&text.text),
+        Shown::File { file, .. } => Some(&file.name),
         Shown::Reaction { emoji, .. } => Some(emoji),
         _ => None,
     }

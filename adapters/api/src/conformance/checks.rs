@@ -1,7 +1,16 @@
 //! The checks, one promise each. Run them with [`conformance!`](crate::conformance!).
 
-use super::{Harness, Seen, bob, cathy, delivery, formatted, message, scene, scene::Scene};
-use crate::{Event, NativeMessageId, NativeUserId, Refusal, Speaker, Support, Text};
+use std::{
+    io::{self, Cursor},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+
+use super::{Harness, Seen, bob, cathy, delivery, formatted, message, picture, scene, scene::Scene};
+use crate::{Event, File, NativeMessageId, NativeUserId, Octets, Opened, Refusal, Source, Speaker, Support, Text};
 
 pub async fn hello_goes_both_ways(network: impl Harness) {
     let mut scene = Scene::start(network).await;
@@ -223,6 +232,97 @@ pub async fn a_reaction_comes_and_goes(network: impl Harness) {
     scene.deliver("k3", &bob(), Event::Unlike { replaces: liked }).await;
     // What a network shows is that the reaction is gone; few say which event it was.
     assert_eq!(scene.alice_sees().await.event.kind(), "unlike");
+}
+
+pub async fn a_file_goes_both_ways(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().file != Support::Full {
+        return;
+    }
+    let (hers, his) = (noise(200_000, 1), noise(150_001, 2));
+    let (from_alice, _) = both_say_something(&mut scene).await;
+
+    scene.alice_does(Event::File { file: picture(hers.clone()), caption: None, in_reply_to: None }).await;
+    let Event::File { file, caption: None, in_reply_to: None } = scene.comes_in().await.event else {
+        panic!("Alice has shared a file without a word");
+    };
+    assert_eq!((&*file.name, &*file.media_type), ("pot.png", "image/png"));
+    assert!(read(&file).await == hers, "these are not the octets of the file that Alice has shared");
+
+    let shared = Event::File { file: picture(his.clone()), caption: None, in_reply_to: None };
+    let id = scene.deliver_message("k2", &bob(), shared).await;
+    let Seen { id: seen, event: Event::File { file, .. }, name } = scene.alice_sees().await else {
+        panic!("Bob has shared a file");
+    };
+    assert_eq!((seen, &*file.name, &*file.media_type), (id, "pot.png", "image/png"));
+    assert!(name.contains("b.example"), "the file was shared by {name:?}");
+    assert!(read(&file).await == his, "these are not the octets of the file that Bob has shared");
+
+    if scene.capabilities().reply == Support::Full {
+        let caption = Some("The *pot*, at last.".to_owned());
+        let answer = Event::File { file: picture(his), caption, in_reply_to: Some(from_alice.clone()) };
+        scene.deliver("k3", &bob(), answer).await;
+        let Seen { event, .. } = scene.alice_sees().await;
+        let Event::File { caption: Some(caption), in_reply_to, .. } = event else { panic!("what came is {event:?}") };
+        assert_eq!((&*caption, in_reply_to), ("The *pot*, at last.", Some(from_alice)));
+    }
+}
+
+pub async fn half_a_file_is_not_shown(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().file != Support::Full {
+        return;
+    }
+    let whole = noise(150_000, 3);
+    let half = File { octets: Octets::new(BreaksOff(whole[..75_000].to_vec())), ..picture(whole.clone()) };
+    let shared = |file| Event::File { file, caption: None, in_reply_to: None };
+    match scene.try_deliver("k1", &bob(), shared(half)).await {
+        Err(Refusal::Retry { .. }) => {}
+        Err(Refusal::Reject { reason }) => panic!("the rest may come yet, but it was rejected: {reason}"),
+        Ok(_) => panic!("only half of it was there"),
+    }
+    scene.deliver("k1", &bob(), shared(picture(whole.clone()))).await;
+    let Seen { event: Event::File { file, .. }, .. } = scene.alice_sees().await else {
+        panic!("Bob has shared a file")
+    };
+    assert!(read(&file).await == whole, "these are not the octets of the file that Bob has shared");
+}
+
+async fn read(file: &File) -> Vec<u8> {
+    let reading = async {
+        let (mut octets, opened) = (Vec::new(), file.octets.open().await.expect("the file is there"));
+        let mut reader = opened.octets;
+        reader.read_to_end(&mut octets).await.expect("the file is whole");
+        octets
+    };
+    super::within("a file is read", reading).await
+}
+
+/// Octets that look like nothing in particular.
+fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let next = |state: &mut u32| {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some((*state >> 24) as u8)
+    };
+    std::iter::repeat_n((), length).scan(seed, |state, ()| next(state)).collect()
+}
+
+struct BreaksOff(Vec<u8>);
+
+#[async_trait]
+impl Source for BreaksOff {
+    async fn open(&self) -> Result<Opened, Refusal> {
+        let half = Cursor::new(self.0.clone());
+        Ok(Opened { size: Some(self.0.len() as u64 * 2), octets: Box::pin(half.chain(Broken)) })
+    }
+}
+
+struct Broken;
+
+impl AsyncRead for Broken {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
 }
 
 async fn both_say_something(scene: &mut Scene<impl Harness>) -> (NativeMessageId, NativeMessageId) {

@@ -6,10 +6,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{mpsc, watch},
+};
 
 use super::within;
-use crate::{Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal};
+use crate::{
+    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Octets, Refusal,
+    file::broken_off,
+};
 
 /// Stands behind an [`Inbox`] in tests, and keeps the core's rules: what is not linked is rejected, what
 /// has been accepted is a duplicate the next time, cursors are remembered.
@@ -104,6 +110,15 @@ impl Core for Recorder {
         if !comes_or_goes {
             self.offers.send_modify(|offers| *offers += 1);
             self.held.subscribe().wait_for(|held| !held).await.expect("the recorder has the sender itself");
+        }
+
+        // As the core does: a file is read before its message is accepted.
+        let mut inbound = inbound;
+        if let Event::File { file, .. } = &mut inbound.event {
+            let mut octets = Vec::new();
+            let read = file.octets.open().await?.octets.read_to_end(&mut octets).await;
+            file.size = Some(read.map_err(broken_off)? as u64);
+            file.octets = Octets::new(octets);
         }
 
         // From here on there is no await: an accept that is cancelled has either happened or not.

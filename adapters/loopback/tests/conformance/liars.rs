@@ -8,11 +8,11 @@ use std::sync::{
 
 use mimi_adapter::{
     Accepted, Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal, SenderProof, Session,
-    Speaker, async_trait,
+    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Refusal, SenderProof,
+    Session, Speaker, async_trait,
     conformance::{Harness, Seen, checks},
 };
-use tokio::sync::watch;
+use tokio::{io::AsyncReadExt, sync::watch};
 
 use crate::people::People;
 
@@ -30,6 +30,8 @@ enum Lie {
     HidesWhoIsMeant,
     CallsItselfUp,
     GoesDeafForGood,
+    SharesWhatItHas,
+    SpoilsFiles,
 }
 
 macro_rules! is_caught {
@@ -74,6 +76,10 @@ is_caught! {
         CallsItselfUp by silence_is_noticed_and_made_up_for, "the adapter should say that it is deaf";
     who_does_not_make_up_for_the_silence:
         GoesDeafForGood by silence_is_noticed_and_made_up_for, "the core waits for an event";
+    who_shares_half_a_file:
+        SharesWhatItHas by half_a_file_is_not_shown, "only half of it was there";
+    who_spoils_a_file:
+        SpoilsFiles by a_file_goes_both_ways, "these are not the octets of the file that Bob has shared";
 }
 
 struct Liar {
@@ -123,6 +129,16 @@ impl Adapter for Liar {
                 inbox.accept(echo).await?;
             }
             Lie::LosesJoins if delivery.event == Event::Join => return Ok(Delivered::default()),
+            Lie::SharesWhatItHas | Lie::SpoilsFiles => {
+                if let Event::File { file, .. } = &mut delivery.event {
+                    let mut octets = Vec::new();
+                    let _ = file.octets.open().await?.octets.read_to_end(&mut octets).await;
+                    if self.lie == Lie::SpoilsFiles {
+                        octets[0] ^= 1;
+                    }
+                    file.octets = Octets::new(octets);
+                }
+            }
             _ => {}
         }
         match self.honest.deliver(&delivery).await {

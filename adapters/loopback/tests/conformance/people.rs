@@ -14,18 +14,18 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, Canary, ConversationId, DeliveryKey, Event, Ghost, NativeMessageId, NativeUserId, Text, UserUri,
-    async_trait,
+    Adapter, Canary, ConversationId, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text,
+    UserUri, async_trait,
     conformance::{Harness, Seen, message},
 };
 use mimi_loopback::{
     Loopback,
-    frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown, Written},
+    frame::{Act, AdapterFrame, ClientFrame, Deliver, Shared, Shown, Written},
     network::Network,
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -44,6 +44,8 @@ pub struct People {
     seen: mpsc::UnboundedReceiver<Seen>,
     told: mpsc::UnboundedReceiver<String>,
     show: (mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
+    /// What people share lies here.
+    files: TempDir,
 }
 
 enum Place {
@@ -80,6 +82,7 @@ impl People {
             seen,
             told,
             show: (show_seen, show_told),
+            files: tempfile::tempdir().unwrap(),
         }
     }
 
@@ -94,6 +97,10 @@ impl People {
         let act = Act { id: id.clone(), conversation, from: self.alice(), direct };
         let frame = match event {
             Event::Message { text, in_reply_to } => ClientFrame::Say { act, text: text.into(), reply_to: in_reply_to },
+            Event::File { file: File { name, media_type, size, attachment, .. }, caption, in_reply_to } => {
+                let file = Shared { at: format!("of-{id}"), name, media_type, size, attachment };
+                ClientFrame::Share { act, file, caption, reply_to: in_reply_to }
+            }
             Event::Edit { replaces, text } => ClientFrame::Edit { act, replaces, text: text.into() },
             Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
             Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
@@ -117,14 +124,14 @@ impl Harness for People {
             Place::InProcess(network) => {
                 let (adapter, new) = Loopback::new();
                 *network = Some(new);
-                Arc::new(adapter.asking(OFTEN))
+                Arc::new(adapter.sharing_in(self.files.path()).asking(OFTEN))
             }
             Place::Socket(directory) => {
                 // The one before was killed, but inside our process: wait until it is really gone.
                 while UnixStream::connect(Self::socket(directory)).await.is_ok() {
                     tokio::task::yield_now().await;
                 }
-                Arc::new(Loopback::listening(Self::socket(directory)).asking(OFTEN))
+                Arc::new(Loopback::listening(Self::socket(directory)).sharing_in(self.files.path()).asking(OFTEN))
             }
         }
     }
@@ -160,6 +167,11 @@ impl Harness for People {
     }
 
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
+        if let Event::File { file, .. } = &event {
+            let mut octets = Vec::new();
+            file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
+            std::fs::write(self.files.path().join(format!("of-m{}", *self.done.borrow() + 1)), octets).unwrap();
+        }
         self.does(self.conversation(), None, event)
     }
 
@@ -168,7 +180,14 @@ impl Harness for People {
     }
 
     async fn sees(&mut self) -> Seen {
-        self.seen.recv().await.unwrap()
+        let mut seen = self.seen.recv().await.unwrap();
+        if let Event::File { file, .. } = &mut seen.event {
+            // Until now its octets are the name under which they lie.
+            let mut at = String::new();
+            file.octets.open().await.unwrap().octets.read_to_string(&mut at).await.unwrap();
+            file.octets = Octets::new(std::fs::read(self.files.path().join(at)).unwrap());
+        }
+        seen
     }
 
     async fn told(&mut self) -> String {
@@ -267,6 +286,10 @@ impl Memory {
             }
             (Shown::Message { text: written, reply_to }, Some(_)) => {
                 Some(Event::Message { text: text(written), in_reply_to: reply_to })
+            }
+            (Shown::File { file: Shared { at, name, media_type, size, attachment }, caption, reply_to }, Some(_)) => {
+                let file = File { name, media_type, size, attachment, octets: Octets::new(at.into_bytes()) };
+                Some(Event::File { file, caption, in_reply_to: reply_to })
             }
             (Shown::Edit { replaces, text: written }, Some(_)) => Some(Event::Edit { replaces, text: text(written) }),
             (Shown::Delete { replaces }, Some(_)) => Some(Event::Delete { replaces }),

@@ -15,13 +15,14 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, Ghost, NativeMessageId, NativeUserId, Text, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, async_trait,
     conformance::{Harness, Seen},
     toml,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::sleep,
@@ -153,6 +154,17 @@ impl TeaHouse {
                 "m.room.message" if relation["rel_type"] == "m.replace" => {
                     Event::Edit { replaces: to(&relation["event_id"]), text: plain(&content["m.new_content"]) }
                 }
+                "m.room.message" if content["msgtype"] == "m.image" => {
+                    let word = |at: &Value| at.as_str().unwrap().to_owned();
+                    let (name, body) = (word(&content["filename"]), word(&content["body"]));
+                    let octets = self.alice.downloads(content["url"].as_str().unwrap()).await;
+                    assert_eq!(content["info"]["size"], octets.len());
+                    let media_type = word(&content["info"]["mimetype"]);
+                    let caption = Some(body).filter(|body| *body != name);
+                    let (size, octets) = (Some(octets.len() as u64), Octets::new(octets));
+                    let file = File { name, media_type, size, attachment: false, octets };
+                    Event::File { file, caption, in_reply_to: relation.pointer("/m.in_reply_to/event_id").map(to) }
+                }
                 "m.room.message" if content.get("body").is_some() => {
                     let in_reply_to = relation.pointer("/m.in_reply_to/event_id").map(to);
                     Event::Message { text: plain(content), in_reply_to }
@@ -217,6 +229,13 @@ impl Harness for TeaHouse {
                     content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": to } });
                 }
                 ("m.room.message", content)
+            }
+            Event::File { file, caption: None, in_reply_to: None } => {
+                let mut octets = Vec::new();
+                file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
+                let url = self.alice.uploads(&file.media_type, octets).await;
+                let info = json!({ "mimetype": file.media_type, "size": file.size });
+                ("m.room.message", json!({ "msgtype": "m.image", "body": file.name, "url": url, "info": info }))
             }
             Event::Edit { replaces, text: words } => {
                 let mut content = text(words);

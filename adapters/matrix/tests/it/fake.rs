@@ -287,6 +287,7 @@ impl Rooms {
                     Err(not_found())
                 }
             }
+            ("GET", ["media", "config"]) => Ok(json!({ "m.upload.size": 1_000_000 })),
             ("GET", ["rooms", _, "event", id]) => self.events.get(*id).cloned().ok_or_else(not_found),
             ("GET", ["rooms", _, "messages"]) if user == BOT => Ok(json!({ "start": "s", "chunk": self.timeline })),
             ("GET", ["rooms", room, "messages"]) => {

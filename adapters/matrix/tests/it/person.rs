@@ -71,6 +71,22 @@ impl Person {
         self.sends(room, "m.room.message", json!({ "msgtype": "m.text", "body": text })).await
     }
 
+    /// Puts octets into the media repository.
+    pub async fn uploads(&self, media_type: &str, octets: Vec<u8>) -> String {
+        let request = self.client.post(format!("{}/_matrix/media/v3/upload", self.url));
+        let request = request.bearer_auth(self.token.as_ref().unwrap()).header("content-type", media_type).body(octets);
+        let answer: Value = request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+        answer["content_uri"].as_str().unwrap().into()
+    }
+
+    /// The octets of an `mxc:` URI.
+    pub async fn downloads(&self, at: &str) -> Vec<u8> {
+        let path = at.strip_prefix("mxc://").unwrap();
+        let request = self.client.get(format!("{}/_matrix/client/v1/media/download/{path}", self.url));
+        let answer = request.bearer_auth(self.token.as_ref().unwrap()).send().await.unwrap();
+        answer.error_for_status().unwrap().bytes().await.unwrap().into()
+    }
+
     pub async fn redacts(&mut self, room: &str, event: &str) -> String {
         self.txn += 1;
         let path = format!("rooms/{room}/redact/{event}/{}", self.txn);

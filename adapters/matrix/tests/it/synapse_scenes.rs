@@ -4,7 +4,7 @@ use mimi_adapter::{
     ConversationId, Event, NativeMessageId, NativeUserId, Refusal, SenderProof, Text, conformance::message, toml,
 };
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     gateway::{Gateway, context, free_port, ghost},
@@ -112,12 +112,18 @@ async fn people_talk_through_a_real_homeserver() {
         .sends(
             &room,
             "m.room.message",
-            json!({ "msgtype": "m.image", "body": "cat.png", "url": "mxc://a.example/cat" }),
+            json!({ "msgtype": "m.image", "body": "cat.png", "url": format!("mxc://{SERVER}/cat") }),
         )
         .await;
-    let told = alice.sees(&room, saying("can't carry an image")).await;
+    let told = alice.sees(&room, saying("the file could not be read: Not found")).await;
     assert_eq!(told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"], *image);
     assert_eq!(told["content"]["m.mentions"]["user_ids"], json!([alice.id]));
+    let elsewhere = json!({ "msgtype": "m.image", "body": "dog.png", "url": "mxc://c.example/dog" });
+    let image = alice.sends(&room, "m.room.message", elsewhere).await;
+    let about = |event: &Value| event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == *image;
+    let told = alice.sees(&room, about).await;
+    let words = told["content"]["body"].as_str().unwrap();
+    assert!(words.starts_with("Not delivered to people elsewhere: the file could not be read"), "{words}");
     gateway.core.refuse_next(Refusal::reject("the room does not let you post"));
     alice.says(&room, "May I?").await;
     alice.sees(&room, saying("the room does not let you post")).await;

@@ -11,12 +11,13 @@ use xmpp_parsers::jid::{FullJid, Jid};
 use super::{CATCHING_UP, Room};
 use crate::{
     component::{Failure, Link, PATIENCE},
+    files::Files,
     stanza::{self, ElementExt, StanzaError, ns},
     to_native::{self, Route},
 };
 
 impl Room {
-    pub async fn deliver(&self, link: &Link, delivery: &Delivery) -> Result<Delivered, Refusal> {
+    pub async fn deliver(&self, link: &Link, delivery: &Delivery, files: &Files) -> Result<Delivered, Refusal> {
         let mut live = self.live.subscribe();
         let here = live.wait_for(|live| *live == Some(link.number()));
         if timeout(CATCHING_UP, here).await.is_err() {
@@ -40,11 +41,17 @@ impl Room {
         if delivery.event == Event::Join {
             return Ok(Delivered::default());
         }
-        self.say(link, delivery, &jid).await
+        self.say(link, delivery, &jid, files).await
     }
 
     /// Says it unless it has been said, and returns when the room has repeated it.
-    async fn say(&self, link: &Link, delivery: &Delivery, ghost: &FullJid) -> Result<Delivered, Refusal> {
+    async fn say(
+        &self,
+        link: &Link,
+        delivery: &Delivery,
+        ghost: &FullJid,
+        files: &Files,
+    ) -> Result<Delivered, Refusal> {
         let key = &delivery.key;
         let before = self.state().unresolved.contains(key);
         if before {
@@ -53,8 +60,12 @@ impl Room {
         if let Some(stanza_id) = self.memory().delivered(key) {
             return Ok(to_native::delivered(delivery, stanza_id.as_deref()));
         }
+        let file = match &delivery.event {
+            Event::File { file, .. } => Some(files.put(link, &ghost.clone().into(), file).await?),
+            _ => None,
+        };
         let route = Route { from: ghost, to: &self.jid, kind: "groupchat" };
-        let message = to_native::message(delivery, &route, &self.memory())?;
+        let message = to_native::message(delivery, &route, &self.memory(), file.as_deref())?;
         let copy = self.expect_copy(key);
         let error = link.expect("message", key.as_str(), &self.jid.clone().into());
         mimi_adapter::failpoint!("xmpp.say");

@@ -4,19 +4,21 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, Ghost, NativeMessageId, NativeUserId, Text, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, async_trait,
     conformance::{Harness, Seen},
 };
 use minidom::Element;
+use tokio::io::AsyncReadExt;
 
 use crate::{
     cable::Cable,
     gateway,
-    person::{Person, body, from_nick, stanza_id},
+    person::{Person, body, download, from_nick, stanza_id},
     server::{Prosody, SECRET},
 };
 
 const TEA: &str = "tea@muc.b.example";
+const METADATA: &str = "urn:xmpp:file:metadata:0";
 const REACTIONS: &str = "urn:xmpp:reactions:0";
 
 mimi_adapter::conformance!(TeaRoom::open().await);
@@ -63,7 +65,7 @@ impl TeaRoom {
     }
 
     /// What a ghost's message means to somebody who knows the XEPs.
-    fn read(&mut self, message: &Element) -> Option<Seen> {
+    async fn read(&mut self, message: &Element) -> Option<Seen> {
         let (key, id) = (message.attr("id")?.to_owned(), stanza_id(message));
         let of = |name: &str, ns: &str| message.get_child(name, ns)?.attr("id").map(str::to_owned);
         let refer = |id: String| self.names.get(&id).cloned().unwrap_or_else(|| NativeMessageId::new(id));
@@ -78,6 +80,29 @@ impl TeaRoom {
             }
         } else if let Some(retracted) = of("retract", "urn:xmpp:message-retract:1") {
             Event::Delete { replaces: refer(retracted) }
+        } else if let Some(sharing) = message.get_child("file-sharing", "urn:xmpp:sfs:0") {
+            let (file, sources) =
+                (sharing.get_child("file", METADATA).unwrap(), sharing.get_child("sources", "urn:xmpp:sfs:0").unwrap());
+            let source = sources.get_child("url-data", "http://jabber.org/protocol/url-data").unwrap();
+            let url = source.attr("target").unwrap();
+            assert_eq!(
+                message.get_child("x", "jabber:x:oob").unwrap().get_child("url", "jabber:x:oob").unwrap().text(),
+                url
+            );
+            let said = |name: &str| file.get_child(name, METADATA).unwrap().text();
+            let octets = download(url).await;
+            assert_eq!(said("size"), octets.len().to_string());
+            let body = body(message)?;
+            let caption = body.strip_suffix(url).unwrap().trim_end().to_owned();
+            let file = File {
+                name: said("name"),
+                media_type: said("media-type"),
+                size: Some(octets.len() as u64),
+                attachment: false,
+                octets: Octets::new(octets),
+            };
+            let caption = Some(caption).filter(|caption| !caption.is_empty());
+            Event::File { file, caption, in_reply_to: of("reply", "urn:xmpp:reply:0").map(refer) }
         } else {
             let quoted = message.get_child("fallback", "urn:xmpp:fallback:0").map_or(0, |fallback| {
                 let part = fallback.get_child("body", "urn:xmpp:fallback:0").unwrap();
@@ -136,7 +161,18 @@ impl Harness for TeaRoom {
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         let own_id = self.next_id();
         let say = |text: &Text| format!("<body>{}</body>", text.as_str().replace("**", "*"));
+        let shared = match &event {
+            Event::File { file, .. } => {
+                let mut octets = Vec::new();
+                file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
+                self.alice.uploads(&file.name, &file.media_type, octets).await
+            }
+            _ => String::new(),
+        };
         let inside = match &event {
+            Event::File { caption: None, in_reply_to: None, .. } => {
+                format!("<body>{shared}</body><x xmlns='jabber:x:oob'><url>{shared}</url></x>")
+            }
             Event::Message { text, in_reply_to: None } => say(text),
             Event::Message { text, in_reply_to: Some(to) } => {
                 format!("{}<reply xmlns='urn:xmpp:reply:0' id='{}'/>", say(text), rooms_id(to))
@@ -184,7 +220,7 @@ impl Harness for TeaRoom {
                     && from_nick(stanza).ends_with(".example)")
             };
             let message = self.alice.notices("what a ghost says", ghosts).await;
-            if let Some(seen) = self.read(&message) {
+            if let Some(seen) = self.read(&message).await {
                 return seen;
             }
         }

@@ -152,6 +152,25 @@ impl Person {
         stanza_id(&copy)
     }
 
+    /// Puts a file where the server keeps files, and answers its address.
+    pub async fn uploads(&mut self, name: &str, media_type: &str, octets: Vec<u8>) -> String {
+        self.send(&format!(
+            "<iq xmlns='jabber:client' type='get' to='upload.b.example' id='slot'><request xmlns='urn:xmpp:http:upload:0' \
+             filename='{name}' size='{}' content-type='{media_type}'/></iq>",
+            octets.len()
+        ));
+        let answer = self.notices("a slot", |stanza| stanza.attr("id") == Some("slot")).await;
+        let ns = "urn:xmpp:http:upload:0";
+        let slot = answer.get_child("slot", ns).unwrap_or_else(|| panic!("{}", String::from(&answer)));
+        let (put, get) = (slot.get_child("put", ns).unwrap(), slot.get_child("get", ns).unwrap());
+        let mut request = http().put(put.attr("url").unwrap()).header("content-type", media_type).body(octets);
+        for header in put.children() {
+            request = request.header(header.attr("name").unwrap(), header.text());
+        }
+        request.send().await.unwrap().error_for_status().unwrap();
+        get.attr("url").unwrap().to_owned()
+    }
+
     pub fn writes(&self, to: &str, id: &str, inside: &str) {
         self.send(&format!("<message xmlns='jabber:client' to='{to}' type='chat' id='{id}'>{inside}</message>"));
     }
@@ -208,6 +227,15 @@ impl Drop for Person {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// What somebody gets who opens the address.
+pub async fn download(url: &str) -> Vec<u8> {
+    http().get(url).send().await.unwrap().error_for_status().unwrap().bytes().await.unwrap().into()
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 pub fn body(message: &Element) -> Option<String> {

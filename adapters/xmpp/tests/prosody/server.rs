@@ -25,8 +25,8 @@ impl Prosody {
     /// sees real addresses), anon.b.example (with an archive, nobody does) and plain.b.example (no archive).
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let [clients, components] = free_ports();
-        fs::write(directory.path().join("prosody.cfg.lua"), configuration(directory.path(), clients, components))
+        let [clients, components, http] = free_ports();
+        fs::write(directory.path().join("prosody.cfg.lua"), configuration(directory.path(), clients, components, http))
             .unwrap();
         let accounts = directory.path().join("data/b%2eexample/accounts");
         fs::create_dir_all(&accounts).unwrap();
@@ -105,7 +105,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
     std::array::from_fn(|at| listeners[at].local_addr().unwrap().port())
 }
 
-fn configuration(directory: &Path, clients: u16, components: u16) -> String {
+fn configuration(directory: &Path, clients: u16, components: u16, http: u16) -> String {
     let directory = directory.display();
     format!(
         r#"
@@ -118,10 +118,13 @@ c2s_ports = {{ {clients} }}
 component_ports = {{ {components} }}
 component_interfaces = {{ "127.0.0.1" }}
 s2s_ports = {{}}
-http_ports = {{}}
+http_ports = {{ {http} }}
+http_interfaces = {{ "127.0.0.1" }}
+http_external_url = "http://127.0.0.1:{http}/"
+http_default_host = "upload.b.example"
 https_ports = {{}}
 modules_enabled = {{ "roster", "saslauth", "disco", "ping", "offline", "blocklist" }}
-modules_disabled = {{ "s2s", "tls", "http" }}
+modules_disabled = {{ "s2s", "tls" }}
 authentication = "internal_plain"
 allow_unencrypted_plain_auth = true
 c2s_require_encryption = false
@@ -141,6 +144,9 @@ Component "anon.b.example" "muc"
 
 Component "plain.b.example" "muc"
   muc_room_default_public_jids = true
+
+Component "upload.b.example" "http_file_share"
+  http_file_share_size_limit = 1000000
 
 Component "mimi.b.example"
   component_secret = "{SECRET}"
