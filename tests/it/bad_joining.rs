@@ -345,7 +345,7 @@ async fn what_an_external_commit_leaves_behind_the_hub_proposes_again() {
             let commit = bundle(Member::join_externally(&client, &with).unwrap().1).encode();
             let answer = core.hub_update(tx, &us, &room, &commit).await?;
             assert_eq!(answer[0], 0);
-            let rows = tx.outbox_left("follower mimi://a.example/r/tea b.example", 64, 0).await?;
+            let rows = tx.outbox_head("follower mimi://a.example/r/tea b.example", 64).await?;
             Ok::<_, Fault>(rows.into_iter().map(|row| row.payload).collect::<Vec<_>>())
         })
     });
