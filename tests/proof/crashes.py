@@ -95,6 +95,11 @@ async def _loses(pair: Pair, trial: Trial, rooms: list[str]):
     """Whoever reads for all there has lost their place; somebody else of theirs is there, so nothing is missed."""
     database = pair.directory / f"{DOMAINS[trial.killed]}.sqlite"
     victim = pair.gateways[trial.killed]
+    # With a commit of theirs that is under way more would be lost than the state of one leaf.
+    under_way = {f"hub {room}" for room in rooms}
+    async with asyncio.timeout(30):
+        while under_way & {queue["destination"] for queue in (await victim.asks("GET", "/outbox"))[1]["queues"]}:
+            await asyncio.sleep(0.05)
     await victim.arm(trial.point, trial.passes, lambda: lose_readers(database, rooms))
 
 
