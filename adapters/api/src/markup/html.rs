@@ -173,8 +173,7 @@ impl State {
                     _ => opens = false,
                 }
                 if opens {
-                    let spoiler = name == "span";
-                    self.open.push(if spoiler { "span" } else { name }.to_owned());
+                    self.open.push(name.to_owned());
                 }
             }
             _ => {}

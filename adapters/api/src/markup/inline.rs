@@ -133,13 +133,16 @@ fn move_space_out(pieces: &mut Vec<Inline>) {
 
 /// Spans without words.
 fn drop_empty(pieces: &mut Vec<Inline>) {
-    pieces.retain(|piece| !matches!(piece, Inline::Text(text) if text.is_empty()));
-    while let Some(at) = pieces.windows(2).position(|pair| {
-        matches!(pair, [Inline::Open(a), Inline::Close(b)] if a == b)
-            || matches!(pair, [Inline::OpenLink(_), Inline::CloseLink])
-    }) {
-        pieces.drain(at..at + 2);
+    let mut kept: Vec<Inline> = Vec::with_capacity(pieces.len());
+    for piece in pieces.drain(..) {
+        match (kept.last(), &piece) {
+            (_, Inline::Text(text)) if text.is_empty() => {}
+            (Some(Inline::Open(a)), Inline::Close(b)) if a == b => drop(kept.pop()),
+            (Some(Inline::OpenLink(_)), Inline::CloseLink) => drop(kept.pop()),
+            _ => kept.push(piece),
+        }
     }
+    *pieces = kept;
 }
 
 /// Marks that Markdown would not take for marks ("left-flanking" and "right-flanking", CommonMark §6.2).
