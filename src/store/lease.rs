@@ -138,26 +138,25 @@ impl Leases {
         *self.processes.write().unwrap_or_else(PoisonError::into_inner) = processes;
 
         let free: Vec<_> = self.resources().filter(|it| owner(it).is_none()).map(str::to_owned).collect();
-        let fair = (self.resources().count()).div_ceil(members.len().max(1));
-        let mine = self.held.borrow().len();
-        let wanted = match fair.saturating_sub(mine) {
-            0 if *patience >= POLITE => 1,
-            0 => {
-                *patience = if free.is_empty() { 0 } else { *patience + 1 };
-                return Ok(false);
-            }
-            wanted => wanted,
-        };
-        *patience = 0;
+        let is_adapter = |resource: &&String| resource.as_str() != REST;
+        let adapters = self.resources().count() - 1;
+        let mine = self.held.borrow().iter().filter(is_adapter).count();
+        let share = adapters.div_ceil(members.len().max(1)).saturating_sub(mine);
+        let waits_for_others = share == 0 && free.iter().any(|it| is_adapter(&it));
+        *patience = if waits_for_others { *patience + 1 } else { 0 };
+        let wanted = if *patience > POLITE { 1 } else { share };
         let mut gained = Vec::new();
-        for resource in free.into_iter() {
-            if gained.len() < wanted && lock(connection, &resource).await? {
+        for resource in free {
+            // The rest is little work, and no reason to have fewer adapters.
+            let wants = !is_adapter(&&resource) || gained.iter().filter(is_adapter).count() < wanted;
+            if wants && lock(connection, &resource).await? {
                 gained.push(resource);
             }
         }
         if gained.is_empty() {
             return Ok(false);
         }
+        *patience = 0;
         gaining();
         info!(?gained, "Took over.");
         self.held.send_modify(|held| held.extend(gained));
