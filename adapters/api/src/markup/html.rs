@@ -31,7 +31,11 @@ pub fn from_html(html: &str, link: &dyn Fn(&str) -> Option<String>) -> Option<St
     let tokenizer = Tokenizer::new(reader, TokenizerOpts::default());
     let _ = tokenizer.feed(&input);
     tokenizer.end();
-    let state = tokenizer.sink.state.into_inner();
+    let mut state = tokenizer.sink.state.into_inner();
+    // What is never closed ends here.
+    for closed in std::mem::take(&mut state.open).into_iter().rev() {
+        state.close(&closed);
+    }
     let markdown = state.writer.finish();
     // Not every text can be written so that everybody's Markdown reads it as it was. Then the formatting is not worth it.
     let only_words = Marks { targets: false, ..Marks::NONE };
@@ -270,6 +274,8 @@ mod tests {
             ),
             ("<blockquote>\n<p>tea?</p>\n</blockquote>\n<p>yes</p>", "> tea?\n\nyes"),
             ("<pre><code class=\"language-rust\">let a = 1 &lt; 2;\n</code></pre>", "```rust\nlet a = 1 < 2;\n```"),
+            ("Tea <pre>at four", "Tea\n\n```\nat four\n```"),
+            ("Tea <code>at <b>four", "Tea `at four`"),
             ("use <code>a_b</code>", "use `a_b`"),
             ("<h2>Tea</h2>now", "## Tea\n\nnow"),
             ("<a href=\"https://a.example/x\">here</a>", "[here](https://a.example/x)"),

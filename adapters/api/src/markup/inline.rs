@@ -67,55 +67,59 @@ fn pair(inlines: &[Inline]) -> Vec<Inline> {
 fn move_space_out(pieces: &mut Vec<Inline>) {
     let opens = |piece: &Inline| matches!(piece, Inline::Open(_) | Inline::OpenLink(_));
     let closes = |piece: &Inline| matches!(piece, Inline::Close(_) | Inline::CloseLink);
-    // Before an opening mark goes what stands behind it, and behind a closing one what stands before it.
+    // Before an opening mark goes what stands behind it, and behind a closing one what stands before it. Where a space
+    // has come to is noted, and put there at the end: a message can have ten thousand marks.
+    let mut before = vec![false; pieces.len()];
     for at in (0..pieces.len().saturating_sub(1)).rev() {
         let mut mark = at;
         while mark + 1 < pieces.len() && opens(&pieces[mark]) {
-            let space = match &mut pieces[mark + 1] {
-                Inline::Break => {
-                    pieces.swap(mark, mark + 1);
-                    mark += 1;
-                    continue;
-                }
-                Inline::Text(text) => {
-                    let rest = text.trim_start().to_owned();
-                    let space = text.len() > rest.len();
-                    *text = rest;
-                    space
-                }
-                _ => false,
-            };
-            if space {
-                pieces.insert(mark, Inline::Text(" ".into()));
-            }
+            let space = std::mem::take(&mut before[mark + 1])
+                || match &mut pieces[mark + 1] {
+                    Inline::Break => {
+                        pieces.swap(mark, mark + 1);
+                        mark += 1;
+                        continue;
+                    }
+                    Inline::Text(text) => {
+                        let rest = text.trim_start().to_owned();
+                        let space = text.len() > rest.len();
+                        *text = rest;
+                        space
+                    }
+                    _ => false,
+                };
+            before[mark] |= space;
             break;
         }
     }
-    let mut at = 1;
-    while at < pieces.len() {
+    let space = |there: bool| there.then(|| Inline::Text(" ".into()));
+    *pieces =
+        before.into_iter().zip(pieces.drain(..)).flat_map(|(there, it)| space(there).into_iter().chain([it])).collect();
+    let mut behind = vec![false; pieces.len()];
+    for at in 1..pieces.len() {
         let mut mark = at;
         while mark > 0 && closes(&pieces[mark]) {
-            let space = match &mut pieces[mark - 1] {
-                Inline::Break => {
-                    pieces.swap(mark, mark - 1);
-                    mark -= 1;
-                    continue;
-                }
-                Inline::Text(text) => {
-                    let rest = text.trim_end().to_owned();
-                    let space = text.len() > rest.len();
-                    *text = rest;
-                    space
-                }
-                _ => false,
-            };
-            if space {
-                pieces.insert(mark + 1, Inline::Text(" ".into()));
-            }
+            let space = std::mem::take(&mut behind[mark - 1])
+                || match &mut pieces[mark - 1] {
+                    Inline::Break => {
+                        pieces.swap(mark, mark - 1);
+                        mark -= 1;
+                        continue;
+                    }
+                    Inline::Text(text) => {
+                        let rest = text.trim_end().to_owned();
+                        let space = text.len() > rest.len();
+                        *text = rest;
+                        space
+                    }
+                    _ => false,
+                };
+            behind[mark] |= space;
             break;
         }
-        at += 1;
     }
+    *pieces =
+        behind.into_iter().zip(pieces.drain(..)).flat_map(|(there, it)| [it].into_iter().chain(space(there))).collect();
     let says = |piece: &Inline| match piece {
         Inline::Text(text) => !text.trim().is_empty(),
         Inline::Break => false,
@@ -147,27 +151,51 @@ fn drop_empty(pieces: &mut Vec<Inline>) {
 
 /// Marks that Markdown would not take for marks ("left-flanking" and "right-flanking", CommonMark §6.2).
 fn drop_unseen(pieces: &mut Vec<Inline>) {
-    let mut at = 0;
-    while at < pieces.len() {
-        let Inline::Open(mark) = pieces[at] else {
-            at += 1;
-            continue;
-        };
-        let end = pieces[at..].iter().position(|piece| *piece == Inline::Close(mark)).map(|n| at + n);
-        let Some(end) = end else {
-            pieces.remove(at);
-            continue;
-        };
+    let mut neighbours = Neighbours::of(pieces.len());
+    let mut seen = vec![true; pieces.len()];
+    for at in 0..pieces.len() {
+        let Inline::Open(mark) = pieces[at] else { continue };
+        // No mark is open twice, so this one's end is the next.
+        let Some(length) = pieces[at..].iter().position(|piece| *piece == Inline::Close(mark)) else { continue };
+        let end = at + length;
         let edge = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || is_punctuation(c));
-        let (before, first) = (last_char(&pieces[..at]), first_char(&pieces[at + 1..]));
-        let (last, behind) = (last_char(&pieces[..end]), first_char(&pieces[end + 1..]));
+        let piece = |at: Option<usize>| at.map(|at| &pieces[at]);
+        let around = |at| (last_char(piece(neighbours.before[at])), first_char(piece(neighbours.behind[at])));
+        let ((before, first), (last, behind)) = (around(at), around(end));
         let opens = first.is_some_and(|c| !c.is_whitespace() && (!is_punctuation(c) || edge(before)));
         let closes = last.is_some_and(|c| !c.is_whitespace() && (!is_punctuation(c) || edge(behind)));
-        if opens && closes {
-            at += 1;
-        } else {
-            pieces.remove(end);
-            pieces.remove(at);
+        if !(opens && closes) {
+            for gone in [at, end] {
+                neighbours.forget(gone);
+                seen[gone] = false;
+            }
+        }
+    }
+    let mut seen = seen.into_iter();
+    pieces.retain(|_| seen.next().unwrap_or(true));
+}
+
+/// What stands next to each piece, without those that are gone.
+struct Neighbours {
+    before: Vec<Option<usize>>,
+    behind: Vec<Option<usize>>,
+}
+
+impl Neighbours {
+    fn of(pieces: usize) -> Self {
+        Self {
+            before: (0..pieces).map(|at| at.checked_sub(1)).collect(),
+            behind: (1..=pieces).map(|at| Some(at).filter(|at| *at < pieces)).collect(),
+        }
+    }
+
+    fn forget(&mut self, at: usize) {
+        let (before, behind) = (self.before[at], self.behind[at]);
+        if let Some(before) = before {
+            self.behind[before] = behind;
+        }
+        if let Some(behind) = behind {
+            self.before[behind] = before;
         }
     }
 }
@@ -178,16 +206,16 @@ fn is_punctuation(c: char) -> bool {
     !c.is_alphanumeric() && !c.is_whitespace()
 }
 
-fn first_char(pieces: &[Inline]) -> Option<char> {
-    pieces.first().and_then(|piece| match piece {
+fn first_char(piece: Option<&Inline>) -> Option<char> {
+    piece.and_then(|piece| match piece {
         Inline::Text(text) => text.chars().next(),
         Inline::Break => Some('\n'),
         _ => Some('*'),
     })
 }
 
-fn last_char(pieces: &[Inline]) -> Option<char> {
-    pieces.last().and_then(|piece| match piece {
+fn last_char(piece: Option<&Inline>) -> Option<char> {
+    piece.and_then(|piece| match piece {
         Inline::Text(text) => text.chars().next_back(),
         Inline::Break => Some('\n'),
         _ => Some('*'),
@@ -241,7 +269,11 @@ fn emphasis(pieces: &[Inline], at: usize) -> &'static str {
     let close = pieces[at..].iter().position(|piece| *piece == mark[1]).map(|n| at + n);
     let word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     match (open, close) {
-        (Some(open), Some(close)) if word(last_char(&pieces[..open])) || word(first_char(&pieces[close + 1..])) => "*",
+        (Some(open), Some(close))
+            if word(last_char(pieces[..open].last())) || word(first_char(pieces[close + 1..].first())) =>
+        {
+            "*"
+        }
         _ => "_",
     }
 }
