@@ -54,6 +54,17 @@ pub trait Operator: Send + Sync {
     /// Joins a room to a conversation that has none yet.
     async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError>;
 
+    /// Lets a user of ours join another provider's room by a link.
+    async fn join(&self, new: Join) -> Result<(), OperatorError>;
+
+    /// Makes a joining code for a room of ours, and answers the link.
+    async fn make_code(&self, room: &RoomUri, new: NewCode) -> Result<String, OperatorError>;
+
+    /// The joining codes of a room that are still good. A code itself can't be said again.
+    async fn codes(&self, room: &RoomUri) -> Result<Vec<CodeSummary>, OperatorError>;
+
+    async fn withdraw_code(&self, room: &RoomUri, id: &str) -> Result<(), OperatorError>;
+
     /// Takes the link away; our users leave the room a week later. Asks back where that hits many: see
     /// [`ask_before_unlink`].
     async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError>;
@@ -313,6 +324,31 @@ pub struct CreateDirect {
     /// One of ours.
     pub user: UserUri,
     pub with: UserUri,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// A room's URI, `#` and a code.
+    pub link: String,
+    /// The user of ours who uses it.
+    pub user: UserUri,
+    pub to: Link,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCode {
+    /// How many people may come by it.
+    pub uses: u32,
+    pub days: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeSummary {
+    pub id: String,
+    /// How many more people may come by it.
+    pub uses: u32,
+    /// In seconds since 1970.
+    pub expires: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@
 
 mod fetch;
 mod gcm;
+mod oblivious;
 
 use std::{
     collections::HashMap,

@@ -170,6 +170,9 @@ impl Core {
                 (Payload::Rejoin, Destination::Rejoin(room, user)) => {
                     self.cut_off(tx, room, user, reason.words).await?;
                 }
+                (Payload::Join { .. }, Destination::Rejoin(room, user)) => {
+                    self.not_let_in(tx, room, user, reason.words).await?;
+                }
                 (Payload::RequestConsent { .. }, Destination::Peer(provider)) => {
                     self.not_asked(tx, provider, reason).await?;
                 }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::StatusCode;
 use mimi_adapter::{Domain, Opened, UserUri, async_trait};
+use tokio::io::AsyncReadExt;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -19,7 +20,10 @@ use crate::{
         uri::RoomUri,
         wire::{FanoutMessage, SubmitMessageRequest},
     },
-    provider::{Answer, Doors, Wanted},
+    provider::{
+        Answer, AssetUrl, Doors, Wanted,
+        ohttp::{self, Asked},
+    },
     store::Sought,
 };
 
@@ -84,6 +88,27 @@ impl Doors for ProviderDoors {
             ProxyError::Fault(fault) => said(from, Endpoint::ProxyDownload, "", Err(fault.into())),
         })
     }
+
+    async fn ohttp_keys(&self) -> Answer {
+        let keys = self.0.ohttp_keys().await.map(Answer::ok).map_err(HubError::from);
+        said(&self.0.domain, Endpoint::ProxyDownload, "OHTTP keys", keys)
+    }
+
+    async fn ohttp(&self, from: &Domain, request: Bytes) -> Result<Vec<u8>, Answer> {
+        let (asked, sealing) = match self.0.opened(&request).await {
+            Ok(Some(opened)) => opened,
+            // RFC 9458 §5.3: the client may have kept a key for too long.
+            Ok(None) => {
+                return Err(Answer { status: StatusCode::BAD_REQUEST, ..Answer::ok(ohttp::KEY_PROBLEM) });
+            }
+            Err(fault) => return Err(said(from, Endpoint::ProxyDownload, "OHTTP", Err(fault.into()))),
+        };
+        let answer = match asked {
+            Asked::Not(status) => status.into(),
+            Asked::File(url) => self.whole(from, url).await.unwrap_or_else(|answer| answer),
+        };
+        Ok(sealing.seal(answer.status, &answer.body))
+    }
 }
 
 /// What the peer is told, and the log.
@@ -112,6 +137,30 @@ fn said(from: &Domain, endpoint: Endpoint, about: &str, answer: Result<Answer, H
 }
 
 impl ProviderDoors {
+    /// The same file that `proxyDownload` would fetch, in one piece.
+    async fn whole(&self, from: &Domain, url: AssetUrl) -> Result<Answer, Answer> {
+        let fetching = async {
+            let opened = self.download(from, Wanted::Proxied(url.as_str().to_owned())).await?;
+            if opened.size.is_some_and(|size| size > ohttp::WHOLE as u64) {
+                return Err(StatusCode::PAYLOAD_TOO_LARGE.into());
+            }
+            let mut whole = Vec::new();
+            let most = ohttp::WHOLE as u64 + 1;
+            opened
+                .octets
+                .take(most)
+                .read_to_end(&mut whole)
+                .await
+                .map_err(|_| Answer::from(StatusCode::BAD_GATEWAY))?;
+            match opened.size {
+                _ if whole.len() > ohttp::WHOLE => Err(StatusCode::PAYLOAD_TOO_LARGE.into()),
+                Some(size) if size != whole.len() as u64 => Err(StatusCode::BAD_GATEWAY.into()),
+                _ => Ok(Answer::ok(whole)),
+            }
+        };
+        tokio::time::timeout(ohttp::TIME, fetching).await.unwrap_or_else(|_| Err(StatusCode::GATEWAY_TIMEOUT.into()))
+    }
+
     /// The answer of the process that has the room in hand, if that is not us.
     async fn elsewhere(
         &self,

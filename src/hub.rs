@@ -4,6 +4,7 @@
 //! it never asks the clients that the same process runs, not even where it could. What it answers with
 //! success is on disk, together with a row for each follower (H-29): from then on it will arrive.
 
+pub mod codes;
 mod group_info;
 mod key_material;
 
@@ -21,8 +22,8 @@ use crate::{
         tls::Tls,
         uri::{ClientUri, ProviderUri, RoomUri},
         wire::{
-            Credential, Fanout, FanoutMessage, Frank, HandshakeBundle, RatchetTreeOption, SubmitMessageRequest,
-            SubmitMessageResponse, UpdateOutcome, UpdateRequest, UpdateRoomResponse,
+            Credential, Fanout, FanoutMessage, Frank, HandshakeBundle, ProposalRef, RatchetTreeOption,
+            SubmitMessageRequest, SubmitMessageResponse, UpdateOutcome, UpdateRequest, UpdateRoomResponse,
         },
     },
     mls::{
@@ -176,7 +177,7 @@ impl Core {
                 };
                 // Our own follower half knows what it sent: it has no use for an echo.
                 let local = *from == self.domain;
-                let followers = providers(&state).into_iter().filter(|to| !(local && *to == self.domain));
+                let followers = receivers(&state).into_iter().filter(|to| !(local && *to == self.domain));
                 self.fan_out(tx, room, followers, &fanout).await?;
                 debug!(%room, %from, epoch, timestamp, "A message is in the room's order.");
                 SubmitMessageResponse::Accepted { accepted_timestamp: timestamp, frank }
@@ -271,6 +272,10 @@ impl Core {
                 info!(%room, %from, reason, "An update is not allowed.");
                 UpdateRoomResponse { error_description: reason, outcome: UpdateOutcome::NotAllowed }
             }
+            Err(Judgement::Proposals(unknown, reason)) => {
+                info!(%room, %from, reason, proposals = unknown.len(), "An update names proposals that don't wait.");
+                UpdateRoomResponse { error_description: reason, outcome: UpdateOutcome::InvalidProposal(unknown) }
+            }
             Err(Judgement::Error(e)) => return Err(e),
         };
         Ok(outcome.encode())
@@ -288,6 +293,10 @@ impl Core {
         match bundle {
             HandshakeBundle::Commit { commit, welcome, group_info, ratchet_tree } => {
                 let (change, before) = self.examine(tx, from, hub, commit).await?;
+                let joiner = room_state::user(&change.sender).map_err(Judgement::Deny)?;
+                if change.joins {
+                    self.must_be_admitted(tx, hub, &before, &change, &joiner).await?;
+                }
                 let added: Vec<_> = change.added.iter().map(|leaf| leaf.key_package_ref.clone()).collect();
                 let welcomed = welcome.as_ref().map_or(&[][..], |welcome| welcome.key_package_refs());
                 if welcomed.len() != added.len() || !added.iter().all(|reference| welcomed.contains(reference)) {
@@ -317,6 +326,7 @@ impl Core {
                 // only now gets its first member learns the room from the Welcome. Whoever joins by an external commit
                 // may be behind what is in its own queue, so there the commit has to take the same way.
                 let local = *from == self.domain && !change.joins;
+                let joins = change.joins;
                 let (epoch_tree, external_proposals) = self
                     .groups
                     .hub(tx, hub.owner, &hub.group_id, |group| {
@@ -334,6 +344,9 @@ impl Core {
                     })
                     .await
                     .map_err(Judgement::from)?;
+                if joins {
+                    tx.end_admission(&hub.room, &joiner).await?;
+                }
                 let mut followers = providers(&before);
                 // Whoever sent it from here has it: our own follower half needs no echo.
                 followers.retain(|to| !(local && *to == self.domain));
@@ -387,12 +400,16 @@ impl Core {
         let examined = self
             .groups
             .hub(tx, hub.owner, &hub.group_id, |group| {
-                Ok::<_, Fault>((group.examine(message), group.dictionary(), group.leaves()?))
+                let unknown = group.unknown_proposals(message)?;
+                Ok::<_, Fault>((group.examine(message), unknown, group.dictionary(), group.leaves()?))
             })
             .await
             .map_err(Judgement::from)?;
-        let (change, dictionary, leaves) = examined;
-        let change = change.map_err(Judgement::from)?;
+        let (change, unknown, dictionary, leaves) = examined;
+        let change = change.map_err(|e| match Judgement::from(e) {
+            Judgement::Deny(reason) if !unknown.is_empty() => Judgement::Proposals(unknown, reason),
+            other => other,
+        })?;
         let sender = client(&change.sender)?;
         if sender.domain() != from {
             return Err(Judgement::Deny("the sender is a client of another provider".into()));
@@ -468,6 +485,8 @@ enum Verdict {
 enum Judgement {
     Epoch(u64),
     Deny(String),
+    /// These, which it names, are none that could be committed.
+    Proposals(Vec<ProposalRef>, String),
     Error(HubError),
 }
 
@@ -498,7 +517,19 @@ impl From<Fault> for Judgement {
 
 /// The providers with participants who are not banned.
 pub(crate) fn providers(state: &RoomState) -> Vec<Domain> {
-    let listed = state.participants.iter().filter(|it| it.role_index != policy::role::BANNED);
+    providers_of(state, |_| true)
+}
+
+/// Of these the ones with somebody who has canReceiveMessage. Which of a provider's people that is, is for the
+/// provider to keep to: it has one copy of a message, whoever of its people reads it.
+fn receivers(state: &RoomState) -> Vec<Domain> {
+    let hears =
+        |role| state.policy.roles.role(role).is_some_and(|role| role.has(policy::Capability::CAN_RECEIVE_MESSAGE));
+    providers_of(state, hears)
+}
+
+fn providers_of(state: &RoomState, role: impl Fn(u32) -> bool) -> Vec<Domain> {
+    let listed = state.participants.iter().filter(|it| it.role_index != policy::role::BANNED && role(it.role_index));
     let mut providers: Vec<Domain> = listed.map(|it| it.user.domain().clone()).collect();
     providers.sort();
     providers.dedup();

@@ -83,6 +83,7 @@ pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
             tx.forget_destructive(now.saturating_sub(WINDOW)).await?;
             tx.forget_evidence(now.saturating_sub(core.keep_evidence)).await?;
             tx.forget_routed_key_packages(now).await?;
+            tx.forget_joining_codes(now).await?;
             tx.forget_abuse_reports(now.saturating_sub(abuse::KEEP)).await?;
             Ok(tx.forget_key_packages(now / 1000).await?)
         })

@@ -20,10 +20,10 @@ use crate::{
         uri::{ClientUri, GroupUri, ProviderUri, RoomUri, UserUri},
     },
     mls::{
-        Dictionary, Leaves, Member, MlsError, NewGroup, Processed,
+        Dictionary, Leaves, Member, MlsError, NewGroup, Owner, Processed,
         codec::{MlsMessage, RatchetTree, Welcome},
     },
-    outbox::{Destination, Payload},
+    outbox::{Destination, Payload, commits::user_of},
     rejoin::Astray,
     room_state,
     store::{
@@ -134,9 +134,36 @@ impl Core {
         tree: &RatchetTree,
     ) -> Result<(), Fault> {
         self.groups.join::<Fault>(tx, leaf.owner, welcome, tree).await?;
+        self.opens(tx, room, leaf.owner, &[], &user_of(&leaf.client)?).await
+    }
+
+    /// A client of ours has come into a room of another provider by a link, as the first of ours.
+    pub(crate) async fn came_in(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        user: &UserUri,
+        owner: Owner,
+        group_id: &[u8],
+    ) -> Result<(), Fault> {
+        let client = self.client(tx, user).await?;
+        tx.add_leaf(owner, client.uri(), room).await?;
+        tx.remove_invite(room, user).await?;
+        self.opens(tx, room, owner, group_id, user).await
+    }
+
+    /// From now on the room is open to us: this leaf reads for all of ours.
+    async fn opens(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        owner: Owner,
+        group_id: &[u8],
+        us: &UserUri,
+    ) -> Result<(), Fault> {
         let (group_id, epoch, state) = self
             .groups
-            .member(tx, leaf.owner, &[], |member| {
+            .member(tx, owner, group_id, |member| {
                 let state = room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::never)?;
                 Ok::<_, Fault>((member.group_id().to_vec(), member.epoch(), state))
             })
@@ -144,10 +171,9 @@ impl Core {
         if state.metadata.room_uri != *room {
             return Err(Fault::never("the Welcome is for another room than the one it was sent for"));
         }
-        let us = leaf.client.user().ok_or_else(|| Fault::later("a client of ours has no user"))?;
         let direct = state.policy.base.fixed_membership && state.participants.iter().count() == 2;
         let position = tx.last_handshake(room).await?;
-        tx.place_leaf(leaf.owner, room, None, position).await?;
+        tx.place_leaf(owner, room, None, position).await?;
         let known = tx.room(room).await?;
         let name = if state.metadata.room_name.is_empty() {
             known.map(|room| room.name).unwrap_or_default()
@@ -159,13 +185,13 @@ impl Core {
             name,
             direct,
             state: RoomState::Open,
-            group: Some(RoomGroup::new(group_id, leaf.owner, epoch)),
+            group: Some(RoomGroup::new(group_id, owner, epoch)),
         })
         .await?;
         mimi_adapter::failpoint!("members.entered");
         info!(%room, user = %us, epoch, "We are in the room.");
         if direct && tx.portal_of_room(room).await?.is_none() && tx.unlinked_portal(room).await?.is_none() {
-            self.adopt_direct(tx, room, &us, &state).await?;
+            self.adopt_direct(tx, room, us, &state).await?;
         }
         self.participants_are(tx, room, &state.participants).await?;
         self.refresh_links(tx).await?;

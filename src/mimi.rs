@@ -11,7 +11,7 @@
 //! | what providers say to each other | [`directory`], [`wire`] |
 //! | what a message says | [`framing`], [`content`], [`franking`] |
 //! | what became of it | [`message_status`] |
-//! | what a room is | [`participants`], [`metadata`], [`policy`] |
+//! | what a room is | [`participants`], [`metadata`], [`policy`], [`joining_link`] |
 //! | what we say about ourselves | [`disclosure`] |
 
 pub mod cbor;
@@ -21,6 +21,7 @@ pub mod directory;
 pub mod disclosure;
 pub mod framing;
 pub mod franking;
+pub mod joining_link;
 pub mod message_status;
 pub mod metadata;
 pub mod participants;

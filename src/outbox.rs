@@ -127,6 +127,8 @@ pub enum Payload {
     Rejoin,
     /// To the hub of a room: an AbuseReport.
     ReportAbuse { room: RoomUri, report: Vec<u8> },
+    /// To the hub of a room into which a user of ours wants to come, with the code of a link.
+    Join { code: String },
 }
 
 impl Payload {
@@ -145,6 +147,7 @@ impl Payload {
             Self::UpdateConsent { .. } => "update consent",
             Self::Rejoin => "rejoin",
             Self::ReportAbuse { .. } => "report abuse",
+            Self::Join { .. } => "join",
         }
     }
 

@@ -3,7 +3,7 @@
 //! Everything that is HTTP or TLS ends here. Inside, a request is *who* (a [`Domain`] whose certificate
 //! we have checked), *which endpoint*, *about what*, and octets. [`server`] hears them and hands them to
 //! the [`Doors`]; [`client`] says them to other providers, at the addresses their directories give.
-//! [`assets`] is files and how they are fetched. [`tls`] is who we are and whom we believe; [`authority`] makes certificates for demos and tests.
+//! [`assets`] is files and how they are fetched, [`ohttp`] the envelope in which one can be asked for. [`tls`] is who we are and whom we believe; [`authority`] makes certificates for demos and tests.
 //!
 //! Invariant: no door ever opens for a provider that has not proved its domain, and nothing is ever sent
 //! to one that has not.
@@ -13,6 +13,7 @@
 pub mod assets;
 pub mod authority;
 pub mod client;
+pub mod ohttp;
 mod request;
 pub mod server;
 #[cfg(test)]

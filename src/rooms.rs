@@ -2,21 +2,22 @@
 
 mod unlink;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{ConversationId, Session, UserUri, async_trait};
 use tracing::info;
 
 use crate::{
     admin::{
-        AbuseDetail, AbuseSummary, AdapterState, AdapterStatus, BreakerStatus, ConsentRequest, ConsentScope,
-        CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Invite as AdminInvite, KeptMessage, Letters, Link,
-        Operator, OperatorError, Outbox, OutboxStatus, Participant, ReportAbuse, RoomDetail, RoomSummary, Status,
-        TripStatus, Unlink, ask_before_unlink,
+        AbuseDetail, AbuseSummary, AdapterState, AdapterStatus, BreakerStatus, CodeSummary, ConsentRequest,
+        ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Invite as AdminInvite, Join, KeptMessage,
+        Letters, Link, NewCode, Operator, OperatorError, Outbox, OutboxStatus, Participant, ReportAbuse, RoomDetail,
+        RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
     },
     breaker::Deed,
     core::{Core, Fault},
     mimi::{
+        joining_link::{JoiningLink, NotALink},
         policy,
         uri::RoomUri,
         wire::{FanoutMessage, MlsKind},
@@ -25,6 +26,7 @@ use crate::{
     store::{
         Tx,
         breaker::Trip,
+        codes::JoiningCode,
         invites::{Invite, InviteState},
         portals::{NewPortal, Portal},
         rooms::{Room, RoomState},
@@ -160,10 +162,61 @@ impl Core {
         self.enqueue(tx, &Destination::Invite(room.clone(), user.clone()), &Payload::Invite).await
     }
 
+    /// A user of ours comes into another provider's room by a link, and the room belongs to a conversation.
+    async fn join(&self, tx: &mut Tx, link: &JoiningLink, user: &UserUri, to: &Link) -> Result<(), Fault> {
+        let room = &link.room;
+        if *room.domain() == self.domain {
+            return Err(Fault::never("it is a room of ours: link it, or let the person write in its conversation"));
+        }
+        if !self.is_ours(user) || self.adapter_of(user) != Some(to.adapter.as_str()) {
+            return Err(Fault::never(format!("{user} is no user of the adapter {}", to.adapter)));
+        }
+        self.link(tx, room, &to.adapter, &to.conversation).await?;
+        if tx.room(room).await?.is_none_or(|room| room.state != RoomState::Waiting) {
+            return Err(Fault::never("we are in that room already, or have left it"));
+        }
+        if self.is_coming(tx, room).await? {
+            return Err(Fault::never("somebody of ours is on the way into that room already"));
+        }
+        let (role, state) = (policy::role::ORDINARY_USER, InviteState::Adding);
+        let invite = Invite { room: room.clone(), user: user.clone(), role, state, problem: None };
+        tx.save_invite(&invite, self.now()).await?;
+        let payload = Payload::Join { code: link.code().to_owned() };
+        self.enqueue(tx, &Destination::Rejoin(room.clone(), user.clone()), &payload).await
+    }
+
+    /// Whether one of ours is on the way into a room in which we are not yet.
+    pub(crate) async fn is_coming(&self, tx: &mut Tx, room: &RoomUri) -> Result<bool, Fault> {
+        let invites = tx.invites_of_room(room).await?;
+        Ok(invites.iter().any(|invite| invite.state == InviteState::Adding && self.is_ours(&invite.user)))
+    }
+
+    /// The hub of a room does not let in who wanted to come by a link.
+    pub(crate) async fn not_let_in(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        user: &UserUri,
+        reason: &str,
+    ) -> Result<(), Fault> {
+        if let Some(mut invite) = tx.invite(room, user).await? {
+            invite.state = InviteState::Failed;
+            invite.problem = Some(reason.to_owned());
+            tx.save_invite(&invite, self.now()).await?;
+        }
+        let text = format!("{user} could not join {room}: {reason}.");
+        self.notice(tx, room, text, None, None).await
+    }
+
     /// Is this notify for anybody here? A room we are in, or a Welcome for one of our KeyPackages.
     pub async fn knows(&self, tx: &mut Tx, room: &RoomUri, messages: &[FanoutMessage]) -> Result<bool, Fault> {
-        if tx.room(room).await?.is_some_and(|room| room.group.is_some()) {
+        let state = tx.room(room).await?;
+        if state.as_ref().is_some_and(|room| room.group.is_some()) {
             return Ok(true);
+        }
+        // What comes behind our own commit comes again.
+        if state.is_some() && self.is_coming(tx, room).await? {
+            return Err(Fault::later("our way into the room is not settled yet"));
         }
         for message in messages.iter().map(FanoutMessage::message).filter(|m| m.kind() == MlsKind::Welcome) {
             for reference in message.key_package_refs() {
@@ -484,6 +537,40 @@ impl Operator for Desk {
         let done = self.0.write(move |core, tx| {
             Box::pin(async move { core.link(tx, &room, &link.adapter, &link.conversation).await })
         });
+        done.await.map_err(error)
+    }
+
+    async fn join(&self, new: Join) -> Result<(), OperatorError> {
+        let done = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                let link: JoiningLink = new.link.parse().map_err(|e: NotALink| Fault::never(e.to_string()))?;
+                core.join(tx, &link, &new.user, &new.to).await
+            })
+        });
+        done.await.map_err(error)
+    }
+
+    async fn make_code(&self, room: &RoomUri, new: NewCode) -> Result<String, OperatorError> {
+        let room = room.clone();
+        let made = self.0.write(move |core, tx| {
+            Box::pin(async move {
+                let valid = Duration::from_secs(u64::from(new.days) * 24 * 3600);
+                Ok(core.make_code(tx, &room, new.uses, valid).await?.to_string())
+            })
+        });
+        made.await.map_err(error)
+    }
+
+    async fn codes(&self, room: &RoomUri) -> Result<Vec<CodeSummary>, OperatorError> {
+        let room = room.clone();
+        let codes = self.0.write(move |core, tx| Box::pin(async move { core.codes(tx, &room).await }));
+        let summary = |code: JoiningCode| CodeSummary { id: code.id(), uses: code.uses, expires: code.expires / 1000 };
+        Ok(codes.await.map_err(error)?.into_iter().map(summary).collect())
+    }
+
+    async fn withdraw_code(&self, room: &RoomUri, id: &str) -> Result<(), OperatorError> {
+        let (room, id) = (room.clone(), id.to_owned());
+        let done = self.0.write(move |core, tx| Box::pin(async move { core.withdraw_code(tx, &room, &id).await }));
         done.await.map_err(error)
     }
 

@@ -34,6 +34,7 @@ mod writer;
 pub mod aging;
 pub mod breaker;
 pub mod clients;
+pub mod codes;
 pub mod consents;
 pub mod dead_letters;
 pub mod handshakes;

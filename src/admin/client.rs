@@ -8,9 +8,9 @@ use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 
 use super::{
-    AbuseDetail, AbuseSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find,
-    KeptMessage, Letters, Link, Operator, OperatorError, Outbox, ReportAbuse, RoomDetail, RoomSummary, Status,
-    TripStatus, Unlink,
+    AbuseDetail, AbuseSummary, CodeSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
+    ErrorKind, Find, Join, KeptMessage, Letters, Link, NewCode, Operator, OperatorError, Outbox, ReportAbuse,
+    RoomDetail, RoomSummary, Status, TripStatus, Unlink,
     server::{Content, Created, Invited, Ready},
 };
 use crate::mimi::uri::RoomUri;
@@ -123,6 +123,24 @@ impl Operator for Client {
 
     async fn link(&self, room: &RoomUri, link: Link) -> Result<(), OperatorError> {
         self.answer(self.request(Method::POST, &format!("{}/link", path(room))).json(&link)).await
+    }
+
+    async fn join(&self, new: Join) -> Result<(), OperatorError> {
+        self.answer(self.request(Method::POST, "/join").json(&new)).await
+    }
+
+    async fn make_code(&self, room: &RoomUri, new: NewCode) -> Result<String, OperatorError> {
+        self.answer(self.request(Method::POST, &format!("{}/codes", path(room))).json(&new)).await
+    }
+
+    async fn codes(&self, room: &RoomUri) -> Result<Vec<CodeSummary>, OperatorError> {
+        self.get(&format!("{}/codes", path(room))).await
+    }
+
+    async fn withdraw_code(&self, room: &RoomUri, id: &str) -> Result<(), OperatorError> {
+        let mut path = format!("{}/codes/", path(room));
+        encode_segment(id, &mut path);
+        self.answer(self.request(Method::DELETE, &path)).await
     }
 
     async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError> {

@@ -23,9 +23,9 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AbuseDetail, AbuseSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find,
-    KeptMessage, Letters, Link, Operator, OperatorError, Outbox, ReportAbuse, RoomDetail, RoomSummary, Status,
-    TripStatus, Unlink, metrics,
+    AbuseDetail, AbuseSummary, CodeSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
+    ErrorKind, Find, Join, KeptMessage, Letters, Link, NewCode, Operator, OperatorError, Outbox, ReportAbuse,
+    RoomDetail, RoomSummary, Status, TripStatus, Unlink, metrics,
 };
 use crate::mimi::uri::RoomUri;
 use mimi_adapter::UserUri;
@@ -43,6 +43,9 @@ pub fn router(operator: Arc<dyn Operator>) -> Router {
         .route("/rooms/{room}/link", post(link))
         .route("/rooms/{room}/link", delete(unlink))
         .route("/rooms/{room}/relink", post(relink))
+        .route("/rooms/{room}/codes", get(codes).post(make_code))
+        .route("/rooms/{room}/codes/{id}", delete(withdraw_code))
+        .route("/join", post(join))
         .route("/outbox", get(outbox))
         .route("/outbox/retry", post(retry))
         .route("/outbox/{id}", get(delivery).delete(drop_letter))
@@ -164,6 +167,22 @@ async fn unlink(State(core): Core, Path(room): Path<RoomUri>, Query(how): Query<
 
 async fn relink(State(core): Core, Path(room): Path<RoomUri>) -> Answer<()> {
     core.relink(&room).await.map(Json)
+}
+
+async fn join(State(core): Core, Json(new): Json<Join>) -> Answer<()> {
+    core.join(new).await.map(Json)
+}
+
+async fn make_code(State(core): Core, Path(room): Path<RoomUri>, Json(new): Json<NewCode>) -> Answer<String> {
+    core.make_code(&room, new).await.map(Json)
+}
+
+async fn codes(State(core): Core, Path(room): Path<RoomUri>) -> Answer<Vec<CodeSummary>> {
+    core.codes(&room).await.map(Json)
+}
+
+async fn withdraw_code(State(core): Core, Path((room, id)): Path<(RoomUri, String)>) -> Answer<()> {
+    core.withdraw_code(&room, &id).await.map(Json)
 }
 
 async fn outbox(State(core): Core, Query(Letters { room, .. }): Query<Letters>) -> Answer<Outbox> {

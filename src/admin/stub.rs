@@ -132,6 +132,26 @@ impl Operator for Stub {
         Ok(())
     }
 
+    async fn join(&self, new: Join) -> Result<(), OperatorError> {
+        self.note(format!("join {} {} {} {}", new.link, new.user, new.to.adapter, new.to.conversation));
+        Ok(())
+    }
+
+    async fn make_code(&self, room: &RoomUri, new: NewCode) -> Result<String, OperatorError> {
+        self.note(format!("code {room} {} {}", new.uses, new.days));
+        Ok(format!("{room}#3f6c"))
+    }
+
+    async fn codes(&self, room: &RoomUri) -> Result<Vec<CodeSummary>, OperatorError> {
+        self.note(format!("codes {room}"));
+        Ok(vec![CodeSummary { id: "0badcafe".into(), uses: 2, expires: 4_000_000_000 }])
+    }
+
+    async fn withdraw_code(&self, room: &RoomUri, id: &str) -> Result<(), OperatorError> {
+        self.note(format!("withdraw {room} {id}"));
+        Ok(())
+    }
+
     async fn unlink(&self, room: &RoomUri, how: Unlink) -> Result<(), OperatorError> {
         ask_before_unlink(room, self.participants, how)?;
         self.note(format!("unlink {room}{}", if how.now { " now" } else { "" }));

@@ -52,6 +52,7 @@ async fn what_the_gateway_says_arrives_at_the_command_line_as_it_was() {
 async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
     let it = Served::new(Stub::default());
     let alice = user("mimi://a.example/u/@alice:matrix.a.example");
+    let alice_too = alice.clone();
     let bob = user("mimi://b.example/u/bob%2Fwork");
     let create = CreateRoom {
         adapter: "matrix".into(),
@@ -64,6 +65,13 @@ async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
     assert_eq!(it.client.direct(CreateDirect { user: alice, with: bob.clone() }).await, Ok(clubhouse()));
     it.client.invite(&clubhouse(), &bob).await.unwrap();
     it.client.link(&RoomUri::parse("mimi://b.example/r/a%20b/c").unwrap(), link).await.unwrap();
+    let to = Link { adapter: "xmpp".into(), conversation: ConversationId::new("tea@muc.a.example") };
+    it.client.join(Join { link: "mimi://b.example/r/tea#3f6c".into(), user: alice_too, to }).await.unwrap();
+    let link = it.client.make_code(&clubhouse(), NewCode { uses: 3, days: 2 }).await.unwrap();
+    assert_eq!(link, "mimi://a.example/r/clubhouse#3f6c");
+    let codes = it.client.codes(&clubhouse()).await.unwrap();
+    assert_eq!(codes, [CodeSummary { id: "0badcafe".into(), uses: 2, expires: 4_000_000_000 }]);
+    it.client.withdraw_code(&clubhouse(), "0badcafe").await.unwrap();
     it.client.unlink(&clubhouse(), Unlink::default()).await.unwrap();
     it.client.unlink(&clubhouse(), Unlink { now: true, yes: false }).await.unwrap();
     it.client.relink(&clubhouse()).await.unwrap();
@@ -80,6 +88,10 @@ async fn what_the_admin_wants_arrives_at_the_gateway_as_it_was() {
         "direct mimi://a.example/u/@alice:matrix.a.example mimi://b.example/u/bob%2Fwork",
         "invite mimi://a.example/r/clubhouse mimi://b.example/u/bob%2Fwork",
         "link mimi://b.example/r/a%20b/c xmpp tea@muc.a.example",
+        "join mimi://b.example/r/tea#3f6c mimi://a.example/u/@alice:matrix.a.example xmpp tea@muc.a.example",
+        "code mimi://a.example/r/clubhouse 3 2",
+        "codes mimi://a.example/r/clubhouse",
+        "withdraw mimi://a.example/r/clubhouse 0badcafe",
         "unlink mimi://a.example/r/clubhouse",
         "unlink mimi://a.example/r/clubhouse now",
         "relink mimi://a.example/r/clubhouse",

@@ -9,6 +9,7 @@ use std::{
 };
 
 use aes::cipher::StreamCipher;
+use http::StatusCode;
 use mimi_adapter::{BoxError, Domain, File, Octets, Opened, Refusal, Source, async_trait, file};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, ReadBuf, Take};
@@ -20,7 +21,7 @@ use crate::{
     hub::HubError,
     mimi::{
         component,
-        policy::{AssetAsked, AssetPolicy},
+        policy::{AssetAsked, AssetPolicy, DownloadPrivacyType},
         tls::Tls,
         uri::{RoomUri, UserUri},
     },
@@ -36,6 +37,7 @@ struct Fetched {
     core: Arc<Core>,
     room: RoomUri,
     owner: Domain,
+    ways: Vec<DownloadPrivacyType>,
     url: AssetUrl,
     asset: Asset,
     opening: Opening,
@@ -76,6 +78,7 @@ impl Core {
             Ok(opening) => opening,
             Err(problem) => return Ok(Err(problem)),
         };
+        let mut ways = vec![DownloadPrivacyType::HubProxy];
         let group = tx.room(room).await?.and_then(|room| room.group);
         if let Some(group) = group
             && let Some(policy) = self.asset_policy(tx, &group).await?
@@ -85,7 +88,8 @@ impl Core {
             if let Err(problem) = policy.check(asked) {
                 return Ok(Err(problem));
             }
-            if !policy.allows_hub_proxy() {
+            ways = policy.ways();
+            if ways.is_empty() {
                 return Ok(Err("the room does not allow to fetch files through its hub".into()));
             }
         }
@@ -93,6 +97,7 @@ impl Core {
             core: self.clone(),
             room: room.clone(),
             owner: sender.domain().clone(),
+            ways,
             url,
             asset: file.octets.clone(),
             opening,
@@ -159,7 +164,13 @@ impl Core {
     }
 
     /// Where a file can be had: from us, from the hub, or by us as the hub.
-    async fn ask_for(&self, room: &RoomUri, owner: &Domain, url: &AssetUrl) -> Result<Opened, Refusal> {
+    async fn ask_for(
+        &self,
+        room: &RoomUri,
+        owner: &Domain,
+        ways: &[DownloadPrivacyType],
+        url: &AssetUrl,
+    ) -> Result<Opened, Refusal> {
         if let Some(name) = self.assets.ours(url.as_str()) {
             let kept = self.assets.read(&name, self.now()).await?;
             return kept.ok_or_else(|| Refusal::reject("it is no longer there"));
@@ -168,7 +179,7 @@ impl Core {
         let asked = if *hub == self.domain {
             self.peers.fetch(owner, url).await
         } else {
-            self.peers.proxy_download(hub, url.as_str()).await
+            self.through_hub(hub, ways, url).await
         };
         asked.map_err(|problem| {
             info!(%room, %owner, %problem, "A file could not be fetched.");
@@ -180,6 +191,33 @@ impl Core {
                 CallError::Later { after, reason, .. } => Refusal::Retry { after, source: reason.into() },
             }
         })
+    }
+
+    /// By the first way that the hub has, and that is wide enough for the file.
+    async fn through_hub(
+        &self,
+        hub: &Domain,
+        ways: &[DownloadPrivacyType],
+        url: &AssetUrl,
+    ) -> Result<Opened, CallError> {
+        let no_way = format!("{hub} has no OHTTP gateway, and the room allows no other way");
+        let mut problem = CallError::Never { status: None, reason: no_way };
+        for way in ways {
+            let asked = match way {
+                DownloadPrivacyType::Ohttp => self.peers.oblivious_download(hub, url).await,
+                _ => self.peers.proxy_download(hub, url.as_str()).await.map(Some),
+            };
+            match asked {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) => {}
+                Err(CallError::Never { status: Some(StatusCode::PAYLOAD_TOO_LARGE), .. }) => {
+                    let reason = format!("{hub} does not pass on a file as large as this");
+                    problem = CallError::Never { status: None, reason };
+                }
+                Err(problem) => return Err(problem),
+            }
+        }
+        Err(problem)
     }
 }
 
@@ -238,7 +276,7 @@ impl Fetched {
             Opening::Aes128Gcm { .. } => gcm::TAG as u64,
         };
         let too_large = || format!("it is larger than the {} that can be shown there", file::size_in_words(self.most));
-        let opened = self.core.ask_for(&self.room, &self.owner, &self.url).await?;
+        let opened = self.core.ask_for(&self.room, &self.owner, &self.ways, &self.url).await?;
         if opened.size.is_some_and(|size| size > self.most + extra) {
             return Err(Refusal::reject(too_large()));
         }

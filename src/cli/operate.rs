@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use super::{Connection, Failure, table};
 use crate::{
-    admin::{AdapterState, ConsentScope, CreateDirect, CreateRoom, Find, Link, Operator, Unlink},
+    admin::{
+        AdapterState, CodeSummary, ConsentScope, CreateDirect, CreateRoom, Find, Join, Link, NewCode, Operator, Unlink,
+    },
     mimi::uri::RoomUri,
 };
 
@@ -32,6 +34,11 @@ Examples:
 
   Join a group chat of ours to another provider's room, then let somebody there invite us:
     mimi-gateway room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example
+
+  Join one by a link from its admin, and give such a link away:
+    mimi-gateway room join 'mimi://b.example/r/tea#3f6c…' --as mimi://a.example/u/alice@xmpp.a.example \
+        --adapter xmpp --conversation tea@muc.a.example
+    mimi-gateway room code make mimi://a.example/r/… --uses 5 --days 2
 
   Find somebody at another provider:
     mimi-gateway room find b.example --email bob@b.example
@@ -80,6 +87,21 @@ enum RoomAct {
     },
     /// Invite somebody into a room.
     Invite { room: RoomUri, user: UserUri },
+    /// Join another provider's room by a link that its admin has given away, and join the room to a conversation.
+    Join {
+        /// The room's URI, # and a code.
+        link: String,
+        /// The user of ours who comes by it. The others of the conversation follow when they write.
+        #[arg(long = "as", value_name = "URI")]
+        user: UserUri,
+        #[arg(long)]
+        adapter: String,
+        #[arg(long)]
+        conversation: String,
+    },
+    /// Joining codes of a room of ours: links by which people of other providers come uninvited.
+    #[command(subcommand)]
+    Code(CodeAct),
     /// Join a room to a conversation that has none.
     Link {
         room: RoomUri,
@@ -102,6 +124,24 @@ enum RoomAct {
     },
     /// Take an unlink back: link, people and the messages that came meanwhile.
     Relink { room: RoomUri },
+}
+
+#[derive(Debug, Subcommand)]
+enum CodeAct {
+    /// Make a link. It is printed now and never again: we keep only what is needed to recognise it.
+    Make {
+        room: RoomUri,
+        /// How many people may come by it.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        uses: u32,
+        /// For how long it is good.
+        #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=365))]
+        days: u32,
+    },
+    /// The links of a room that are still good.
+    List { room: RoomUri },
+    /// Make a link useless. Who has come by it stays.
+    Withdraw { room: RoomUri, id: String },
 }
 
 #[derive(Debug, Args)]
@@ -195,6 +235,12 @@ impl<W: Write> Answer<'_, W> {
                 gateway.link(&room, Link { adapter, conversation: conversation.clone() }).await?;
                 self.done(&Nothing {}, format_args!("{room} and {conversation} are linked."))
             }
+            RoomAct::Join { link, user, adapter, conversation } => {
+                let to = Link { adapter, conversation: ConversationId::new(conversation) };
+                gateway.join(Join { link, user: user.clone(), to }).await?;
+                self.done(&Nothing {}, format_args!("{user} is joining; `room list` says what becomes of it."))
+            }
+            RoomAct::Code(act) => self.code(gateway, act).await,
             RoomAct::Unlink { room, yes, now } => {
                 gateway.unlink(&room, Unlink { yes, now }).await?;
                 let undo = if now { "" } else { " For a week, `room relink` takes that back." };
@@ -203,6 +249,31 @@ impl<W: Write> Answer<'_, W> {
             RoomAct::Relink { room } => {
                 gateway.relink(&room).await?;
                 self.done(&Nothing {}, format_args!("{room} is linked again, as it was."))
+            }
+        }
+    }
+
+    async fn code(mut self, gateway: &impl Operator, act: CodeAct) -> Result<(), Failure> {
+        match act {
+            CodeAct::Make { room, uses, days } => {
+                let link = gateway.make_code(&room, NewCode { uses, days }).await?;
+                self.done(&NewLink { link: &link }, format_args!("{link}"))
+            }
+            CodeAct::List { room } => {
+                let codes = gateway.codes(&room).await?;
+                if self.json {
+                    return self.json(&codes);
+                }
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let row = |code: &CodeSummary| {
+                    let left = table::duration(code.expires.saturating_sub(now));
+                    [code.id.clone(), code.uses.to_string(), format!("in {left}")]
+                };
+                Ok(table::print(self.out, ["CODE", "USES LEFT", "EXPIRES"], codes.iter().map(row).collect())?)
+            }
+            CodeAct::Withdraw { room, id } => {
+                gateway.withdraw_code(&room, &id).await?;
+                self.done(&Nothing {}, format_args!("Nobody comes into {room} by {id} any more."))
             }
         }
     }
@@ -333,6 +404,11 @@ impl<W: Write> Answer<'_, W> {
         let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
         Ok(writeln!(self.out, "{text}")?)
     }
+}
+
+#[derive(Serialize)]
+struct NewLink<'a> {
+    link: &'a str,
 }
 
 #[derive(Serialize)]
@@ -509,6 +585,11 @@ MESSAGE                                                           BY            
             "room find b.example --handle im:bob@b.example",
             "room invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "room link mimi://b.example/r/tea --adapter xmpp --conversation tea@muc.a.example",
+            "room join mimi://b.example/r/tea#3f6c --as mimi://a.example/u/alice --adapter xmpp --conversation t@muc",
+            "room code make mimi://a.example/r/tea",
+            "room code make mimi://a.example/r/tea --uses 5 --days 2",
+            "room code list mimi://a.example/r/tea",
+            "room code withdraw mimi://a.example/r/tea 0badcafe",
             "room unlink mimi://a.example/r/tea",
             "room unlink mimi://a.example/r/tea --now",
             "room relink mimi://a.example/r/tea",
@@ -532,6 +613,11 @@ MESSAGE                                                           BY            
             r#"find b.example Some("im:bob@b.example") None None"#,
             "invite mimi://a.example/r/tea mimi://b.example/u/bob",
             "link mimi://b.example/r/tea xmpp tea@muc.a.example",
+            "join mimi://b.example/r/tea#3f6c mimi://a.example/u/alice xmpp t@muc",
+            "code mimi://a.example/r/tea 1 7",
+            "code mimi://a.example/r/tea 5 2",
+            "codes mimi://a.example/r/tea",
+            "withdraw mimi://a.example/r/tea 0badcafe",
             "unlink mimi://a.example/r/tea",
             "unlink mimi://a.example/r/tea now",
             "relink mimi://a.example/r/tea",

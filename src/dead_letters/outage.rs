@@ -131,7 +131,7 @@ impl Core {
         let why = match to {
             Destination::Hub(room) if *room.domain() == self.domain => format!("it could not be sent for {age}"),
             Destination::Hub(room) => format!("{} could not be reached for {age}", room.domain()),
-            Destination::Rejoin(room, _) => format!("{} did not let them back in for {age}", room.domain()),
+            Destination::Rejoin(room, _) => format!("{} did not let them in for {age}", room.domain()),
             Destination::Follower(_, provider) | Destination::Peer(provider) => {
                 format!("{provider} could not be reached for {age}")
             }

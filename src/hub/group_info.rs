@@ -68,9 +68,13 @@ impl Core {
         // A participant's client that is not in the group yet, or not any more; or somebody who may come uninvited.
         let actor = Actor::User(user.clone());
         if let Err(denied) = policy::authorise(&state, &state, &actor, &Change::AddOwnClient)
-            && !policy::may_join(&state, user, &request.requesting_credential)
+            && policy::may_join(&state, user, &request.requesting_credential, false).is_none()
         {
-            return Ok(Err(denied.to_string()));
+            let by_code = policy::may_join(&state, user, &request.requesting_credential, true).is_some()
+                && self.admit(tx, &hub, &state, user, &request.joining_code).await?;
+            if !by_code {
+                return Ok(Err(denied.to_string()));
+            }
         }
         let offer = |group: &mut HubGroup| Ok::<_, Fault>((group.offer()?, group.tree()?));
         let ((group_info, waiting), tree) = self.groups.hub(tx, hub.owner, &hub.group_id, offer).await?;

@@ -12,6 +12,8 @@ mod bots;
 mod capability;
 mod components;
 mod defaults;
+#[cfg(test)]
+mod example_rooms;
 mod expiration;
 mod history;
 mod join_links;
@@ -28,7 +30,9 @@ mod tests;
 pub use assets::{
     AssetAsked, AssetPolicy, AssetUploadLocation, DownloadPrivacy, DownloadPrivacyType, ProviderAssetUploadDomains,
 };
-pub use authorise::{Actor, Change, Client, Denied, RoomState, authorise, changes, may_join};
+pub use authorise::{
+    Actor, Change, Client, Denied, RoomState, authorise, changes, joins_without_code, may_join, role_by_code,
+};
 pub use base::BaseRoomPolicy;
 pub use bots::{Bot, BotPolicy};
 pub use capability::Capability;

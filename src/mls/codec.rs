@@ -150,6 +150,11 @@ impl GroupInfo {
         self.embeds_ratchet_tree
     }
 
+    /// The app_data_dictionary of its GroupContext. Nothing is verified.
+    pub fn dictionary(&self) -> crate::mls::Dictionary {
+        crate::mls::member::dictionary(self.to_openmls().group_context().extensions())
+    }
+
     /// Whether the group has this external sender, with a basic credential (RFC 9420 §12.1.8.1). Nothing is verified.
     pub fn has_external_sender(&self, signature_key: &[u8], identity: &[u8]) -> bool {
         let sender = ExternalSender::new(signature_key.into(), BasicCredential::new(identity.to_vec()).into());

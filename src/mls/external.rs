@@ -1,4 +1,4 @@
-//! Joining by an external commit (RFC 9420 §12.4.3.2): how a client comes back whose state is lost.
+//! Joining by an external commit (RFC 9420 §12.4.3.2): how a client comes uninvited, or back when its state is lost.
 
 use std::collections::BTreeSet;
 
@@ -29,8 +29,12 @@ pub struct Offered<'a> {
 impl Member {
     /// Makes a leaf for `client`, and the commit that puts it into the group and takes out the one that the same
     /// signature key has there. The group is in the new epoch already: if the hub does not take the commit, the rows
-    /// are of no use.
-    pub fn join_externally(client: &Client, offered: &Offered<'_>) -> Result<(Self, CommitMaterial), MlsError> {
+    /// are of no use. `updates` are the components it changes, to put its user into the participant list.
+    pub fn join_externally(
+        client: &Client,
+        offered: &Offered<'_>,
+        updates: Vec<(u16, Vec<u8>)>,
+    ) -> Result<(Self, CommitMaterial), MlsError> {
         let info = offered.group_info.to_openmls();
         if info.ciphersuite() != SUITE {
             return Err(MlsError::invalid("the group is of another cipher suite"));
@@ -44,7 +48,8 @@ impl Member {
             .skip_lifetime_validation()
             .build_group(&provider, info, client.credential_with_key())
             .map_err(MlsError::invalid)?;
-        for update in leavers_updates(offered)? {
+        let own = updates.into_iter().map(|(id, update)| AppDataUpdateProposal::update(id, update));
+        for update in leavers_updates(offered)?.into_iter().chain(own) {
             initial = initial.add_app_data_update_proposal(update);
         }
         let leaf = LeafNodeParameters::builder()

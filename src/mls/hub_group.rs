@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use openmls::{
     group::{GroupId, PublicGroup, StagedCommit},
     prelude::{
@@ -164,6 +165,14 @@ impl HubGroup {
             }),
             _ => Err(MlsError::invalid("neither a commit nor a member's proposal")),
         }
+    }
+
+    /// The proposals that a commit names and that don't wait here: nobody has shown them to us, or they were not allowed.
+    pub fn unknown_proposals(&self, commit: &MlsMessage) -> Result<Vec<Bytes>, MlsError> {
+        let waiting = self.waiting()?;
+        let waits =
+            |named: &Bytes| waiting.iter().any(|queued| queued.proposal_reference_ref().as_slice() == &named[..]);
+        Ok(commit.proposal_refs().into_iter().filter(|named| !waits(named)).collect())
     }
 
     fn change(&self, sender: String, joins: bool, staged: StagedCommit) -> Result<HubChange, MlsError> {

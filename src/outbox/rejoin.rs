@@ -1,4 +1,4 @@
-//! Back into a room: GroupInfo from its hub, and an external commit to it (P§5.6).
+//! Into a room, by a link or back: GroupInfo from its hub, and an external commit to it (P§5.6).
 //!
 //! What comes of the GroupInfo is stored before the commit leaves, the new leaf with it, so that after a crash the same
 //! octets go out again and the hub gives the same answer (D43). The key that the GroupInfo is encrypted for is kept
@@ -14,17 +14,19 @@ use super::{Destination, Payload, Step};
 use crate::{
     core::{Core, Fault},
     mimi::{
+        component,
         directory::Endpoint,
-        policy::role,
+        participants::{ParticipantListUpdate, UserRolePair},
+        policy::{self, role},
         tls::Tls,
-        uri::{ProviderUri, RoomUri, UserUri},
+        uri::{ClientUri, ProviderUri, RoomUri, UserUri},
         wire::{
-            Credential, GroupInfoAnswer, GroupInfoOption, GroupInfoOutcome, GroupInfoRatchetTreeTbe, GroupInfoRequest,
-            GroupInfoRequestTbs, GroupInfoResponse, GroupInfoResponseTbs, HandshakeBundle, Protocol, RatchetTreeOption,
-            UpdateOutcome, UpdateRoomResponse,
+            Credential, GroupInfo, GroupInfoAnswer, GroupInfoOption, GroupInfoOutcome, GroupInfoRatchetTreeTbe,
+            GroupInfoRequest, GroupInfoRequestTbs, GroupInfoResponse, GroupInfoResponseTbs, HandshakeBundle, Protocol,
+            RatchetTreeOption, UpdateOutcome, UpdateRoomResponse,
         },
     },
-    mls::{CIPHER_SUITE, HpkeKey, Member, Offered, Owner, verify_with_label},
+    mls::{CIPHER_SUITE, HpkeKey, Leaves, Member, Offered, Owner, verify_with_label},
     provider::CallError,
     room_state,
     store::{
@@ -125,10 +127,19 @@ impl Core {
             let joining = postcard::from_bytes(octets).map_err(|e| Fault::broken(format!("a prepared row: {e}")))?;
             return Ok(Turn::Commit { row: row.id, joining });
         }
-        let state = tx.room(room).await?.filter(|room| room.state == RoomState::Open);
-        let leaf = self.leaf_of(tx, room, user).await?;
-        let needed = match (state.and_then(|state| state.group), &leaf) {
-            (Some(group), Some(leaf)) => self.is_lost(tx, &group, leaf).await?,
+        let code = match Payload::decode(&row.payload)? {
+            Payload::Join { code } => Some(Bytes::from(code)),
+            _ => None,
+        };
+        let state = tx.room(room).await?;
+        let needed = match (state, &code) {
+            (Some(Room { state: RoomState::Waiting, .. }), Some(_)) => true,
+            (Some(Room { state: RoomState::Open, group: Some(group), .. }), None) => {
+                match self.leaf_of(tx, room, user).await? {
+                    Some(leaf) => self.is_lost(tx, &group, &leaf).await?,
+                    None => false,
+                }
+            }
             _ => false,
         };
         if !needed {
@@ -143,7 +154,7 @@ impl Core {
             requesting_signature_key: Bytes::copy_from_slice(client.public_key()),
             requesting_credential: Credential::basic(client.uri().as_str()),
             group_info_public_key: Bytes::copy_from_slice(key.public()),
-            joining_code: None,
+            joining_code: code,
         };
         let signature = client.sign_with_label(GroupInfoRequestTbs::LABEL, &tbs.encode())?;
         let request = GroupInfoRequest::signed(tbs, signature.into()).encode().into();
@@ -160,9 +171,7 @@ impl Core {
         answer: &[u8],
         key: &HpkeKey,
     ) -> Result<Option<Joining>, Fault> {
-        let Some(Room { group: Some(group), .. }) = tx.room(room).await? else {
-            return Err(Fault::later("the room is not open"));
-        };
+        let Some(state) = tx.room(room).await? else { return Err(Fault::later("the room is not known any more")) };
         let response = GroupInfoResponse::decode(answer).map_err(|e| Fault::later(format!("the hub's answer: {e}")))?;
         if response.room_id != *room {
             return Err(Fault::later("the hub's answer is about another room"));
@@ -172,7 +181,12 @@ impl Core {
             refused => {
                 info!(%room, %user, ?refused, "No GroupInfo.");
                 tx.remove_outbox_row(row);
-                self.cut_off(tx, room, user, "the room's hub does not let them back in").await?;
+                match state.state {
+                    RoomState::Waiting => {
+                        self.not_let_in(tx, room, user, "the room's hub does not take the code").await?
+                    }
+                    _ => self.cut_off(tx, room, user, "the room's hub does not let them back in").await?,
+                }
                 return Ok(None);
             }
         };
@@ -182,13 +196,18 @@ impl Core {
             return Err(Fault::later("the hub's answer has no ratchet tree in it"));
         };
         // Another group, or one of an epoch that is over, would be no way forward.
-        if offered.group_info.group_id() != group.group_id || offered.group_info.epoch() < group.epoch {
+        let info = &offered.group_info;
+        if state.group.as_ref().is_some_and(|group| info.group_id() != group.group_id || info.epoch() < group.epoch) {
             return Err(Fault::later("the hub's answer is of another group or of an earlier epoch"));
         }
         let proposals: Vec<_> = offered.pending_proposals.into_iter().map(|waiting| waiting.proposal).collect();
         let offered = Offered { group_info: &offered.group_info, tree, proposals: &proposals };
         let client = self.client(tx, user).await?;
-        let (member, material) = Member::join_externally(&client, &offered).map_err(Fault::later)?;
+        let updates = match state.state {
+            RoomState::Waiting => into_the_list(offered.group_info, user, client.uri()).map_err(Fault::later)?,
+            _ => Vec::new(),
+        };
+        let (member, material) = Member::join_externally(&client, &offered, updates).map_err(Fault::later)?;
         let state = room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later)?;
         if state.metadata.room_uri != *room {
             return Err(Fault::later("the hub's answer is of the group of another room"));
@@ -225,9 +244,16 @@ impl Core {
         let problem = match outcome {
             (UpdateOutcome::Success { .. }, _) => {
                 tx.remove_outbox_row(row);
-                match tx.room(room).await?.filter(|state| state.state == RoomState::Open) {
-                    Some(state) => self.came_back(tx, state, user, joining.owner).await?,
-                    None => tx.remove_leaf(joining.owner).await?,
+                match tx.room(room).await? {
+                    Some(state) if state.state == RoomState::Open => {
+                        self.came_back(tx, state, user, joining.owner).await?;
+                    }
+                    Some(state) if state.state == RoomState::Waiting => {
+                        let sent = HandshakeBundle::decode(&joining.request).map_err(Fault::broken)?;
+                        let group_id = sent.proposal_or_commit().group_id().unwrap_or_default();
+                        self.came_in(tx, room, user, joining.owner, group_id).await?;
+                    }
+                    _ => tx.remove_leaf(joining.owner).await?,
                 }
                 self.nudge(tx, Destination::Hub(room.clone()));
                 return Ok(Step::Settled);
@@ -235,12 +261,25 @@ impl Core {
             (UpdateOutcome::WrongEpoch { current_epoch }, _) => {
                 format!("the room has moved on to epoch {current_epoch} meanwhile")
             }
-            (_, description) => format!("the room does not allow us to join it anew ({description})"),
+            (_, description) => format!("the room does not allow us to join it ({description})"),
         };
         tx.remove_leaf(joining.owner).await?;
         tx.prepare_outbox_row(row, None);
         Ok(Step::later(problem))
     }
+}
+
+/// Who comes uninvited says with the commit that they are in the list, and as what.
+fn into_the_list(info: &GroupInfo, user: &UserUri, client: &ClientUri) -> Result<Vec<(u16, Vec<u8>)>, String> {
+    let state = room_state::read(&info.dictionary(), &Leaves::new())?;
+    if state.participants.role(user).is_some() {
+        return Ok(Vec::new());
+    }
+    let role_index = policy::may_join(&state, user, &Credential::basic(client.as_str()), true)
+        .ok_or("the room has no role for who comes by a link")?;
+    let added_participants = vec![UserRolePair { user: user.clone(), role_index }];
+    let update = ParticipantListUpdate { added_participants, ..ParticipantListUpdate::default() };
+    Ok(vec![(component::PARTICIPANT_LIST, update.encode())])
 }
 
 /// Verifies and decrypts what the hub has answered (D15).

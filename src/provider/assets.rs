@@ -15,7 +15,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::{Method, header::CONTENT_LENGTH};
+use http::{
+    Method, StatusCode,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
+};
 use mimi_adapter::{Domain, Opened};
 use reqwest::{
     Client, Response, Url,
@@ -23,7 +26,10 @@ use reqwest::{
 };
 use tokio_util::io::StreamReader;
 
-use super::client::{CallError, Peers, accepted, look_up};
+use super::{
+    client::{CallError, Peers, accepted, look_up, read},
+    ohttp,
+};
 use crate::mimi::directory::{Directory, Endpoint};
 
 /// What the path of a file of ours begins with; its name follows.
@@ -31,6 +37,8 @@ pub const ASSETS: &str = "/mimi/v1/assets/";
 
 /// One file. A line on which nothing moves is given up long before.
 const DOWNLOAD_TIME: Duration = Duration::from_secs(3600);
+/// The same for one that comes in one piece, with the time that the gateway may take for it ([`ohttp::TIME`]).
+const OHTTP_TIME: Duration = Duration::from_secs(120);
 
 /// The name of a file of ours: 64 hexadecimal digits that nobody can guess.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +86,12 @@ impl AssetUrl {
     pub fn as_str(&self) -> &str {
         self.url.as_str()
     }
+
+    /// As in a request: host and port, path and query.
+    pub fn authority_and_path(&self) -> (&str, &str) {
+        let rest = self.as_str().strip_prefix("https://").expect("that is the scheme of every one");
+        rest.split_at(self.url.authority().len())
+    }
 }
 
 impl Peers {
@@ -102,6 +116,42 @@ impl Peers {
             Err(_) => self.url(&*self.fetch_directory(hub).await?, hub, Endpoint::ProxyDownload, url)?,
         };
         self.get(&self.http, hub, proxy).await
+    }
+
+    /// The file at `url`, through the OHTTP gateway of a room's hub (P§5.10.3). `None` if the hub has no such gateway.
+    ///
+    /// The gateway's keys are asked for each time: they are the hub's own word, and never old.
+    pub async fn oblivious_download(&self, hub: &Domain, url: &AssetUrl) -> Result<Option<Opened>, CallError> {
+        let never = |problem: ohttp::Malformed| CallError::Never {
+            status: None,
+            reason: format!("{hub} can't be asked by OHTTP: {problem}"),
+        };
+        let mut gateway = Url::parse(&format!("https://{hub}{}", ohttp::WELL_KNOWN)).map_err(|problem| {
+            CallError::Never { status: None, reason: format!("{hub} can't be in a URL: {problem}") }
+        })?;
+        self.drop_port(&mut gateway);
+        let keys = self.http.get(gateway.clone()).header(ACCEPT, ohttp::KEYS);
+        let keys = match accepted(hub, self.answered(hub, keys, false).await?, false).await {
+            Ok(keys) => read(hub, keys, ohttp::KEYS_LIMIT).await?,
+            Err(CallError::Never { status: Some(_), .. }) => return Ok(None),
+            Err(problem) => return Err(problem),
+        };
+        let (request, opening) = ohttp::enclose(&keys, url).map_err(never)?;
+        let request = self.http.post(gateway).header(CONTENT_TYPE, ohttp::REQUEST).body(request).timeout(OHTTP_TIME);
+        let response = accepted(hub, self.answered(hub, request, false).await?, false).await?;
+        let response = read(hub, response, ohttp::RESPONSE_LIMIT).await?;
+        let (status, content) = opening.open(&response).map_err(never)?;
+        let reason = || format!("{hub} answered {status}, by OHTTP");
+        match status {
+            _ if status.is_success() => {
+                let size = Some(content.len() as u64);
+                Ok(Some(Opened { size, octets: Box::pin(io::Cursor::new(content)) }))
+            }
+            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                Err(CallError::Later { after: None, unsure: false, reason: reason() })
+            }
+            _ => Err(CallError::Never { status: Some(status), reason: reason() }),
+        }
     }
 
     async fn get(&self, client: &Client, peer: &Domain, mut url: Url) -> Result<Opened, CallError> {

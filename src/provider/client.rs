@@ -283,7 +283,7 @@ fn may_have_moved(problem: &CallError) -> bool {
     }
 }
 
-async fn read(peer: &Domain, mut response: Response, limit: usize) -> Result<Bytes, CallError> {
+pub(super) async fn read(peer: &Domain, mut response: Response, limit: usize) -> Result<Bytes, CallError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|problem| unreachable(peer, &problem.without_url(), true))? {
         if body.len() + chunk.len() > limit {

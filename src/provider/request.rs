@@ -78,7 +78,7 @@ fn only(headers: &HeaderMap, name: http::HeaderName) -> Option<&str> {
 }
 
 /// D54.
-fn limit(endpoint: Endpoint) -> usize {
+pub(super) fn limit(endpoint: Endpoint) -> usize {
     const MIB: usize = 1024 * 1024;
     match endpoint {
         Endpoint::Notify => 8 * MIB,
@@ -87,8 +87,7 @@ fn limit(endpoint: Endpoint) -> usize {
     }
 }
 
-pub(super) async fn read(body: Incoming, endpoint: Endpoint) -> Result<Bytes, Refusal> {
-    let limit = limit(endpoint);
+pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this endpoint takes");
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());

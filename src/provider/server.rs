@@ -15,6 +15,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    io::Cursor,
     pin::pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -26,6 +27,7 @@ use futures::StreamExt;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER},
+    request::Parts,
 };
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
@@ -50,7 +52,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     PASSED_ON,
     assets::{ASSETS, AssetName},
-    method,
+    method, ohttp,
     request::{self, Refusal},
     tls::{Identity, PeerCertificate, TlsError, Trust, server_config},
 };
@@ -61,6 +63,11 @@ const CONNECTIONS: usize = 512;
 /// Connections at once of one certificate, and requests in hand over all of them.
 const CONNECTIONS_PER_PEER: usize = 16;
 const REQUESTS_PER_PEER: usize = 16;
+/// Oblivious requests at once, of one certificate and over all: each has a file in memory, some four times.
+const OHTTP_PER_PEER: usize = 2;
+const OHTTP: usize = 4;
+/// When to come again if there are too many.
+const OHTTP_AGAIN: Duration = Duration::from_secs(2);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// From the end of one request to the end of the next one's headers.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -84,6 +91,16 @@ pub trait Doors: Send + Sync + 'static {
 
     /// A file, as it lies where it is kept. There is nothing to be walked through: who has gone gets no more of it.
     async fn download(&self, _from: &Domain, _wanted: Wanted) -> Result<Opened, Answer> {
+        Err(StatusCode::NOT_FOUND.into())
+    }
+
+    /// The keys for [`Doors::ohttp`] (RFC 9540 §5).
+    async fn ohttp_keys(&self) -> Answer {
+        StatusCode::NOT_FOUND.into()
+    }
+
+    /// A request that nobody could read on its way here (RFC 9458). `Err` says in the clear why it was not opened.
+    async fn ohttp(&self, _from: &Domain, _request: Bytes) -> Result<Vec<u8>, Answer> {
         Err(StatusCode::NOT_FOUND.into())
     }
 }
@@ -155,6 +172,7 @@ pub struct Server {
     doors: Arc<dyn Doors>,
     knocking: TaskTracker,
     quotas: Mutex<HashMap<Vec<String>, Weak<Quota>>>,
+    ohttp: Arc<Semaphore>,
 }
 
 impl Server {
@@ -175,6 +193,7 @@ impl Server {
             doors,
             knocking: TaskTracker::new(),
             quotas: Mutex::default(),
+            ohttp: Arc::new(Semaphore::new(OHTTP)),
         })
     }
 
@@ -235,7 +254,7 @@ impl Server {
         let quota = match quotas.get(&certificate.names).and_then(Weak::upgrade) {
             Some(quota) => quota,
             None => {
-                let quota = Arc::new(Quota { requests: Arc::new(Semaphore::new(REQUESTS_PER_PEER)) });
+                let quota = Arc::new(Quota::default());
                 quotas.insert(certificate.names.clone(), Arc::downgrade(&quota));
                 quota
             }
@@ -278,6 +297,9 @@ impl Server {
                 AssetName::parse(name).ok_or(Refusal::new(StatusCode::NOT_FOUND, "there is no such file here"))?;
             return Ok(self.download(peer, &from, Wanted::Ours(name)).await);
         }
+        if path == ohttp::WELL_KNOWN {
+            return self.ohttp(peer, &from, &head, body).await;
+        }
         let (endpoint, variable) = Endpoint::of_path(path)
             .filter(|(endpoint, _)| self.directory.offers(*endpoint))
             .ok_or(Refusal::new(StatusCode::NOT_FOUND, "there is no such endpoint here"))?;
@@ -289,7 +311,7 @@ impl Server {
             return Ok(self.download(peer, &from, Wanted::Proxied(about)).await);
         }
         let place = peer.quota.place().await;
-        let body = request::read(body, endpoint).await?;
+        let body = request::read(body, request::limit(endpoint)).await?;
 
         let doors = self.doors.clone();
         let source = from.clone();
@@ -309,23 +331,39 @@ impl Server {
     }
 
     async fn download(&self, peer: &Peer, from: &Domain, wanted: Wanted) -> Response<Body> {
-        // It is a request in hand until its last octet has left.
         let place = peer.quota.place().await;
-        let Opened { size, octets } = match self.doors.download(from, wanted).await {
+        let opened = match self.doors.download(from, wanted).await {
             Ok(opened) => opened,
             Err(answer) => return whole(answer.into()),
         };
-        let octets = ReaderStream::with_capacity(octets, file::CHUNK).map(move |chunk| {
-            let _place = &place;
-            chunk.map(Frame::data)
-        });
-        let mut response = Response::new(StreamBody::new(octets).boxed_unsync());
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        if let Some(size) = size {
-            response.headers_mut().insert(CONTENT_LENGTH, size.into());
+        debug!(%from, size = opened.size, "A file is being sent.");
+        sent(opened, "application/octet-stream", place)
+    }
+
+    async fn ohttp(&self, peer: &Peer, from: &Domain, head: &Parts, body: Incoming) -> Result<Response<Body>, Refusal> {
+        if head.method == Method::GET {
+            let keys = self.doors.ohttp_keys().await;
+            return Ok(whole(typed(keys, ohttp::KEYS)));
         }
-        debug!(%from, ?size, "A file is being sent.");
-        response
+        allow(&head.method, Method::POST)?;
+        if head.headers.get(CONTENT_TYPE).is_none_or(|of| of.as_bytes() != ohttp::REQUEST.as_bytes()) {
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this is not message/ohttp-req"));
+        }
+        // A file is in memory as a whole, so nobody waits here with one.
+        let places = (peer.quota.ohttp.clone().try_acquire_owned(), self.ohttp.clone().try_acquire_owned());
+        let (Ok(of_peer), Ok(of_all)) = places else {
+            let busy = Answer { retry_after: Some(OHTTP_AGAIN), ..StatusCode::SERVICE_UNAVAILABLE.into() };
+            return Ok(whole(busy.into()));
+        };
+        let request = request::read(body, ohttp::REQUEST_LIMIT).await?;
+        Ok(match self.doors.ohttp(from, request).await {
+            Ok(response) => {
+                debug!(%from, size = response.len(), "An oblivious request was answered.");
+                let (size, octets) = (Some(response.len() as u64), Cursor::new(response));
+                sent(Opened { size, octets: Box::pin(octets) }, ohttp::RESPONSE, (of_peer, of_all))
+            }
+            Err(answer) => whole(typed(answer, "application/problem+json")),
+        })
     }
 
     fn directory(&self) -> Response<Full<Bytes>> {
@@ -333,6 +371,29 @@ impl Server {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
+}
+
+/// A request is in hand until its last octet has left, so `place` is kept until then.
+fn sent(opened: Opened, media_type: &'static str, place: impl Send + 'static) -> Response<Body> {
+    let octets = ReaderStream::with_capacity(opened.octets, file::CHUNK).map(move |chunk| {
+        let _place = &place;
+        chunk.map(Frame::data)
+    });
+    let mut response = Response::new(StreamBody::new(octets).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if let Some(size) = opened.size {
+        response.headers_mut().insert(CONTENT_LENGTH, size.into());
+    }
+    response
+}
+
+/// An answer whose body, if it has one, is of a registered type.
+fn typed(answer: Answer, media_type: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::from(answer);
+    if let Some(of) = response.headers_mut().get_mut(CONTENT_TYPE) {
+        *of = HeaderValue::from_static(media_type);
+    }
+    response
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -350,6 +411,14 @@ struct Peer {
 /// What the holder of one certificate can have at once.
 struct Quota {
     requests: Arc<Semaphore>,
+    ohttp: Arc<Semaphore>,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { requests: places(REQUESTS_PER_PEER), ohttp: places(OHTTP_PER_PEER) }
+    }
 }
 
 impl Quota {

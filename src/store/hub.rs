@@ -138,6 +138,14 @@ impl Tx {
         row.map(|(private, public)| Ok((open("private", private)?, open("public", public)?))).transpose()
     }
 
+    /// Of the keys whose purpose begins so, only these are kept.
+    pub async fn forget_hub_keys(&mut self, begins: &str, keep: &[String; 2]) -> Result<(), StoreError> {
+        let sql = "DELETE FROM hub_key WHERE purpose LIKE $1 AND purpose NOT IN ($2, $3)";
+        let query = sqlx::query(sql).bind(format!("{begins}%")).bind(keep[0].as_str()).bind(keep[1].as_str());
+        query.execute(self.connection()).await?;
+        Ok(())
+    }
+
     pub async fn add_hub_key(&mut self, purpose: &str, private: &[u8], public: &[u8]) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO hub_key (purpose, private_key, public_key) VALUES ($1, $2, $3)")
             .bind(purpose)

@@ -31,6 +31,12 @@ const MIGRATIONS: &[Step] = &[
         include_str!("migrations/sqlite/0003_endpoints.sql"),
         include_str!("migrations/postgres/0003_endpoints.sql"),
     ),
+    (
+        6,
+        "joining codes",
+        include_str!("migrations/sqlite/0006_joining_codes.sql"),
+        include_str!("migrations/postgres/0006_joining_codes.sql"),
+    ),
 ];
 
 /// The database has been copied to another, and must never be started again.

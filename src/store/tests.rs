@@ -4,6 +4,7 @@ use std::sync::{
 };
 
 use super::*;
+use crate::{mimi::uri::ClientUri, mls::codec::KeyPackageRef};
 
 #[path = "../../tests/it/database.rs"]
 mod database;
@@ -670,4 +671,28 @@ mod aging {
         }
         assert!(pages[0] < pages[1] && pages[7] <= pages[2] + pages[2] / 10, "{pages:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_key_package_goes_when_it_has_expired() {
+    let (_directory, store) = store().await;
+    let (ours, theirs) = (KeyPackageRef::new(&[1; 32]), KeyPackageRef::new(&[2; 32]));
+    let client = ClientUri::parse("mimi://a.example/d/alice/1").unwrap();
+    let noted = store.write(move |tx| {
+        Box::pin(async move {
+            let owner = tx.new_mls_owner("leaf").await?;
+            // Ours is in seconds, as in its leaf; what went through us in milliseconds.
+            tx.add_key_package(owner, &client, &ours, 1000).await?;
+            tx.note_key_package(&theirs, "b.example", 1_000_000).await?;
+            let mut known = Vec::new();
+            for now in [999_999, 1_000_000, 1_001_000] {
+                tx.forget_key_packages(now / 1000).await?;
+                tx.forget_routed_key_packages(now).await?;
+                let ours = tx.leaf_of_key_package(&ours).await?.is_some();
+                known.push((ours, tx.key_package_is_from(&theirs, "b.example").await?));
+            }
+            Ok::<_, StoreError>(known)
+        })
+    });
+    assert_eq!(noted.await.unwrap(), [(true, true), (true, true), (false, false)]);
 }

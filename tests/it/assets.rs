@@ -14,12 +14,12 @@ const TEA: &str = "mimi://a.example/r/tea";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn picture(length: usize) -> Vec<u8> {
+pub fn picture(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n * n / 7) as u8).collect()
 }
 
 /// The only file that a provider keeps.
-fn kept(world: &World, provider: &str) -> std::path::PathBuf {
+pub fn kept(world: &World, provider: &str) -> std::path::PathBuf {
     let mut all = fs::read_dir(world.assets(provider)).unwrap().map(|entry| entry.unwrap().path());
     let one = all.next().expect("a file is kept");
     assert_eq!(all.next(), None, "another is kept");
@@ -54,6 +54,18 @@ async fn a_third_provider_gets_a_file_through_the_hub() {
         reader.reads("bob (b.example) shares pot.jpg (image/jpeg)").await;
         assert!(reader.octets("pot.jpg") == his);
     }
+}
+
+#[tokio::test]
+async fn nobody_goes_to_the_provider_of_a_file_but_the_hub() {
+    let mut world = World::of_three().await;
+    world.stop("c.example").await;
+    world.knows_only("c.example", &["a.example"]);
+    world.start("c.example").await;
+    let his = picture(500);
+    world.bob.shares("pot.jpg", &his, None).await;
+    world.cathy.reads("bob (b.example) shares pot.jpg (image/jpeg)").await;
+    assert!(world.cathy.octets("pot.jpg") == his);
 }
 
 #[tokio::test]

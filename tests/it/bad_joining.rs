@@ -36,7 +36,7 @@ impl Turncoat {
     }
 }
 
-fn asks(client: &Client, change: impl FnOnce(&mut GroupInfoRequestTbs)) -> (GroupInfoRequest, HpkeKey) {
+pub fn asks(client: &Client, change: impl FnOnce(&mut GroupInfoRequestTbs)) -> (GroupInfoRequest, HpkeKey) {
     let key = HpkeKey::generate(1).unwrap();
     let mut tbs = GroupInfoRequestTbs {
         protocol: Protocol::Mls10,
@@ -52,17 +52,17 @@ fn asks(client: &Client, change: impl FnOnce(&mut GroupInfoRequestTbs)) -> (Grou
 }
 
 /// Somebody's client, whose keys nobody else has.
-fn client_of(user: &str) -> Client {
+pub fn client_of(user: &str) -> Client {
     let user: UserUri = user.parse().unwrap();
     Client::generate(ClientUri::new(&user, 1), Vec::new()).unwrap()
 }
 
 /// version mls10, the room, notAuthorized.
-fn not_authorized(room: &str) -> Said {
+pub fn not_authorized(room: &str) -> Said {
     Said::ok([&[1, room.len() as u8], room.as_bytes(), &[2]].concat())
 }
 
-fn opened(said: &Said, key: &HpkeKey) -> GroupInfoRatchetTreeTbe {
+pub fn opened(said: &Said, key: &HpkeKey) -> GroupInfoRatchetTreeTbe {
     let response = GroupInfoResponse::decode(&said.body).unwrap();
     let GroupInfoOutcome::Success { answer, .. } = response.outcome else { panic!("{:?}", response.outcome) };
     let ciphertext = &answer.encrypted_groupinfo_and_tree;
@@ -72,9 +72,14 @@ fn opened(said: &Said, key: &HpkeKey) -> GroupInfoRatchetTreeTbe {
 
 /// The octets of an update by which `client` would join.
 fn joins(client: &Client, offered: &GroupInfoRatchetTreeTbe) -> Vec<u8> {
+    joins_with(client, offered, Vec::new())
+}
+
+/// The same with updates of components.
+pub fn joins_with(client: &Client, offered: &GroupInfoRatchetTreeTbe, updates: Vec<(u16, Vec<u8>)>) -> Vec<u8> {
     let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
     let offered = Offered { group_info: &offered.group_info, tree, proposals: &[] };
-    bundle(Member::join_externally(client, &offered).unwrap().1).encode()
+    bundle(Member::join_externally(client, &offered, updates).unwrap().1).encode()
 }
 
 #[tokio::test]
@@ -275,7 +280,7 @@ async fn what_waits_for_a_commit_is_given_along() {
     let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
     let alice = world.turncoat(&world.alice).client().await;
     let with = Offered { group_info: &offered.group_info, tree, proposals: &waiting };
-    let (member, _) = Member::join_externally(&alice, &with).unwrap();
+    let (member, _) = Member::join_externally(&alice, &with, Vec::new()).unwrap();
     assert_eq!(member.leaves().unwrap().into_values().collect::<Vec<_>>(), ["mimi://a.example/d/alice/1"]);
     let list = &member.dictionary()[&mimi_gateway::mimi::component::PARTICIPANT_LIST];
     let list = mimi_gateway::mimi::participants::ParticipantListData::decode(list).unwrap();
@@ -302,7 +307,7 @@ async fn an_external_commit_without_who_leaves_is_not_allowed() {
             let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
             let waiting: Vec<_> = offered.pending_proposals.iter().map(|it| it.proposal.clone()).collect();
             let with = Offered { group_info: &offered.group_info, tree, proposals: &waiting };
-            let with = bundle(Member::join_externally(&client, &with).unwrap().1).encode();
+            let with = bundle(Member::join_externally(&client, &with, Vec::new()).unwrap().1).encode();
             let with = core.hub_update(tx, &c, &room, &with).await?;
             Ok::<_, Fault>((without[0], with[0]))
         })
@@ -342,7 +347,7 @@ async fn what_an_external_commit_leaves_behind_the_hub_proposes_again() {
             let waiting: Vec<_> = offered.pending_proposals.iter().map(|it| it.proposal.clone()).collect();
             let RatchetTreeOption::Full(tree) = &offered.ratchet_tree_option else { panic!("it has its tree") };
             let with = Offered { group_info: &offered.group_info, tree, proposals: &waiting };
-            let commit = bundle(Member::join_externally(&client, &with).unwrap().1).encode();
+            let commit = bundle(Member::join_externally(&client, &with, Vec::new()).unwrap().1).encode();
             let answer = core.hub_update(tx, &us, &room, &commit).await?;
             assert_eq!(answer[0], 0);
             let rows = tx.outbox_head("follower mimi://a.example/r/tea b.example", 64).await?;

@@ -7,6 +7,8 @@ use mimi_gateway::{
         component,
         content::MimiContent,
         framing::{ApplicationFraming, MediaType},
+        participants::{ParticipantListUpdate, UserIndexRolePair},
+        policy::{RoleData, group_policy, role},
         tls::Tls,
         uri::UserUri,
         wire::{Fanout, FanoutMessage, HandshakeBundle, MlsMessage},
@@ -17,7 +19,7 @@ use mimi_gateway::{
 use crate::{
     peer::Said,
     turncoat::{bundle, framed, key_package_of, one_less, one_more, text},
-    world::{World, tea},
+    world::{World, domain, tea},
 };
 
 const TEA: &str = "mimi://a.example/r/tea";
@@ -251,6 +253,29 @@ async fn removes_bob(world: &World) {
     let update = bundle(cathys.commits(change, true).await).encode();
     let said = world.peer("c.example").posts("a.example", "update", TEA, &update).await;
     assert_eq!((said.status, said.body[0]), (200, 0));
+}
+
+#[tokio::test]
+async fn who_may_receive_nothing_is_sent_nothing() {
+    let world = World::of_three().await;
+    let alices = world.turncoat(&world.alice);
+    let mut roles: Vec<_> = group_policy(&domain("a.example"), 1).roles.iter().cloned().collect();
+    roles.iter_mut().find(|it| it.role_index == role::READ_ONLY).unwrap().role_capabilities.clear();
+    let update = vec![(component::ROLES_LIST, RoleData::new(roles).unwrap().encode())];
+    alices.carries_out(&world, Change { update, ..Change::default() }).await;
+    let cathys_role = async |role_index| {
+        let user_index = alices.index_of(world.cathy.uri()).await;
+        let changed_role_participants = vec![UserIndexRolePair { user_index, role_index }];
+        let update = ParticipantListUpdate { changed_role_participants, ..Default::default() }.encode();
+        let update = vec![(component::PARTICIPANT_LIST, update)];
+        alices.carries_out(&world, Change { update, ..Change::default() }).await;
+    };
+    cathys_role(role::READ_ONLY).await;
+    world.still_talk().await;
+    // What changes the room she is told all the same, so that she can hear again.
+    cathys_role(role::ORDINARY_USER).await;
+    world.alice.says("Do you hear me?").await;
+    world.cathy.sees(&["alice (a.example): Do you hear me?"]).await;
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@
 use mimi_gateway::mimi::{
     tls::Tls,
     uri::UserUri,
-    wire::{HandshakeBundle, MlsMessage},
+    wire::{HandshakeBundle, MlsMessage, UpdateOutcome, UpdateRoomResponse},
 };
 
 use crate::{
     peer::Said,
-    turncoat::{one_less, one_more},
+    turncoat::{bundle, one_less, one_more},
     world::World,
 };
 
@@ -50,6 +50,22 @@ async fn no_proposal_is_accepted_that_does_what_only_others_may_or_nobody() {
     world.person("alan", "a.example").joins().await;
     world.cathy.is_with(&["alan (a.example)", "alice (a.example)", "bob (b.example)"]).await;
     world.bob.is_with(&["alan (a.example)", "alice (a.example)", "cathy (c.example)"]).await;
+}
+
+#[tokio::test]
+async fn a_commit_of_proposals_that_nobody_has_made_here_is_told_which() {
+    let world = World::of_three().await;
+    let (bobs, cathys) = (world.turncoat(&world.bob), world.turncoat(&world.cathy));
+    let update = one_less(cathys.index_of(world.cathy.uri()).await).1;
+    // Cathy has told Bob, and not the hub.
+    let told = cathys.proposes(update).await;
+    let material = bobs.commits_what_it_was_told(&told).await;
+    let named = material.commit.proposal_refs();
+    assert_eq!(named.len(), 2);
+    let said = world.peer("b.example").posts("a.example", "update", TEA, &bundle(material).encode()).await;
+    let response = UpdateRoomResponse::decode(&said.body).unwrap();
+    assert_eq!(response.outcome, UpdateOutcome::InvalidProposal(named));
+    world.still_talk().await;
 }
 
 #[tokio::test]

@@ -96,9 +96,14 @@ impl Peer {
     }
 
     pub async fn tries_to_post(&self, to: &str, endpoint: &str, about: &str, body: &[u8]) -> io::Result<Said> {
+        self.says(to, &format!("POST /mimi/v1/{endpoint}/{}", encoded(about)), "application/octet-stream", body).await
+    }
+
+    /// Any method and path, and a body of any type.
+    pub async fn says(&self, to: &str, request: &str, media_type: &str, body: &[u8]) -> io::Result<Said> {
         let head = format!(
-            "POST /mimi/v1/{endpoint}/{} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: {}\r\nConnection: close\r\n\r\n",
-            encoded(about),
+            "{request} HTTP/1.1\r\nHost: {}\r\n{}Content-Type: {media_type}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
             self.host.unwrap_or(to),
             self.from,
             body.len()

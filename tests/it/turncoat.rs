@@ -96,6 +96,44 @@ impl Turncoat {
         committed.await.unwrap()
     }
 
+    /// A commit of somebody's at the room's hub, carried out there and here.
+    pub async fn carries_out(&self, world: &World, change: Change) {
+        let material = self.commits(change, true).await;
+        let commit = material.commit.clone();
+        let hub = self.room.domain().as_str();
+        let said = world.peer(hub).posts(hub, "update", self.room.as_str(), &bundle(material).encode()).await;
+        assert_eq!((said.status, said.body[0]), (200, 0));
+        // Its own clients learn it from the answer, which was the peer's.
+        let room = self.room.clone();
+        let advanced = self.core.write(move |core, tx| Box::pin(async move { core.advance(tx, &room, &commit).await }));
+        advanced.await.unwrap();
+    }
+
+    /// A commit of proposals that others have told the user's leaf. Neither they nor it are kept.
+    pub async fn commits_what_it_was_told(&self, proposals: &[MlsMessage]) -> CommitMaterial {
+        let (room, user, proposals) = (self.room.clone(), self.user.clone(), proposals.to_vec());
+        let committed = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let group = tx.room(&room).await?.unwrap().group.unwrap();
+                let leaf = core.leaf_of(tx, &room, &user).await?.unwrap();
+                core.catch_up(tx, &room, &group.group_id, &leaf).await?;
+                let client = core.client(tx, &user).await?;
+                let mut material = None;
+                let commit = |member: &mut Member| {
+                    for proposal in &proposals {
+                        member.process(proposal)?;
+                    }
+                    material = Some(member.commit(&client, Change::default())?);
+                    // A fault makes the group forget what it was told.
+                    Err::<(), _>(Fault::never("only the octets were wanted"))
+                };
+                let _ = core.groups.member(tx, leaf.owner, &group.group_id, commit).await;
+                Ok(material.unwrap())
+            })
+        });
+        committed.await.unwrap()
+    }
+
     /// Proposals of the user's leaf: to leave, and an update of the participant list. They are not kept.
     pub async fn proposes(&self, list_update: Vec<u8>) -> [MlsMessage; 2] {
         self.leaves(&[], list_update).await.try_into().unwrap()

@@ -60,6 +60,8 @@ struct Provider {
     /// Where its files for others are.
     assets: TempDir,
     pub max_size: u64,
+    /// The providers that it can connect to.
+    knows: Vec<&'static str>,
     allow: Vec<&'static str>,
     findable: Vec<Findable>,
     portals: Vec<Portal>,
@@ -167,8 +169,20 @@ impl World {
                 let address = SocketAddr::from((ip, port));
                 let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
                 let (assets, max_size, running) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE, None);
-                let database = None;
-                (name, Provider { messenger, address, database, assets, max_size, allow, findable, portals, running })
+                let (database, knows) = (None, PROVIDERS.to_vec());
+                let provider = Provider {
+                    messenger,
+                    address,
+                    database,
+                    assets,
+                    max_size,
+                    knows,
+                    allow,
+                    findable,
+                    portals,
+                    running,
+                };
+                (name, provider)
             })
             .collect();
         let person = |name, provider| Person::new(name, provider, &providers[provider].messenger);
@@ -267,8 +281,9 @@ impl World {
     }
 
     pub async fn start(&mut self, name: &str) {
+        let known = self.providers[name].knows.iter();
         let addresses: BTreeMap<Domain, String> =
-            self.providers.iter().map(|(name, it)| (domain(name), it.address.to_string())).collect();
+            known.map(|name| (domain(name), self.address(name).to_string())).collect();
         let trust = self.trust();
         let identity = self.identity(name);
         let (clock, wire) = (self.clock.clone(), self.wire.clone());
@@ -321,6 +336,11 @@ impl World {
     /// From its next start on, a provider takes no larger files than this.
     pub fn takes_at_most(&mut self, name: &str, octets: u64) {
         self.provider_mut(name).max_size = octets;
+    }
+
+    /// From its next start on, a provider can't connect to any other than these.
+    pub fn knows_only(&mut self, name: &str, others: &[&'static str]) {
+        self.provider_mut(name).knows = others.to_vec();
     }
 
     /// The directory of the files that a provider keeps for others.

@@ -139,12 +139,15 @@ impl AssetPolicy {
         }
     }
 
-    /// May a file be fetched through the hub? We know no other way.
-    pub fn allows_hub_proxy(&self) -> bool {
+    /// The ways in which a file may be fetched that we know, the room's default first. Directly is none of ours.
+    pub fn ways(&self) -> Vec<DownloadPrivacyType> {
         let DownloadPrivacy { allowed_download_types: allowed, forbidden_download_types: forbidden, .. } =
             &self.download_privacy;
-        !forbidden.contains(&DownloadPrivacyType::HubProxy)
-            && (allowed.is_empty() || allowed.contains(&DownloadPrivacyType::HubProxy))
+        let may = |way: &DownloadPrivacyType| !forbidden.contains(way) && (allowed.is_empty() || allowed.contains(way));
+        let mut ways = vec![DownloadPrivacyType::HubProxy, DownloadPrivacyType::Ohttp];
+        ways.retain(may);
+        ways.sort_by_key(|way| *way != self.download_privacy.default_download_type);
+        ways
     }
 }
 
@@ -189,7 +192,25 @@ mod tests {
         assert!(takes(&no_films, &a, &a, "image/png", None));
         assert!(!takes(&no_films, &a, &a, "video/mp4", None));
         assert!(!takes(&no_films, &a, &a, "audio/ogg", Some(6)));
-        assert!(no_films.allows_hub_proxy());
+    }
+
+    #[test]
+    fn files_are_fetched_by_the_ways_that_the_room_allows_and_its_default_first() {
+        use DownloadPrivacyType::{Direct, HubProxy, Ohttp};
+        let ours = AssetPolicy::ours(&domain("a.example"), 100);
+        let ways = |allowed: &[_], forbidden: &[_], default_download_type| {
+            let (allowed_download_types, forbidden_download_types) = (allowed.to_vec(), forbidden.to_vec());
+            let download_privacy =
+                DownloadPrivacy { allowed_download_types, forbidden_download_types, default_download_type };
+            AssetPolicy { download_privacy, ..ours.clone() }.ways()
+        };
+        assert_eq!(ours.ways(), [HubProxy, Ohttp]);
+        assert_eq!(ways(&[HubProxy, Ohttp], &[], Ohttp), [Ohttp, HubProxy]);
+        assert_eq!(ways(&[], &[], Direct), [HubProxy, Ohttp]);
+        assert_eq!(ways(&[Ohttp], &[Direct, HubProxy], Ohttp), [Ohttp]);
+        assert_eq!(ways(&[HubProxy], &[], HubProxy), [HubProxy]);
+        assert_eq!(ways(&[], &[Ohttp], Ohttp), [HubProxy]);
+        assert_eq!(ways(&[Direct], &[], Direct), []);
     }
     use crate::mimi::wire::samples::{hold, octets};
 

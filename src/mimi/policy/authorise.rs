@@ -7,7 +7,8 @@
 //! Who hears several actors in one commit (proposals by reference) lets them act one after the other, each
 //! on the state the one before left behind. What waits for a commit has not happened yet.
 //!
-//! What is not decided here is refused: joining by a code, and rooms that depend on a parent.
+//! What is not decided here is refused: rooms that depend on a parent. Whether a joining code is good only the hub knows;
+//! here it counts that the room lets somebody come by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +116,7 @@ pub enum Denied {
     NoBannedRole,
     #[error("whoever is unbanned comes without clients")]
     UnbannedWithClients,
-    #[error("nobody joins uninvited who is not preauthorised, unless the room is open")]
+    #[error("nobody joins uninvited who is not preauthorised and has no joining code, unless the room is open")]
     Uninvited,
     #[error("one's own role changes to the one that is preauthorised")]
     NotPreauthorised,
@@ -175,25 +176,39 @@ fn gone<'a>(from: &'a BTreeMap<u32, Client>, to: &BTreeMap<u32, Client>) -> BTre
     from.iter().filter(|(leaf, client)| to.get(leaf) != Some(client)).map(|(_, client)| &client.user).collect()
 }
 
-/// Could a client with this credential, of a user who is not in the list, put that user into it and itself into the
-/// group? That is all that can be said before the commit is there.
-pub fn may_join(room: &RoomState, user: &UserUri, credential: &Credential) -> bool {
-    let fixed = room.policy.base.fixed_membership;
-    !fixed
-        && room.participants.role(user).is_none()
-        && room.policy.roles.iter().any(|role| joins_as(room, credential, role.role_index).is_ok())
+/// As which role could a client with this credential, of a user who is not in the list, put that user into it and
+/// itself into the group? That is all that can be said before the commit is there.
+pub fn may_join(room: &RoomState, user: &UserUri, credential: &Credential, by_code: bool) -> Option<RoleIndex> {
+    if room.policy.base.fixed_membership || room.participants.role(user).is_some() {
+        return None;
+    }
+    let comes = |role: &RoleIndex| {
+        joins_without_code(room, credential, *role) || (by_code && role_by_code(room) == Some(*role))
+    };
+    room.policy.roles.iter().map(|role| role.role_index).find(comes)
 }
 
-/// as which role somebody may come uninvited. What a preauthorised one may is asked of that role.
-fn joins_as(room: &RoomState, credential: &Credential, role: RoleIndex) -> Result<(), Denied> {
+/// may somebody come uninvited as this role? What a preauthorised one may is asked of that role.
+pub fn joins_without_code(room: &RoomState, credential: &Credential, role: RoleIndex) -> bool {
     let roles = &room.policy.roles;
     let open = roles
         .role(RoleData::NO_ROLE)
         .is_some_and(|nobody| nobody.has(Capability::CAN_OPEN_JOIN) && nobody.may_change(RoleData::NO_ROLE, role));
     let preauthorised = room.policy.preauth.role(credential) == Some(role)
         && roles.role(role).is_some_and(|role| role.has(Capability::CAN_JOIN_IF_PREAUTHORIZED));
-    let somebody = role != RoleData::NO_ROLE && role != RoleData::BANNED;
-    if somebody && (open || preauthorised) { Ok(()) } else { Err(Denied::Uninvited) }
+    is_somebody(role) && (open || preauthorised)
+}
+
+/// the role of who comes by a joining code. Nothing carries it, so it is the first that role 0 may become (D61).
+pub fn role_by_code(room: &RoomState) -> Option<RoleIndex> {
+    let roles = &room.policy.roles;
+    let nobody = roles.role(RoleData::NO_ROLE).filter(|nobody| nobody.has(Capability::CAN_USE_JOIN_CODE))?;
+    let comes = |role: &RoleIndex| is_somebody(*role) && nobody.may_change(RoleData::NO_ROLE, *role);
+    roles.iter().map(|role| role.role_index).find(comes)
+}
+
+fn is_somebody(role: RoleIndex) -> bool {
+    role != RoleData::NO_ROLE && role != RoleData::BANNED
 }
 
 /// May `actor` make `change`, and may the room be as it is `after`?
@@ -256,7 +271,11 @@ fn may(before: &RoomState, after: &RoomState, actor: &Actor, change: &Change) ->
             if credentials.peek().is_none() {
                 return Err(Denied::NotActive);
             }
-            credentials.try_for_each(|credential| joins_as(before, credential, role))
+            let by_code = role_by_code(before) == Some(role);
+            match by_code || credentials.all(|credential| joins_without_code(before, credential, role)) {
+                true => Ok(()),
+                false => Err(Denied::Uninvited),
+            }
         }
         Change::ChangeRole(user) => may_change_role(before, after, actors_role(before, actor)?, user),
         Change::ChangeOwnRole => {

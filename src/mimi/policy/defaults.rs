@@ -75,15 +75,8 @@ pub fn group_policy(hub: &Domain, most: u64) -> Policy {
             target_role: enforcer.clone(),
         }],
     };
-    let roles = vec![
-        nobody(NO_ROLE, "no_role"),
-        nobody(BANNED, "banned"),
-        ordinary_user(),
-        group_admin(),
-        super_admin(),
-        enforcer,
-        read_only(),
-    ];
+    let roles =
+        vec![no_role(), nobody(BANNED, "banned"), ordinary_user(), group_admin(), super_admin(), enforcer, read_only()];
     Policy {
         roles: RoleData::new(roles).expect("the indices differ"),
         preauth,
@@ -226,6 +219,15 @@ fn policy_enforcer() -> Role {
 /// nothing to others.
 fn read_only() -> Role {
     role(READ_ONLY, "read_only", [OWN_MEMBERSHIP, READING, OWN_PROFILE].concat(), &[(6, &[0])])
+}
+
+/// Who is not in the room may come by a joining code, as in the example of a strictly administered room (R§A.2). Until
+/// an admin makes one there is none.
+fn no_role() -> Role {
+    Role {
+        maximum_active_participants_constraint: Some(0),
+        ..role(NO_ROLE, "no_role", vec![C::CAN_USE_JOIN_CODE], &[(0, &[ORDINARY_USER])])
+    }
 }
 
 fn nobody(index: RoleIndex, name: &str) -> Role {

@@ -403,10 +403,10 @@ fn ones_own_role_changes_to_the_preauthorised_one() {
 #[test]
 fn anybody_joins_an_open_room_and_no_other() {
     let people = [("alice", SUPER_ADMIN), ("mallory", BANNED)];
-    let closed = clubhouse(&people, &[(0, "alice")]);
+    let closed = with_role(&clubhouse(&people, &[(0, "alice")]), role::NO_ROLE, |it| it.role_capabilities.clear());
     let open = with_role(&closed, role::NO_ROLE, |it| {
-        it.role_capabilities.push(Capability::CAN_OPEN_JOIN);
-        it.authorized_role_changes.push(RoleChangeTargets { from_role_index: 0, target_role_indexes: vec![1, 2] });
+        it.role_capabilities = vec![Capability::CAN_OPEN_JOIN];
+        it.authorized_role_changes = vec![RoleChangeTargets { from_role_index: 0, target_role_indexes: vec![1, 2] }];
     });
     let joined = |room: &RoomState, as_role| {
         let people = [people[0], people[1], ("cathy", as_role)];
@@ -415,9 +415,9 @@ fn anybody_joins_an_open_room_and_no_other() {
     let cathy = Credential::basic("mimi://a.example/d/cathy/1");
     assert_eq!(changes(&open, &joined(&open, ORDINARY_USER), &actor("cathy")), [Change::Join]);
     assert_eq!(judge(&open, &joined(&open, ORDINARY_USER), &actor("cathy")), Ok(()));
-    assert!(may_join(&open, &user("cathy"), &cathy));
+    assert_eq!(may_join(&open, &user("cathy"), &cathy, false), Some(ORDINARY_USER));
     assert_eq!(judge(&closed, &joined(&closed, ORDINARY_USER), &actor("cathy")), Err(Denied::Uninvited));
-    assert!(!may_join(&closed, &user("cathy"), &cathy));
+    assert_eq!(may_join(&closed, &user("cathy"), &cathy, false), None);
     for other in [BANNED, GROUP_ADMIN, SUPER_ADMIN] {
         assert_eq!(judge(&open, &joined(&open, other), &actor("cathy")), Err(Denied::Uninvited), "{other}");
     }
@@ -428,25 +428,61 @@ fn anybody_joins_an_open_room_and_no_other() {
     // Who is banned stands in the list, so that the open door is none for them.
     let back = with_people(&open, &[people[0], ("mallory", ORDINARY_USER)], &[(0, "alice"), (1, "mallory")]);
     assert_eq!(judge(&open, &back, &actor("mallory")), Err(Denied::NotParticipant));
-    assert!(!may_join(&open, &user("mallory"), &Credential::basic("mimi://a.example/d/mallory/1")));
+    let mallorys = Credential::basic("mimi://a.example/d/mallory/1");
+    assert_eq!(may_join(&open, &user("mallory"), &mallorys, true), None);
     let mut fixed = open.clone();
     fixed.policy.base.fixed_membership = true;
     assert_eq!(judge(&fixed, &joined(&fixed, ORDINARY_USER), &actor("cathy")), Err(Denied::FixedMembership));
-    assert!(!may_join(&fixed, &user("cathy"), &cathy));
+    assert_eq!(may_join(&fixed, &user("cathy"), &cathy, true), None);
+}
+
+#[test]
+fn by_a_code_somebody_comes_as_the_role_that_the_room_gives_to_them() {
+    let people = [("alice", SUPER_ADMIN), ("mallory", BANNED)];
+    // Of the room policy that we give to our rooms.
+    let room = clubhouse(&people, &[(0, "alice")]);
+    let without = with_role(&room, role::NO_ROLE, |it| it.role_capabilities.clear());
+    let cathy = Credential::basic("mimi://a.example/d/cathy/1");
+    assert_eq!(role_by_code(&room), Some(ORDINARY_USER));
+    assert_eq!(role_by_code(&without), None);
+    assert_eq!(may_join(&room, &user("cathy"), &cathy, true), Some(ORDINARY_USER));
+    assert_eq!(may_join(&room, &user("cathy"), &cathy, false), None);
+    assert_eq!(may_join(&without, &user("cathy"), &cathy, true), None);
+    assert!(!joins_without_code(&room, &cathy, ORDINARY_USER));
+    let joined = |room: &RoomState, as_role| {
+        with_people(room, &[people[0], people[1], ("cathy", as_role)], &[(0, "alice"), (1, "cathy")])
+    };
+    assert_eq!(judge(&room, &joined(&room, ORDINARY_USER), &actor("cathy")), Ok(()));
+    assert_eq!(judge(&without, &joined(&without, ORDINARY_USER), &actor("cathy")), Err(Denied::Uninvited));
+    for other in [BANNED, GROUP_ADMIN, SUPER_ADMIN] {
+        assert_eq!(judge(&room, &joined(&room, other), &actor("cathy")), Err(Denied::Uninvited), "{other}");
+    }
+    let full = with_role(&room, ORDINARY_USER, |it| it.maximum_participants_constraint = Some(0));
+    assert_eq!(judge(&full, &joined(&full, ORDINARY_USER), &actor("cathy")), Err(Denied::TooMany(ORDINARY_USER)));
+    // A code opens nothing to who is banned, and nobody else comes by it but who uses it.
+    let back = with_people(&room, &[people[0], ("mallory", ORDINARY_USER)], &[(0, "alice"), (1, "mallory")]);
+    assert_eq!(judge(&room, &back, &actor("mallory")), Err(Denied::NotParticipant));
+    let with_dave = with_people(
+        &room,
+        &[people[0], people[1], ("cathy", ORDINARY_USER), ("dave", ORDINARY_USER)],
+        &[(0, "alice"), (1, "cathy"), (2, "dave")],
+    );
+    assert!(judge(&room, &with_dave, &actor("cathy")).is_err());
 }
 
 #[test]
 fn who_is_preauthorised_joins_in_the_role_of_the_first_match() {
     let people = [("alice", SUPER_ADMIN), ("mallory", BANNED)];
     let may = |it: &mut Role| it.role_capabilities.push(Capability::CAN_JOIN_IF_PREAUTHORIZED);
-    let room = with_role(&with_role(&clubhouse(&people, &[(0, "alice")]), GROUP_ADMIN, may), SUPER_ADMIN, may);
+    let closed = with_role(&clubhouse(&people, &[(0, "alice")]), role::NO_ROLE, |it| it.role_capabilities.clear());
+    let room = with_role(&with_role(&closed, GROUP_ADMIN, may), SUPER_ADMIN, may);
     let (cathys, mallorys) = ("mimi://a.example/d/cathy/1", "mimi://a.example/d/mallory/1");
     let room = preauthorised(&room, &[(cathys, GROUP_ADMIN), (cathys, SUPER_ADMIN), (mallorys, GROUP_ADMIN)]);
     let joined = |room: &RoomState, name, as_role| {
         with_people(room, &[people[0], people[1], (name, as_role)], &[(0, "alice"), (1, name)])
     };
     assert_eq!(judge(&room, &joined(&room, "cathy", GROUP_ADMIN), &actor("cathy")), Ok(()));
-    assert!(may_join(&room, &user("cathy"), &Credential::basic(cathys)));
+    assert_eq!(may_join(&room, &user("cathy"), &Credential::basic(cathys), false), Some(GROUP_ADMIN));
     for other in [ORDINARY_USER, SUPER_ADMIN] {
         let after = joined(&room, "cathy", other);
         assert_eq!(judge(&room, &after, &actor("cathy")), Err(Denied::Uninvited), "{other}");
@@ -457,7 +493,7 @@ fn who_is_preauthorised_joins_in_the_role_of_the_first_match() {
     assert_eq!(judge(&room, &back, &actor("mallory")), Err(Denied::NotParticipant));
     let full = with_role(&room, GROUP_ADMIN, |it| it.maximum_participants_constraint = Some(0));
     assert_eq!(judge(&full, &joined(&full, "cathy", GROUP_ADMIN), &actor("cathy")), Err(Denied::TooMany(GROUP_ADMIN)));
-    let role_may_not = preauthorised(&clubhouse(&people, &[(0, "alice")]), &[(cathys, ORDINARY_USER)]);
+    let role_may_not = preauthorised(&closed, &[(cathys, ORDINARY_USER)]);
     let after = joined(&role_may_not, "cathy", ORDINARY_USER);
     assert_eq!(judge(&role_may_not, &after, &actor("cathy")), Err(Denied::Uninvited));
 }

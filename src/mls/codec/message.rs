@@ -3,10 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use openmls::prelude::{ContentType, MlsMessageBodyIn, MlsMessageIn};
+use openmls::prelude::{ContentType, MlsMessageBodyIn, MlsMessageIn, ProposalOrRefIn};
 use tls_codec::Serialize;
 
 use super::{CodecError, KeyPackageRef, Welcome, decode_again, decode_prefix, encode, references};
+use crate::mimi::tls::Reader;
 
 /// What an [`MlsMessage`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +129,34 @@ impl MlsMessage {
             About::Welcome(references) => references,
             _ => &[],
         }
+    }
+
+    /// The proposals that a commit names and does not contain; empty for everything else.
+    pub fn proposal_refs(&self) -> Vec<Bytes> {
+        self.committed_refs().unwrap_or_default()
+    }
+
+    /// RFC 9420 §6: the fields of a PublicMessage that stand before a Commit's proposals.
+    fn committed_refs(&self) -> Option<Vec<Bytes>> {
+        const MEMBER: u8 = 1;
+        if self.kind() != MlsKind::Commit {
+            return None;
+        }
+        let mut from = Reader::new(self.octets.get(4..)?);
+        from.vector().ok()?;
+        from.u64().ok()?;
+        if from.u8().ok()? == MEMBER {
+            from.u32().ok()?;
+        }
+        from.vector().ok()?;
+        from.u8().ok()?;
+        let proposals = &self.octets[self.octets.len() - from.left()..];
+        let (proposals, _) = decode_prefix::<Vec<ProposalOrRefIn>>("proposals", proposals).ok()?;
+        let named = |proposal| match proposal {
+            ProposalOrRefIn::Reference(reference) => Some(Bytes::copy_from_slice(reference.as_slice())),
+            ProposalOrRefIn::Proposal(_) => None,
+        };
+        Some(proposals.into_iter().filter_map(named).collect())
     }
 
     pub(super) fn from_welcome(welcome: &Welcome) -> Self {
