@@ -241,6 +241,7 @@ fn act(person: &str, id: &str) -> Act {
         conversation: mimi_adapter::ConversationId::new("tea"),
         from: mimi_adapter::NativeUserId::new(person),
         direct: None,
+        thread: None,
     }
 }
 

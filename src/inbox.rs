@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mimi_adapter::{
     Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
-    SenderProof, async_trait,
+    SenderProof, Thread, async_trait,
 };
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -33,6 +33,7 @@ use crate::{
     mls::{CIPHER_SUITE, verify_with_label},
     outbox::{Destination, Payload},
     store::{Sought, Tx, portals::Portal, rooms::RoomState},
+    threads,
 };
 
 /// The largest content we carry, in octets: with what MLS and HTTP put around it, below the 1 MiB that a hub has to
@@ -160,9 +161,18 @@ enum Offer {
 impl Core {
     /// The delivery that may give a name to what `inbound` is about.
     async fn unnamed(&self, tx: &mut Tx, adapter: &str, inbound: &Inbound<Asset>) -> Result<Option<Offer>, Fault> {
-        let Some(native) = inbound.event.refers_to() else { return Ok(None) };
+        let root = inbound.thread.as_ref().and_then(Thread::root);
+        let about: Vec<_> = inbound.event.refers_to().into_iter().chain(root).collect();
+        if about.is_empty() {
+            return Ok(None);
+        }
         let Some(portal) = tx.portal_of_conversation(adapter, &inbound.conversation).await? else { return Ok(None) };
-        if tx.message_of_native(portal.id, native).await?.is_some() {
+        let mut unknown = false;
+        for native in about {
+            unknown |= tx.message_of_native(portal.id, native).await?.is_none()
+                && (Some(native) != root || tx.topic_of_thread(portal.id, native.as_str()).await?.is_none());
+        }
+        if !unknown {
             return Ok(None);
         }
         let head = tx.outbox_head(&Destination::Portal(portal.room.clone()).to_string(), 1).await?.pop();
@@ -206,7 +216,13 @@ impl Core {
                 }
                 self.ensure_member(tx, &mut room, &sender).await?;
                 let event = self.to_mimi(tx, &portal, &sender, inbound.proof, event).await?;
-                self.submit(tx, &portal, &sender, &inbound.id, &event).await?;
+                let topic = match &event {
+                    Event::Edit { replaces, .. } | Event::Delete { replaces } => {
+                        tx.topic(&portal.room, replaces).await?
+                    }
+                    _ => self.topic_of(tx, &portal, inbound.thread.as_ref()).await?,
+                };
+                self.submit(tx, &portal, &sender, &inbound.id, &event, topic).await?;
                 Ok(Accepted::New)
             }
         }
@@ -283,13 +299,14 @@ impl Core {
         sender: &UserUri,
         native: &NativeMessageId,
         event: &MimiEvent,
+        topic: Vec<u8>,
     ) -> Result<(), Fault> {
         // C§4.1: unguessable. The message is remembered by its native id in this very transaction, so a repeated
         // attempt never gets a second salt.
         let salt: [u8; 16] = rand::random();
         let content = event::to_content(event, sender, &portal.room, salt)
-            .ok_or_else(|| Fault::never("this kind of event can't be carried"))?
-            .encode();
+            .ok_or_else(|| Fault::never("this kind of event can't be carried"))?;
+        let content = MimiContent { topic_id: topic.clone(), ..content }.encode();
         if content.len() > MAX_CONTENT {
             let problem =
                 format!("it is {} octets long, and {MAX_CONTENT} are the most that is carried", content.len());
@@ -298,6 +315,9 @@ impl Core {
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, id, sender, self.now());
         tx.name_message(portal.id, id, std::slice::from_ref(native));
+        if threads::may_be_in_one(event) {
+            self.said_in(tx, portal, &topic, id).await?;
+        }
         let to = Destination::Hub(portal.room.clone());
         let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
         match event {

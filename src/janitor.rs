@@ -85,6 +85,7 @@ pub async fn clear_away(core: &Arc<Core>) -> Result<(), Fault> {
             tx.forget_routed_key_packages(now).await?;
             tx.forget_joining_codes(now).await?;
             tx.forget_abuse_reports(now.saturating_sub(abuse::KEEP)).await?;
+            tx.forget_threads(now.saturating_sub(NAMED.as_millis() as u64)).await?;
             Ok(tx.forget_key_packages(now / 1000).await?)
         })
     })

@@ -29,6 +29,7 @@
 //! clients in a room · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
 //! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
+//! [`threads`] where in a conversation it is said ·
 //! [`sessions`] what is said when a
 //! network falls silent · [`janitor`] what goes when it is old · [`gateway`] builds and runs it all · [`cluster`]
 //! several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`], [`inspect`] for people.
@@ -66,4 +67,5 @@ pub mod room_state;
 pub mod rooms;
 pub mod sessions;
 pub mod store;
+pub mod threads;
 pub mod trace;

@@ -91,6 +91,17 @@ pub fn lower(
     Ok(Lowered { event, loss })
 }
 
+/// What is said in a thread, where there are none: an answer to what was said last in it, unless it is one already.
+pub fn as_reply(event: Event<NativeMessageId, Asset>, after: &NativeMessageId) -> Event<NativeMessageId, Asset> {
+    match event {
+        Event::Message { text, in_reply_to: None } => Event::Message { text, in_reply_to: Some(after.clone()) },
+        Event::File { file, caption, in_reply_to: None } => {
+            Event::File { file, caption, in_reply_to: Some(after.clone()) }
+        }
+        other => other,
+    }
+}
+
 /// Text of which nothing but marks would be left is shown as it was written.
 fn unformatted(markdown: &str, can: &Capabilities) -> Result<Text, String> {
     if can.formatting == Support::Refused {

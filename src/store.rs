@@ -47,6 +47,7 @@ pub mod outages;
 pub mod outbox;
 pub mod portals;
 pub mod rooms;
+pub mod threads;
 
 use std::{
     panic::AssertUnwindSafe,

@@ -53,9 +53,9 @@ impl AdapterDoor {
             asset = kept.0;
             size = Some(kept.1);
         }
-        let Inbound { conversation, direct, id, sender, proof, event, cursor } = inbound;
+        let Inbound { conversation, direct, id, sender, proof, event, thread, cursor } = inbound;
         let event = event.with_file(|file| File { size, ..file.at(asset) });
-        Ok(Some(Inbound { conversation, direct, id, sender, proof, event, cursor }))
+        Ok(Some(Inbound { conversation, direct, id, sender, proof, event, thread, cursor }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mimi_adapter::{
     Capabilities, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Refusal, Speaker,
+    Threads,
 };
 use tracing::{info, warn};
 
@@ -13,7 +14,7 @@ use crate::{
     core::{Core, Fault, at, hash},
     dead_letters::Reason,
     event::{self, MimiEvent},
-    lower::{Lowered, lower},
+    lower::{Lowered, as_reply, lower},
     mimi::{
         content::{MessageId, MimiContent},
         uri::{RoomUri, UserUri},
@@ -22,6 +23,7 @@ use crate::{
         Tx,
         portals::{Portal, PortalId},
     },
+    threads::{self, Placed},
 };
 
 /// What the head of a portal's queue needs from the adapter.
@@ -35,6 +37,7 @@ enum Act {
         row: i64,
         message: Option<MessageId>,
         delivery: Box<Delivery>,
+        placed: Placed,
         loss: Option<String>,
     },
 }
@@ -45,6 +48,7 @@ struct Done {
     row: i64,
     message: Option<MessageId>,
     ids: Vec<NativeMessageId>,
+    placed: Placed,
     /// What people were not shown of it, and its author is told of.
     loss: Option<String>,
 }
@@ -53,6 +57,7 @@ impl Core {
     async fn settle_portal(&self, tx: &mut Tx, room: &RoomUri, done: &Done) -> Result<(), Fault> {
         if let Some(message) = done.message {
             tx.name_message(done.portal, message, &done.ids);
+            self.is_placed(tx, done.portal, &done.placed, message, &done.ids);
             if let Some(loss) = &done.loss {
                 info!(%room, %message, loss, "Not all of it is shown.");
                 match self.report_not_shown(tx, room, &[*message.as_bytes()]).await {
@@ -93,10 +98,10 @@ impl Core {
                     }
                     Err(refusal) => return Ok(Step::later(refusal.to_string())),
                 },
-                Act::Deliver { row, message, delivery, loss } => match seat.adapter.deliver(&delivery).await {
+                Act::Deliver { row, message, delivery, placed, loss } => match seat.adapter.deliver(&delivery).await {
                     Ok(delivered) => {
                         mimi_adapter::failpoint!("outbox.portal.delivered");
-                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, loss })
+                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, placed, loss })
                     }
                     Err(Refusal::Retry { after, source }) => {
                         return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
@@ -177,7 +182,7 @@ impl Core {
             Payload::Content { sender, .. } => Some(sender),
             _ => None,
         };
-        let (speaker, accepted, event, message, key) = match Payload::decode(&row.payload)? {
+        let (speaker, accepted, event, topic, message, key) = match Payload::decode(&row.payload)? {
             Payload::Content { sender, message, accepted, content } => {
                 let content =
                     MimiContent::decode(&content).map_err(|e| Fault::broken(format!("a stored content: {e}")))?;
@@ -186,18 +191,19 @@ impl Core {
                     None => Err("there is nothing in it that could be shown".to_owned()),
                 };
                 let id = MessageId::new(message).map_err(Fault::broken)?;
-                (Speaker::Ghost(Ghost::new(sender)), accepted, native, Some(id), key(&message))
+                let speaker = Speaker::Ghost(Ghost::new(sender));
+                (speaker, accepted, native, content.topic_id, Some(id), key(&message))
             }
             Payload::Presence { user, joined } => {
                 let event = if joined { Event::Join } else { Event::Leave };
-                (Speaker::Ghost(Ghost::new(user)), self.now(), Ok(event), None, row_key())
+                (Speaker::Ghost(Ghost::new(user)), self.now(), Ok(event), Vec::new(), None, row_key())
             }
             Payload::Notice { text, about, to } => {
                 let about = match about.map(MessageId::new) {
                     Some(Ok(id)) => tx.native_of_message(portal.id, &id).await?,
                     _ => None,
                 };
-                (Speaker::Gateway, self.now(), Ok(Event::Notice { text, about, to }), None, row_key())
+                (Speaker::Gateway, self.now(), Ok(Event::Notice { text, about, to }), Vec::new(), None, row_key())
             }
             other => return Err(Fault::broken(format!("a {} row in a portal's queue", other.kind()))),
         };
@@ -211,6 +217,12 @@ impl Core {
         };
         let seat = self.adapters.get(&portal.adapter);
         let can = seat.map_or(Capabilities::PLAIN_TEXT, |seat| seat.adapter.capabilities(&conversation));
+        let topic = if threads::may_be_in_one(&event) { topic } else { Vec::new() };
+        let placed = self.placed(tx, &portal, topic, can.thread).await?;
+        let event = match (can.thread, &placed.after) {
+            (Threads::AsReplies, Some(after)) => as_reply(event, after),
+            _ => event,
+        };
         // A file that was refused before is shown as a text that says so.
         let refused = row.prepared.as_ref().map(|words| String::from_utf8_lossy(words).into_owned());
         let lowered = match lower(event, &can, refused) {
@@ -219,8 +231,9 @@ impl Core {
         };
         match lowered {
             Ok((event, loss)) => {
-                let delivery = Box::new(Delivery { key, conversation, speaker, accepted: at(accepted), event });
-                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, loss }))))
+                let (accepted, thread) = (at(accepted), placed.thread.clone());
+                let delivery = Box::new(Delivery { key, conversation, speaker, accepted, event, thread });
+                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, placed, loss }))))
             }
             Err(reason) => {
                 self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;

@@ -73,6 +73,7 @@ impl Tx {
                     let head = "DELETE FROM native_message
                                 WHERE portal = (SELECT id FROM portal WHERE room = $1) AND message_id IN ";
                     self.forget_all_of(head, &room, &names).await?;
+                    self.forget_all_of("DELETE FROM topic WHERE room = $1 AND message_id IN ", &room, &names).await?;
                 }
                 self.forget_all_of(&format!("DELETE FROM {of} WHERE room = $1 AND {name} IN "), &room, &names).await?;
             }

@@ -18,6 +18,7 @@ use super::{
     portals::PortalId,
     script::{Bound, Script},
     seal,
+    threads::ThreadRow,
 };
 use crate::{
     mimi::{
@@ -48,6 +49,8 @@ pub(super) struct Behind {
     pub answers: Waiting<(RoomUri, [u8; 32]), (u64, Vec<u8>)>,
     pub timestamps: Waiting<RoomUri, u64>,
     pub cursors: Waiting<PortalId, Cursor>,
+    pub threads: Waiting<(PortalId, [u8; 32]), (ThreadRow, u64)>,
+    pub topics: Waiting<(RoomUri, MessageId), Vec<u8>>,
 }
 
 pub(super) struct NewRow {
@@ -154,6 +157,8 @@ macro_rules! every {
         $behind.answers.$do();
         $behind.timestamps.$do();
         $behind.cursors.$do();
+        $behind.threads.$do();
+        $behind.topics.$do();
     }};
 }
 
@@ -171,8 +176,21 @@ impl Behind {
     }
 
     pub fn is_empty(&self) -> bool {
-        let Self { outbox, prepared, batches, settled, mls, messages, natives, seen, answers, timestamps, cursors } =
-            self;
+        let Self {
+            outbox,
+            prepared,
+            batches,
+            settled,
+            mls,
+            messages,
+            natives,
+            seen,
+            answers,
+            timestamps,
+            cursors,
+            threads,
+            topics,
+        } = self;
         outbox.is_empty()
             && prepared.is_empty()
             && batches.is_empty()
@@ -184,6 +202,8 @@ impl Behind {
             && answers.is_empty()
             && timestamps.is_empty()
             && cursors.is_empty()
+            && threads.is_empty()
+            && topics.is_empty()
     }
 
     /// Adds what came before the current job, or all, to what is sent.
@@ -278,7 +298,7 @@ impl Behind {
             );
             script.rows(&sql, rows, |query, (portal, at)| query.bind(portal).bind(at.as_str().to_owned())).await?;
         }
-        Ok(())
+        self.write_threads(script, all).await
     }
 }
 
@@ -291,6 +311,38 @@ impl Behind {
     /// Whether a look into the table would not find the outbox as it will be.
     pub fn changes_the_outbox(&self) -> bool {
         !(self.prepared.is_empty() && self.batches.is_empty())
+    }
+
+    async fn write_threads(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {
+        for rows in chunks(self.threads.take(all)) {
+            let sql = many(
+                "INSERT INTO thread (portal, hash, topic, native, last, at) VALUES ",
+                6,
+                rows.len(),
+                " ON CONFLICT (portal, hash) DO UPDATE
+                  SET native = excluded.native, last = excluded.last, at = excluded.at",
+            );
+            script
+                .rows(&sql, rows, |query, ((portal, hash), (row, at))| {
+                    let last = row.last.map(|id| id.as_bytes().to_vec());
+                    query.bind(portal).bind(hash.to_vec()).bind(row.topic).bind(row.native).bind(last).bind(at as i64)
+                })
+                .await?;
+        }
+        for rows in chunks(self.topics.take(all)) {
+            let sql = many(
+                "INSERT INTO topic (room, message_id, topic) VALUES ",
+                3,
+                rows.len(),
+                " ON CONFLICT (room, message_id) DO NOTHING",
+            );
+            script
+                .rows(&sql, rows, |query, ((room, id), topic)| {
+                    query.bind(room.as_str().to_owned()).bind(id.as_bytes().to_vec()).bind(topic)
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     async fn write_outbox(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {

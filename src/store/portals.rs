@@ -181,6 +181,7 @@ impl Tx {
         self.portal_has_changed(id);
         sqlx::query("DELETE FROM portal WHERE id = $1").bind(id).execute(self.connection()).await?;
         sqlx::query("DELETE FROM native_message WHERE portal = $1").bind(id).execute(self.connection()).await?;
+        sqlx::query("DELETE FROM thread WHERE portal = $1").bind(id).execute(self.connection()).await?;
         Ok(())
     }
 

@@ -32,6 +32,12 @@ const MIGRATIONS: &[Step] = &[
         include_str!("migrations/postgres/0003_endpoints.sql"),
     ),
     (
+        4,
+        "threads",
+        include_str!("migrations/sqlite/0004_threads.sql"),
+        include_str!("migrations/postgres/0004_threads.sql"),
+    ),
+    (
         6,
         "joining codes",
         include_str!("migrations/sqlite/0006_joining_codes.sql"),

@@ -53,6 +53,7 @@ async fn found(gateway: &Gateway, rooms: usize) -> Result<(), BoxError> {
                 conversation: ConversationId::new(room.to_string()),
                 from: NativeUserId::new("alice"),
                 direct: None,
+                thread: None,
             };
             let mut line = serde_json::to_vec(&ClientFrame::Join(act))?;
             line.push(b'\n');

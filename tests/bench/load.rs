@@ -132,7 +132,7 @@ impl<'g> Conversation<'g> {
             // What is refused here is Bob's joining before he has been invited. His adapter remembers it.
             if let AdapterFrame::Deliver(deliver) = frame? {
                 ghosts[at] += usize::from(deliver.event == Shown::Join);
-                talk.sides[at].confirm(deliver);
+                talk.sides[at].confirm(*deliver);
             }
         }
         Ok(talk)
@@ -156,7 +156,7 @@ impl<'g> Conversation<'g> {
             match frame {
                 AdapterFrame::Deliver(deliver) => {
                     ghosts += usize::from(deliver.event == Shown::Join);
-                    bob.confirm(deliver);
+                    bob.confirm(*deliver);
                 }
                 AdapterFrame::Refused { reason, .. } => return Err(gateway.trouble(&reason)),
                 _ => {}
@@ -256,7 +256,7 @@ impl<'g> Conversation<'g> {
             }
             _ => None,
         };
-        side.confirm(deliver);
+        side.confirm(*deliver);
         Ok(shown.map(|latency| (room, latency)))
     }
 
@@ -320,6 +320,7 @@ impl<'g> Side<'g> {
             conversation: ConversationId::new(room.to_string()),
             from: NativeUserId::new(self.person),
             direct: None,
+            thread: None,
         }
     }
 

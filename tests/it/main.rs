@@ -34,6 +34,7 @@ mod person;
 mod rejoin;
 mod requirements;
 mod restart;
+mod threads;
 mod turncoat;
 mod twice;
 mod undelivered;

@@ -14,6 +14,7 @@ pub struct Person {
     uri: UserUri,
     conversation: ConversationId,
     direct: Option<UserUri>,
+    thread: Option<NativeMessageId>,
 }
 
 impl Person {
@@ -25,6 +26,7 @@ impl Person {
             uri: format!("mimi://{provider}/u/{name}").parse().unwrap(),
             conversation: ConversationId::new("tea"),
             direct: None,
+            thread: None,
         }
     }
 
@@ -45,6 +47,15 @@ impl Person {
     pub fn with(&self, other: &Person) -> Self {
         let conversation = messenger::direct(self.name.as_str(), &other.uri);
         Self { conversation, direct: Some(other.uri.clone()), ..self.clone() }
+    }
+
+    /// The same person in the thread under the message with these words.
+    pub fn under(&self, words: &str) -> Self {
+        self.under_id(self.find(words))
+    }
+
+    pub fn under_id(&self, root: NativeMessageId) -> Self {
+        Self { thread: Some(root), ..self.clone() }
     }
 
     /// Writes, and the gateway takes it.
@@ -198,6 +209,7 @@ impl Person {
             conversation: self.conversation.clone(),
             from: self.name.clone(),
             direct: self.direct.clone(),
+            thread: self.thread.clone(),
         };
         self.messenger.act(act, frame)
     }

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mimi_adapter::{ConversationId, Domain, UserUri};
+use mimi_adapter::{ConversationId, Domain, Threads, UserUri};
 use mimi_gateway::{
     assets::Settings,
     config::Portal,
@@ -65,6 +65,7 @@ struct Provider {
     allow: Vec<&'static str>,
     findable: Vec<Findable>,
     portals: Vec<Portal>,
+    threads: Threads,
     running: Option<Running>,
 }
 
@@ -169,7 +170,7 @@ impl World {
                 let address = SocketAddr::from((ip, port));
                 let (messenger, allow, portals, findable) = (Messenger::new(), Vec::new(), Vec::new(), Vec::new());
                 let (assets, max_size, running) = (tempfile::tempdir().unwrap(), Settings::MAX_SIZE, None);
-                let (database, knows) = (None, PROVIDERS.to_vec());
+                let (database, threads, knows) = (None, Threads::Under, PROVIDERS.to_vec());
                 let provider = Provider {
                     messenger,
                     address,
@@ -180,6 +181,7 @@ impl World {
                     allow,
                     findable,
                     portals,
+                    threads,
                     running,
                 };
                 (name, provider)
@@ -303,7 +305,11 @@ impl World {
             store: Store::open(place, name).await.unwrap(),
             assets: Settings { max_size: provider.max_size, ..Settings::of(provider.assets.path()) },
             addresses,
-            adapters: vec![("loopback".into(), "loopback".into(), Arc::new(Brittle(loopback)))],
+            adapters: vec![(
+                "loopback".into(),
+                "loopback".into(),
+                Arc::new(Brittle { honest: loopback, threads: provider.threads }),
+            )],
             findable: provider.findable.clone(),
             allow: provider.allow.iter().map(|pattern| pattern.parse().unwrap()).collect(),
             disclosure: Vec::new(),
@@ -331,6 +337,11 @@ impl World {
         let running = self.provider_mut(name).running.take().expect("it is running");
         running.lifecycle.stop().force();
         running.end(name).await;
+    }
+
+    /// From its next start on, the conversations of a provider have such threads.
+    pub fn has_threads(&mut self, name: &str, threads: Threads) {
+        self.provider_mut(name).threads = threads;
     }
 
     /// From its next start on, a provider takes no larger files than this.

@@ -84,6 +84,12 @@ class MatrixPerson(Person):
         formatted = {"format": "org.matrix.custom.html", "formatted_body": html} if html else {}
         return await self._send(room, {"msgtype": "m.text", "body": text, **formatted})
 
+    async def says_under(self, room: str, root: str, text: str, answers: str | None = None) -> str:
+        """Says something in the thread under a message, as a client does that knows threads."""
+        relation = {"rel_type": "m.thread", "event_id": root, "is_falling_back": answers is None}
+        relation["m.in_reply_to"] = {"event_id": answers or root}
+        return await self._send(room, {"msgtype": "m.text", "body": text, "m.relates_to": relation})
+
     async def shares(self, room: str, file_name: str, octets: bytes, caption: str | None = None) -> str:
         """Shows a picture."""
         uploaded, _ = await self._client.upload(io.BytesIO(octets), "image/png", file_name, filesize=len(octets))

@@ -38,6 +38,8 @@ class XmppPerson(Person):
         self._directly: set[tuple[str, str]] = set()
         self._received: set[str] = set()
         self._opened: list = []
+        self.threads: dict[str, str] = {}
+        """The thread in which each text was seen last; none is empty."""
         self.repeats = 0
         self._connections = 0  # How many there have been; grows when one is lost.
         self._online = False
@@ -86,9 +88,9 @@ class XmppPerson(Person):
     def occupants(self, room: str) -> list[str]:
         return self._client.plugin["xep_0045"].get_roster(room)
 
-    async def says(self, room: str, text: str):
-        """Says something in a group chat; returns once the group chat has it."""
-        await self._say(room, text)
+    async def says(self, room: str, text: str, thread: str | None = None):
+        """Says something in a group chat, perhaps in a thread; returns once the group chat has it."""
+        await self._say(room, text, thread=thread)
 
     async def shows_file(self, room: str, url: str):
         """What clients send after they have uploaded a file: its address, marked as such (XEP-0066)."""
@@ -114,13 +116,17 @@ class XmppPerson(Person):
         """What a client sends that encrypts with OMEMO."""
         await self._say(room, "This is OMEMO.", encrypted=True)
 
-    async def _say(self, room: str, text: str, oob: str | None = None, encrypted: bool = False):
+    async def _say(
+        self, room: str, text: str, oob: str | None = None, encrypted: bool = False, thread: str | None = None
+    ):
         chat, id = self._chats[room], uuid.uuid4().hex
         while True:
             await self.until(lambda: chat.is_live, 120, f"{room} to be back")
             connection = self._connections
             message = self._client.make_message(mto=room, mbody=text, mtype="groupchat")
             message["id"] = id
+            if thread:
+                message["thread"] = thread
             if encrypted:
                 message.append(ElementTree.Element("{eu.siacs.conversations.axolotl}encrypted"))
             if oob:
@@ -139,9 +145,12 @@ class XmppPerson(Person):
             if id in chat.confirmed:
                 return
 
-    async def writes_to(self, jid: str, text: str):
+    async def writes_to(self, jid: str, text: str, thread: str | None = None):
         """Writes to somebody directly; returns once the server has routed it."""
-        self._client.make_message(mto=jid, mbody=text, mtype="chat").send()
+        message = self._client.make_message(mto=jid, mbody=text, mtype="chat")
+        if thread:
+            message["thread"] = thread
+        message.send()
         # A server handles one client's stanzas in order (RFC 6120 §10.1).
         await self._client.plugin["xep_0199"].ping(DOMAIN)
 
@@ -225,6 +234,7 @@ class XmppPerson(Person):
                 self.repeats += 1
                 return
             self._directly.add((room, message["id"]))
+            self.threads[message["body"]] = message["thread"]
             self._show(room, room, message["from"].user, message["body"])
         elif chat := self._chats.get(room):
             archive_id = message["stanza_id"]["id"]
@@ -242,6 +252,7 @@ class XmppPerson(Person):
         sender = message["from"]
         if sender.resource == self.name:
             chat.confirmed.add(message["id"])
+        self.threads[message["body"]] = message["thread"]
         self._show(chat.room, sender.full, sender.resource, message["body"])
 
     def _on_receipt(self, message):

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Capabilities, ConversationId, Cursor, DeliveryKey, Event, NativeMessageId, NativeUserId, Octets, Session, UserUri,
+    Capabilities, ConversationId, Cursor, DeliveryKey, Event, InThread, NativeMessageId, NativeUserId, Octets, Session,
+    Thread, UserUri,
 };
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -83,6 +84,8 @@ pub struct Inbound<Asset = Octets> {
     pub sender: NativeUserId,
     pub proof: SenderProof,
     pub event: Event<NativeMessageId, Asset>,
+    /// The thread in which a message or file is said; nothing else is in one.
+    pub thread: Option<Thread>,
     /// Where to resume reading after this event; the core keeps the latest (see [`Inbox::cursor`]).
     pub cursor: Option<Cursor>,
 }
@@ -106,6 +109,8 @@ pub struct Delivery {
     pub accepted: SystemTime,
     /// References are resolved and features lowered to [`Adapter::capabilities`].
     pub event: Event<NativeMessageId>,
+    /// The thread in which a message or file is said, where the conversation has threads.
+    pub thread: Option<InThread>,
 }
 
 /// Who speaks in a [`Delivery`].

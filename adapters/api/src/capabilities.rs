@@ -1,5 +1,7 @@
 //! What a conversation can show.
 
+use crate::Threads;
+
 /// How well a conversation carries one feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
@@ -19,6 +21,7 @@ pub struct Capabilities {
     pub edit: Support,
     pub delete: Support,
     pub reaction: Support,
+    pub thread: Threads,
     /// [`Event::File`](crate::Event::File).
     pub file: Support,
     /// The largest file, in octets. Of larger ones only the text is shown, and their sender is told.
@@ -36,6 +39,7 @@ impl Capabilities {
         edit: Support::AsText,
         delete: Support::Refused,
         reaction: Support::AsText,
+        thread: Threads::AsReplies,
         file: Support::AsText,
         max_file: 0,
         formatting: Support::AsText,

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 use crate::{
     Adapter, ConversationId, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Speaker,
-    Text, UserUri,
+    Text, Thread, UserUri,
 };
 
 pub mod checks;
@@ -52,6 +52,11 @@ pub trait Harness: Send {
     /// Alice does this (never `Join`, `Leave` or `Notice`). Answers how the network names it, and does not
     /// wait for the adapter: she goes on typing while it is slow.
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId;
+
+    /// Alice says this in a thread. Only for networks that have threads.
+    async fn alice_says_in(&mut self, thread: &Thread, _event: Event<NativeMessageId>) -> NativeMessageId {
+        panic!("the adapter has threads, and the harness can't say anything in {thread:?}")
+    }
 
     /// Alice writes to the ghost alone, in the conversation that [`Adapter::open_direct`] has opened. Only for
     /// networks that have one-to-one conversations.
@@ -94,6 +99,8 @@ pub struct Seen {
     /// Who did it, as people read the name.
     pub name: String,
     pub event: Event<NativeMessageId>,
+    /// In which thread.
+    pub thread: Option<Thread>,
 }
 
 /// `bob (b.example)`.
@@ -141,6 +148,7 @@ pub fn delivery(key: &str, conversation: &ConversationId, speaker: &Ghost, event
         speaker: Speaker::Ghost(speaker.clone()),
         accepted: SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000),
         event,
+        thread: None,
     }
 }
 
@@ -179,6 +187,7 @@ macro_rules! conformance {
             an_edit_points_at_its_message
             a_delete_points_at_its_message
             a_reaction_comes_and_goes
+            what_is_said_in_a_thread_stays_in_it
             a_file_goes_both_ways
             half_a_file_is_not_shown
             a_join_makes_the_ghost_present

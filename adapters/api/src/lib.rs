@@ -37,6 +37,7 @@
 //! 7. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
 //!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
+//!    A **thread** is no event but where one is said: [`Inbound::thread`], [`Delivery::thread`].
 //!    A **file** ([`Event::File`]) is never in memory: [`Octets::open`] it in `deliver` and pass on what you read; in `run`,
 //!    offer a [`Source`] of your own, which the core reads before it says yes. Say how large it may be (`max_file`).
 //! 8. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
@@ -107,6 +108,7 @@
 //!                 sender: NativeUserId::new(note.author),
 //!                 proof: SenderProof::Verified,
 //!                 event: Event::Message { text: Text::Plain(note.text), in_reply_to: None },
+//!                 thread: None,
 //!                 cursor: None,
 //!             };
 //!             let receipt = loop {
@@ -215,6 +217,7 @@
 //! #         speaker: Speaker::Ghost(bob),
 //! #         accepted: std::time::SystemTime::UNIX_EPOCH,
 //! #         event: Event::Message { text: Text::Plain("Yes.".into()), in_reply_to: None },
+//! #         thread: None,
 //! #     };
 //! #     assert_eq!(wall.deliver(&delivery).await.unwrap(), wall.deliver(&delivery).await.unwrap());
 //! #     assert_eq!(wall.shown.lock().unwrap().values().collect::<Vec<_>>(), ["bob (b.example): Yes."]);
@@ -239,6 +242,7 @@ pub mod file;
 mod id;
 pub mod markup;
 mod session;
+mod thread;
 pub mod uri;
 
 pub use adapter::{
@@ -252,6 +256,7 @@ pub use event::{Event, Text};
 pub use file::{File, Octets, Opened, Reader, Source};
 pub use id::{ConversationId, Cursor, DeliveryKey, NativeMessageId, NativeUserId};
 pub use session::{Canary, Pulse, Session};
+pub use thread::{InThread, Thread, Threads};
 pub use tokio_util::sync::CancellationToken;
 pub use toml;
 pub use uri::{Domain, UriError, UserUri};

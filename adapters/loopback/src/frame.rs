@@ -15,7 +15,7 @@
 
 use mimi_adapter::{
     Accepted, ConversationId, Delivery, DeliveryKey, Event, File, Inbound, NativeMessageId, NativeUserId, Refusal,
-    SenderProof, Speaker, Text, UserUri,
+    SenderProof, Speaker, Text, Thread, UserUri,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,9 @@ pub struct Act {
     /// The MIMI user with whom the conversation is one-to-one. It is then called `<from>+<direct>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<UserUri>,
+    /// What the thread began with in which something is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<NativeMessageId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +138,7 @@ pub enum AdapterFrame {
     /// Are you there? Asked of who has said nothing for a while. Who does not answer is hung up on.
     Ping {},
     /// Show this, and answer `delivered`, `not_now` or `never`.
-    Deliver(Deliver),
+    Deliver(Box<Deliver>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +148,9 @@ pub struct Deliver {
     /// `None` is the gateway itself.
     pub from: Option<Person>,
     pub event: Shown,
+    /// As in an act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<NativeMessageId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +205,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// What a person did, as the core wants to hear it, or why it can't be.
 pub fn to_inbound(act: Act, event: Event<NativeMessageId>) -> Result<Inbound, String> {
-    let Act { id, conversation, from, direct } = act;
+    let Act { id, conversation, from, direct, thread } = act;
     if !is_name(from.as_str()) {
         return Err(format!("{:?} is not a name here: use letters and digits", from.as_str()));
     }
@@ -219,7 +225,8 @@ pub fn to_inbound(act: Act, event: Event<NativeMessageId>) -> Result<Inbound, St
         Event::Reaction { emoji, .. } if emoji.is_empty() => return Err("a reaction is an emoji".into()),
         _ => {}
     }
-    Ok(Inbound { conversation, direct, id, sender: from, proof: SenderProof::Verified, event, cursor: None })
+    let (proof, thread) = (SenderProof::Verified, thread.map(Thread::Under));
+    Ok(Inbound { conversation, direct, id, sender: from, proof, event, thread, cursor: None })
 }
 
 impl AdapterFrame {
@@ -250,12 +257,13 @@ impl AdapterFrame {
             // `Event` grows; what this network can't show yet, the sender is told.
             other => return Err(Refusal::reject(format!("this network can't show a {}", other.kind()))),
         };
-        Ok(Self::Deliver(Deliver {
+        Ok(Self::Deliver(Box::new(Deliver {
             key: delivery.key.clone(),
             conversation: delivery.conversation.clone(),
             from,
             event,
-        }))
+            thread: delivery.thread.as_ref().and_then(|it| it.thread.root()).cloned(),
+        })))
     }
 }
 
@@ -284,7 +292,7 @@ mod tests {
 
     fn act(direct: Option<UserUri>) -> Act {
         let conversation = ConversationId::new("tea");
-        Act { id: NativeMessageId::new("m1"), conversation, from: NativeUserId::new("alice"), direct }
+        Act { id: NativeMessageId::new("m1"), conversation, from: NativeUserId::new("alice"), direct, thread: None }
     }
 
     fn bob() -> Ghost {
@@ -303,6 +311,14 @@ mod tests {
             (
                 r#"{"say":{"id":"m1","conversation":"tea","from":"alice","text":"Tea?","reply_to":"m0","direct":"mimi://b.example/u/bob"}}"#,
                 ClientFrame::Say { act: act(Some(bob().user)), text: text.clone(), reply_to: Some(m0.clone()) },
+            ),
+            (
+                r#"{"say":{"id":"m1","conversation":"tea","from":"alice","text":"Tea?","thread":"m0"}}"#,
+                ClientFrame::Say {
+                    act: Act { thread: Some(m0.clone()), ..act(None) },
+                    text: text.clone(),
+                    reply_to: None,
+                },
             ),
             (
                 r#"{"edit":{"id":"m1","conversation":"tea","from":"alice","replaces":"m0","text":"Tea?"}}"#,
@@ -338,7 +354,8 @@ mod tests {
     fn what_people_are_shown_is_a_line() {
         let deliver = |speaker: Speaker, event| {
             let (key, conversation) = (DeliveryKey::new("k1"), ConversationId::new("tea"));
-            let delivery = Delivery { key, conversation, speaker, accepted: SystemTime::UNIX_EPOCH, event };
+            let (accepted, thread) = (SystemTime::UNIX_EPOCH, None);
+            let delivery = Delivery { key, conversation, speaker, accepted, event, thread };
             AdapterFrame::deliver(&delivery).unwrap()
         };
         let m0 = NativeMessageId::new("m0");

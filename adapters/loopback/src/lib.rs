@@ -18,7 +18,7 @@ use std::{
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
     ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
-    UserUri, async_trait, toml,
+    Threads, UserUri, async_trait, toml,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -166,6 +166,7 @@ impl Adapter for Loopback {
             edit: Full,
             delete: Full,
             reaction: Full,
+            thread: Threads::Under,
             formatting: Full,
             file,
             max_file,

@@ -50,7 +50,13 @@ impl Gateway {
 
 fn say(conversation: &str, id: &str) -> ClientFrame {
     let conversation = ConversationId::new(conversation);
-    let act = Act { id: NativeMessageId::new(id), conversation, from: NativeUserId::new("alice"), direct: None };
+    let act = Act {
+        id: NativeMessageId::new(id),
+        conversation,
+        from: NativeUserId::new("alice"),
+        direct: None,
+        thread: None,
+    };
     ClientFrame::Say { act, text: Written { text: id.into(), markdown: false }, reply_to: None }
 }
 

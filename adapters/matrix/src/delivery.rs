@@ -58,7 +58,7 @@ impl Homeserver {
             }
             said => said.clone().with_file(|file| file.at("".into())),
         };
-        let request = to_native(&said, &delivery.key, &self.pills)?;
+        let request = to_native(&said, delivery.thread.as_ref(), &delivery.key, &self.pills)?;
         let sent = match self.send(user, room, &delivery.key, &request).await {
             Err(failure) if failure.is_forbidden() => {
                 self.admit(&delivery.speaker, user, room).await?;

@@ -19,7 +19,7 @@ use matrix_sdk::ruma::{
     },
     serde::Raw,
 };
-use mimi_adapter::{Event, File, NativeMessageId, Text, markup};
+use mimi_adapter::{Event, File, NativeMessageId, Text, Thread, markup};
 
 use crate::pills::Pills;
 
@@ -34,8 +34,8 @@ pub struct Happened {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// The sender said or did something.
-    Said(Event<NativeMessageId, OwnedMxcUri>),
+    /// The sender said or did something, perhaps in a thread.
+    Said(Event<NativeMessageId, OwnedMxcUri>, Option<Thread>),
     /// The sender took an event back. It takes a look at that event to know what this means.
     Redacted(OwnedEventId),
     /// Somebody's place in the room changed, perhaps by another's hand.
@@ -84,7 +84,7 @@ fn message_like(event: AnyMessageLikeEvent, pills: &Pills) -> What {
         RoomMessage(MessageLikeEvent::Original(event)) => message(event.content, pills),
         Reaction(MessageLikeEvent::Original(event)) => {
             let to = event.content.relates_to;
-            What::Said(Event::Reaction { in_reply_to: id(to.event_id), emoji: to.key })
+            What::Said(Event::Reaction { in_reply_to: id(to.event_id), emoji: to.key }, None)
         }
         RoomRedaction(RoomRedactionEvent::Original(event)) => {
             // Room versions before 11 have it beside the content, later ones inside.
@@ -108,11 +108,12 @@ fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
             said(edit.new_content.msgtype, false, pills, |text| Event::Edit { replaces: id(edit.event_id), text })
         }
         Some(Relation::Reply(reply)) => shared_or_said(msgtype, Some(id(reply.in_reply_to.event_id)), pills),
-        // MIMI's threads are not ours yet: what is said in one is an answer to what it began with, and a
-        // real answer is one to what it answers.
         Some(Relation::Thread(thread)) => {
-            let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
-            shared_or_said(msgtype, Some(id(answered.unwrap_or(thread.event_id))), pills)
+            let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| id(to.event_id));
+            match shared_or_said(msgtype, answered, pills) {
+                What::Said(event, _) => What::Said(event, Some(Thread::Under(id(thread.event_id)))),
+                other => other,
+            }
         }
         _ => shared_or_said(msgtype, None, pills),
     }
@@ -133,7 +134,7 @@ fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>, pi
     };
     let caption = caption.filter(|caption| !caption.trim().is_empty());
     let file = File { name, media_type: media_type.unwrap_or_else(octets_of_any_kind), size, attachment, octets };
-    What::Said(Event::File { file, caption, in_reply_to })
+    What::Said(Event::File { file, caption, in_reply_to }, None)
 }
 
 /// What a message with a file in it says, whatever its kind.
@@ -181,7 +182,7 @@ fn sticker(content: StickerEventContent) -> What {
     let (media_type, size) = (content.info.mimetype, content.info.size.map(u64::from));
     let media_type = media_type.unwrap_or_else(|| "image/png".to_owned());
     let file = File { name: content.body, media_type, size, attachment: false, octets };
-    What::Said(Event::File { file, caption: None, in_reply_to: None })
+    What::Said(Event::File { file, caption: None, in_reply_to: None }, None)
 }
 
 /// The text of a message: as `formatted_body` has it if there is formatting in it, and else exactly as `body` has it.
@@ -206,11 +207,15 @@ fn said(
     let html = formatted.filter(|formatted| formatted.format == MessageFormat::Html);
     let markdown = html.and_then(|html| markup::from_html(&html.body, &|target| pills.to_mimi(target)));
     if let Some(markdown) = markdown.filter(|markdown| markup::is_formatted(markdown)) {
-        return What::Said(event(Text::Markdown(markdown)));
+        return What::Said(event(Text::Markdown(markdown)), None);
     }
     // Clients from before Matrix 1.13 quote in the text what they answer.
     let body = if reply { remove_plain_reply_fallback(&body).to_owned() } else { body };
-    if body.trim().is_empty() { What::Uncarried("an empty message") } else { What::Said(event(Text::Plain(body))) }
+    if body.trim().is_empty() {
+        What::Uncarried("an empty message")
+    } else {
+        What::Said(event(Text::Plain(body)), None)
+    }
 }
 
 fn state(event: AnyStateEvent) -> What {
@@ -319,38 +324,40 @@ mod tests {
             ),
             (
                 json!({
-                    "msgtype": "m.text", "body": "In the thread",
-                    "m.relates_to": {
-                        "rel_type": "m.thread", "event_id": "$root", "is_falling_back": true,
-                        "m.in_reply_to": { "event_id": "$last" },
-                    },
-                }),
-                Event::Message { text: plain("In the thread"), in_reply_to: to("$root") },
-            ),
-            (
-                json!({
-                    "msgtype": "m.text", "body": "An answer in the thread",
-                    "m.relates_to": { "rel_type": "m.thread", "event_id": "$root", "m.in_reply_to": { "event_id": "$q" } },
-                }),
-                Event::Message { text: plain("An answer in the thread"), in_reply_to: to("$q") },
-            ),
-            (
-                json!({
                     "msgtype": "m.text", "body": "* Hullo", "m.new_content": { "msgtype": "m.text", "body": "Hullo" },
                     "m.relates_to": { "rel_type": "m.replace", "event_id": "$first" },
                 }),
                 Event::Edit { replaces: NativeMessageId::new("$first"), text: plain("Hullo") },
             ),
         ] {
-            assert_eq!(message(content), What::Said(event));
+            assert_eq!(message(content), What::Said(event, None));
         }
+    }
+
+    #[test]
+    fn what_is_said_in_a_thread_answers_what_it_really_answers() {
+        let mut relation = json!({
+            "rel_type": "m.thread", "event_id": "$root", "is_falling_back": true,
+            "m.in_reply_to": { "event_id": "$last" },
+        });
+        let said = |relation: &Value, in_reply_to| {
+            let event = Event::Message { text: plain("In the thread"), in_reply_to };
+            let content = json!({ "msgtype": "m.text", "body": "In the thread", "m.relates_to": relation });
+            let thread = Thread::Under(NativeMessageId::new("$root"));
+            assert_eq!(message(content), What::Said(event, Some(thread)), "{relation}");
+        };
+        said(&relation, None);
+        relation["is_falling_back"] = false.into();
+        said(&relation, to("$last"));
+        relation.as_object_mut().unwrap().remove("m.in_reply_to");
+        said(&relation, None);
     }
 
     #[test]
     fn a_quotation_that_is_no_fallback_stays() {
         let body = "> <@bob:a.example> said\n\nwell";
         let event = Event::Message { text: plain(body), in_reply_to: None };
-        assert_eq!(message(json!({ "msgtype": "m.text", "body": body })), What::Said(event));
+        assert_eq!(message(json!({ "msgtype": "m.text", "body": body })), What::Said(event, None));
     }
 
     #[test]
@@ -358,7 +365,7 @@ mod tests {
         let relation = json!({ "rel_type": "m.annotation", "event_id": "$q", "key": "👍" });
         assert_eq!(
             read(json!({ "type": "m.reaction", "content": { "m.relates_to": relation } })),
-            What::Said(Event::Reaction { in_reply_to: NativeMessageId::new("$q"), emoji: "👍".into() })
+            What::Said(Event::Reaction { in_reply_to: NativeMessageId::new("$q"), emoji: "👍".into() }, None)
         );
     }
 
@@ -407,7 +414,7 @@ mod tests {
         let shared = |name: &str, media_type: &str, size, attachment, caption: Option<&str>, in_reply_to| {
             let (name, media_type) = (name.to_owned(), media_type.to_owned());
             let file = File { name, media_type, size, attachment, octets: OwnedMxcUri::from("mxc://a.example/x") };
-            What::Said(Event::File { file, caption: caption.map(str::to_owned), in_reply_to })
+            What::Said(Event::File { file, caption: caption.map(str::to_owned), in_reply_to }, None)
         };
         let media = |msgtype: &str, more: Value| {
             let mut content = json!({ "msgtype": msgtype, "body": "pot.jpg", "url": "mxc://a.example/x" });

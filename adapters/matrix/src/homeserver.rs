@@ -386,7 +386,7 @@ impl Homeserver {
         let key = DeliveryKey::new(format!("tell-{}", cause.localpart()));
         let about = to.map(|_| NativeMessageId::new(cause.as_str()));
         let notice = Event::Notice { text, about, to: to.map(|to| NativeUserId::new(to.as_str())) };
-        let notice = to_native(&notice, &key, &self.pills)?;
+        let notice = to_native(&notice, None, &key, &self.pills)?;
         let told = async {
             let voice = self.voice(room).await?;
             self.put(&voice, room, &key, &notice).await

@@ -16,7 +16,7 @@ use matrix_sdk::ruma::UserId;
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
     ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Refusal, Session, Support,
-    async_trait, toml,
+    Threads, async_trait, toml,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
@@ -112,6 +112,7 @@ impl Adapter for Matrix {
             edit: Full,
             delete: Full,
             reaction: Full,
+            thread: Threads::Under,
             file: Full,
             max_file: self.homeserver.upload_limit.known(),
             formatting: Full,

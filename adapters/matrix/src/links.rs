@@ -116,6 +116,7 @@ impl Homeserver {
                 sender: NativeUserId::new(person.as_str()),
                 proof: SenderProof::Verified,
                 event: Event::Join,
+                thread: None,
                 cursor: None,
             };
             match inbox.accept(inbound).await {

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri};
 use mimi_adapter::{
-    DeliveryKey, Event, File, NativeMessageId, Refusal, Text,
+    DeliveryKey, Event, File, InThread, NativeMessageId, Refusal, Text, Thread,
     markup::{Marks, to_html, to_text},
 };
 use serde_json::{Value, json};
@@ -34,23 +34,19 @@ pub enum Request {
 /// A file has been put where its address is.
 pub fn to_native(
     event: &Event<NativeMessageId, OwnedMxcUri>,
+    thread: Option<&InThread>,
     key: &DeliveryKey,
     pills: &Pills,
 ) -> Result<Request, Refusal> {
     let (kind, mut content) = match event {
         Event::Message { text, in_reply_to } => {
             let mut content = message("m.text", text, pills);
-            if let Some(to) = in_reply_to {
-                // No quotation in the text since Matrix 1.13: clients show what this points at.
-                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
-            }
+            relate(&mut content, in_reply_to.as_ref(), thread)?;
             ("m.room.message", content)
         }
         Event::File { file, caption, in_reply_to } => {
             let mut content = shared(file, caption.as_deref());
-            if let Some(to) = in_reply_to {
-                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(to)? } });
-            }
+            relate(&mut content, in_reply_to.as_ref(), thread)?;
             ("m.room.message", content)
         }
         Event::Edit { replaces, text } => {
@@ -68,9 +64,7 @@ pub fn to_native(
         }
         Event::Notice { text, about, to } => {
             let mut content = json!({ "msgtype": "m.notice", "body": text });
-            if let Some(about) = about {
-                content["m.relates_to"] = json!({ "m.in_reply_to": { "event_id": event_id(about)? } });
-            }
+            relate(&mut content, about.as_ref(), None)?;
             if let Some(to) = to {
                 content["m.mentions"] = json!({ "user_ids": [to] });
             }
@@ -87,6 +81,29 @@ pub fn to_native(
     }
     content[KEY] = key.as_str().into();
     Ok(Request::Send { kind, content })
+}
+
+/// What a message answers, and its thread. No quotation in the text since Matrix 1.13: clients show what this points at.
+fn relate(
+    content: &mut Value,
+    in_reply_to: Option<&NativeMessageId>,
+    thread: Option<&InThread>,
+) -> Result<(), Refusal> {
+    let mut relation = json!({});
+    let mut answered = in_reply_to;
+    if let Some(InThread { thread: Thread::Under(root), after }) = thread {
+        relation = json!({ "rel_type": "m.thread", "event_id": event_id(root)? });
+        if in_reply_to.is_none() {
+            // For clients without threads: an answer to what was said last.
+            relation["is_falling_back"] = true.into();
+            answered = after.as_ref().or(Some(root));
+        }
+    }
+    if let Some(answered) = answered {
+        relation["m.in_reply_to"] = json!({ "event_id": event_id(answered)? });
+        content["m.relates_to"] = relation;
+    }
+    Ok(())
 }
 
 fn message(msgtype: &str, text: &Text, pills: &Pills) -> Value {
@@ -162,7 +179,7 @@ mod tests {
     }
 
     fn request(event: Event<NativeMessageId, OwnedMxcUri>) -> Request {
-        to_native(&event, &DeliveryKey::new("k1"), &pills()).unwrap()
+        to_native(&event, None, &DeliveryKey::new("k1"), &pills()).unwrap()
     }
 
     fn sent(event: Event<NativeMessageId, OwnedMxcUri>) -> (&'static str, Value) {
@@ -242,6 +259,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_in_a_thread_is_there_for_clients_without_threads_as_well() {
+        let relation = |in_reply_to: Option<&str>, after: Option<&str>| {
+            let thread = InThread { thread: Thread::Under(id("$root")), after: after.map(id) };
+            let event = Event::Message { text: plain("Which pot?"), in_reply_to: in_reply_to.map(id) };
+            match to_native(&event, Some(&thread), &DeliveryKey::new("k1"), &pills()).unwrap() {
+                Request::Send { content, .. } => content["m.relates_to"].clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let fallback = |to: &str| {
+            json!({ "rel_type": "m.thread", "event_id": "$root", "is_falling_back": true,
+                "m.in_reply_to": { "event_id": to } })
+        };
+        assert_eq!(relation(None, Some("$last")), fallback("$last"));
+        assert_eq!(relation(None, None), fallback("$root"));
+        assert_eq!(
+            relation(Some("$q"), Some("$last")),
+            json!({ "rel_type": "m.thread", "event_id": "$root", "m.in_reply_to": { "event_id": "$q" } })
+        );
+    }
+
+    #[test]
     fn a_file_is_shown_as_what_it_is() {
         let shared = |name: &str, media_type: &str, attachment, caption: Option<&str>| {
             let (name, media_type) = (name.to_owned(), media_type.to_owned());
@@ -293,6 +332,6 @@ mod tests {
     #[test]
     fn a_reference_that_is_no_event_id_is_refused() {
         let reply = Event::Message { text: plain("Yes"), in_reply_to: Some(id("a-stanza-id")) };
-        assert!(matches!(to_native(&reply, &DeliveryKey::new("k1"), &pills()), Err(Refusal::Reject { .. })));
+        assert!(matches!(to_native(&reply, None, &DeliveryKey::new("k1"), &pills()), Err(Refusal::Reject { .. })));
     }
 }

@@ -16,7 +16,7 @@ use matrix_sdk::ruma::{
     OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, events::AnyTimelineEvent, serde::Raw,
 };
 use mimi_adapter::{
-    ConversationId, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, UserUri,
+    ConversationId, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, Thread, UserUri,
 };
 use tokio::{
     sync::{Mutex, MutexGuard, mpsc, watch},
@@ -156,9 +156,9 @@ impl Transactions {
             _ if names.is_ours(&sender) => Ok(()),
             What::Encryption { said } => self.encryption(room, id, said).await,
             What::Moved(to) => self.moved(room, id, to).await,
-            What::Said(event) => {
+            What::Said(event, thread) => {
                 let event = event.with_file(|file| media::stored(&self.homeserver, file));
-                self.said(room, id, sender, event).await
+                self.said(room, id, sender, event, thread).await
             }
             What::Redacted(target) => self.redacted(room, id, sender, target).await,
             What::Uncarried(what) => {
@@ -189,9 +189,10 @@ impl Transactions {
         id: OwnedEventId,
         sender: OwnedUserId,
         event: Event<NativeMessageId>,
+        thread: Option<Thread>,
     ) -> Result<(), Refusal> {
         match self.place(&room, &sender).await? {
-            Some(place) => self.offer(place, room, id, sender, event).await,
+            Some(place) => self.offer(place, room, id, sender, event, thread).await,
             None => self.lost(room, id, sender).await,
         }
     }
@@ -241,7 +242,7 @@ impl Transactions {
             let text = "Only its author can take a message back for people elsewhere. They can still read it.";
             return self.homeserver.tell(&room, &id, Some(&sender), text.into()).await;
         }
-        self.offer(place, room, id, sender, event).await
+        self.offer(place, room, id, sender, event, None).await
     }
 
     async fn encryption(&self, room: OwnedRoomId, id: OwnedEventId, said: bool) -> Result<(), Refusal> {
@@ -284,7 +285,7 @@ impl Transactions {
             (Membership::Joined | Membership::Left, false) if self.is_linked(&room) => {
                 let direct = unless_final(self.homeserver.direct(&room).await)?.flatten();
                 let event = if now == Membership::Joined { Event::Join } else { Event::Leave };
-                self.offer(Place { direct }, room, id, whom, event).await
+                self.offer(Place { direct }, room, id, whom, event, None).await
             }
             (Membership::Left, true) if whom == names.bot() && self.is_linked(&room) => {
                 error!(%room, by = %sender, "The bot has been removed from a linked room. Invite it again, or unlink the room.");
@@ -335,6 +336,7 @@ impl Transactions {
         id: OwnedEventId,
         sender: OwnedUserId,
         event: Event<NativeMessageId>,
+        thread: Option<Thread>,
     ) -> Result<(), Refusal> {
         let inbound = Inbound {
             conversation: ConversationId::new(room.as_str()),
@@ -343,6 +345,7 @@ impl Transactions {
             sender: NativeUserId::new(sender.as_str()),
             proof: SenderProof::Verified,
             event,
+            thread,
             cursor: Some(Cursor::new(id.as_str())),
         };
         match self.inbox.accept(inbound).await {

@@ -178,6 +178,7 @@ impl Direct {
                 sender: NativeUserId::new(user.as_str()),
                 proof: SenderProof::Verified,
                 event: offered,
+                thread: from_native::thread(message, false),
                 cursor: None,
             };
             if let Some(reason) = offer(&way.inbox, inbound, &way.stop).await? {

@@ -1,6 +1,6 @@
 //! A message of the network, in MIMI's words. Pure: what was said before comes in as [`Memory`].
 
-use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, Text};
+use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, Text, Thread};
 use minidom::Element;
 use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
@@ -62,6 +62,15 @@ pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory:
         (None, None) => Event::Message { text, in_reply_to: None },
     };
     one(id, event)
+}
+
+/// The thread a message is in (XEP-0201). In conversations of two many apps put one into every message (RFC 6121 §5.2.5
+/// calls that a chat session), so there only those count that began elsewhere.
+pub fn thread(message: &Element, group: bool) -> Option<Thread> {
+    let name = message.get_child("thread", ns::STANZA)?.text();
+    let name = name.trim();
+    let counts = !name.is_empty() && (group || name.starts_with(Thread::MINTED));
+    counts.then(|| Thread::Named(name.to_owned()))
 }
 
 fn one(id: &NativeMessageId, event: Event<NativeMessageId, Shared>) -> Meaning {
@@ -283,6 +292,14 @@ mod tests {
 
     fn one(event: Event<NativeMessageId, Shared>) -> Meaning {
         Meaning::Events(vec![(native("9"), event)])
+    }
+
+    #[test]
+    fn a_session_of_two_is_no_thread() {
+        let message = parse("<body>Tea?</body><thread>0e3141cd</thread>");
+        assert_eq!(thread(&message, true), Some(Thread::Named("0e3141cd".into())));
+        assert_eq!(thread(&message, false), None);
+        assert_eq!(thread(&parse("<body>Tea?</body><thread> </thread>"), true), None);
     }
 
     #[test]

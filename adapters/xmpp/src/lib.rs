@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
     ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
-    async_trait, toml,
+    Threads, async_trait, toml,
 };
 use minidom::Element;
 use tokio::sync::watch;
@@ -143,6 +143,7 @@ impl Adapter for Xmpp {
             edit: Full,
             delete: Full,
             reaction: Full,
+            thread: Threads::Named,
             formatting: Full,
             file: Full,
             max_file,

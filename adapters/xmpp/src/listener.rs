@@ -250,7 +250,8 @@ impl Listener {
                             continue;
                         }
                     };
-                    let inbound = self.inbound(id, person, event, cursor);
+                    let thread = from_native::thread(message, true);
+                    let inbound = Inbound { thread, ..self.inbound(id, person, event, cursor) };
                     if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
                         self.tell(&person.user, &format!("Your message was not delivered: {reason}"));
                     }
@@ -285,7 +286,8 @@ impl Listener {
         cursor: Option<Cursor>,
     ) -> Inbound {
         let (sender, proof) = (person.user.clone(), person.proof);
-        Inbound { conversation: self.room.conversation(), direct: None, id, sender, proof, event, cursor }
+        let conversation = self.room.conversation();
+        Inbound { conversation, direct: None, id, sender, proof, event, thread: None, cursor }
     }
 
     /// Tells somebody in the room alone. Once: a message that has been dealt with is not looked at again.

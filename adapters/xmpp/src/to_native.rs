@@ -4,7 +4,7 @@
 //! room's copy of it, live or archived, tells which delivery has arrived. What shows no text carries a
 //! `<store/>` hint, because the archive is where we look for it after a lost connection.
 
-use mimi_adapter::{Delivered, Delivery, Event, File, NativeMessageId, Refusal, Text};
+use mimi_adapter::{Delivered, Delivery, Event, File, NativeMessageId, Refusal, Text, Thread};
 use minidom::Element;
 use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 
@@ -31,6 +31,12 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
         .attribute("id", delivery.key.as_str())
         .child(stanza::element("origin-id", ns::SID).attribute("id", delivery.key.as_str()))
         .child(carried(&ghost));
+    // For apps without threads, an answer to what was said last in it.
+    let after = delivery.thread.as_ref().and_then(|it| it.after.as_ref());
+    let message = match delivery.thread.as_ref().map(|it| &it.thread) {
+        Some(Thread::Named(name)) => message.child(stanza::element("thread", ns::STANZA).says(name)),
+        _ => message,
+    };
     let reaction_to = |target: &NativeMessageId, change: &dyn Fn(&mut Vec<String>)| {
         let target = MessageId::of(target);
         let known = memory.reactions(&ghost, target.stanza_id());
@@ -44,11 +50,13 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
     };
     let store = || stanza::element("store", ns::HINTS);
     Ok(match &delivery.event {
-        Event::Message { text, in_reply_to: None } => says(message, "", text),
-        Event::Message { text, in_reply_to: Some(to) } => reply(message, to, text, memory),
+        Event::Message { text, in_reply_to } => match in_reply_to.as_ref().or(after) {
+            None => says(message, "", text),
+            Some(to) => reply(message, to, text, memory),
+        },
         Event::File { file: about, caption, in_reply_to } => {
             let url = file.ok_or_else(|| Refusal::retry("the file has not been put anywhere"))?;
-            let message = match in_reply_to {
+            let message = match in_reply_to.as_ref().or(after) {
                 None => message,
                 // Without a quotation: apps that know files by their address alone want that to be all there is.
                 Some(to) => {
@@ -179,7 +187,7 @@ pub fn ghost_voice(ghost: &BareJid, jid: &str, name: &str) -> Voice {
 mod tests {
     use std::time::SystemTime;
 
-    use mimi_adapter::{ConversationId, DeliveryKey, Ghost, Speaker, UserUri};
+    use mimi_adapter::{ConversationId, DeliveryKey, Ghost, InThread, Speaker, UserUri};
 
     use super::*;
     use crate::from_native::{self, Meaning};
@@ -198,6 +206,7 @@ mod tests {
             speaker: Speaker::Ghost(Ghost::new(UserUri::parse("mimi://a.example/u/alice").unwrap())),
             accepted: SystemTime::UNIX_EPOCH,
             event,
+            thread: None,
         }
     }
 
@@ -257,6 +266,26 @@ mod tests {
         ] {
             assert_eq!(shown(event, &memory), element(inside));
         }
+    }
+
+    #[test]
+    fn what_is_said_in_a_thread_names_it_and_is_an_answer_for_apps_without_threads() {
+        let memory = Memory::new(10);
+        let room = BareJid::new("tea@muc.b.example").unwrap();
+        let in_thread = |after: Option<&str>, in_reply_to: Option<&str>| {
+            let event = Event::Message { text: text("Which pot?"), in_reply_to: in_reply_to.map(native) };
+            let thread = Thread::Named("mimi-tea".into());
+            let delivery = Delivery { thread: Some(InThread { thread, after: after.map(native) }), ..deliver(event) };
+            let route = Route { from: &alice(), to: &room, kind: "groupchat" };
+            message(&delivery, &route, &memory, None).unwrap()
+        };
+        let expected = |reply: &str| element(&format!("<thread>mimi-tea</thread>{reply}<body>Which pot?</body>"));
+        assert_eq!(in_thread(None, None), expected(""));
+        assert_eq!(in_thread(Some("77"), None), expected("<reply xmlns='urn:xmpp:reply:0' id='77'/>"));
+        assert_eq!(in_thread(Some("77"), Some("78")), expected("<reply xmlns='urn:xmpp:reply:0' id='78'/>"));
+        let thread = Some(Thread::Named("mimi-tea".into()));
+        assert_eq!(from_native::thread(&in_thread(None, None), true), thread);
+        assert_eq!(from_native::thread(&in_thread(None, None), false), thread);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Mood {
     Never(&'static str),
     /// It shows the words, and its confirmation is lost, once.
     Mute,
+    /// It shows the words, and confirms them only when `lets_pass`.
+    Late,
     /// It neither shows nor answers until `lets_pass`.
     Held,
 }
@@ -44,6 +46,8 @@ struct Line {
     id: NativeMessageId,
     who: String,
     what: Shown,
+    /// What the thread began with in which it stands.
+    thread: Option<NativeMessageId>,
 }
 
 impl State {
@@ -65,7 +69,7 @@ impl State {
         let frame = frame(act.clone());
         match shown(&frame) {
             Some(what) => {
-                let line = Line { id: act.id.clone(), who: act.from.to_string(), what };
+                let line = Line { id: act.id.clone(), who: act.from.to_string(), what, thread: act.thread };
                 self.conversations.entry(act.conversation).or_default().push(line);
             }
             None => {
@@ -121,16 +125,20 @@ impl State {
                     }
                     Some(Mood::Mute) => {
                         self.moods.remove(&words);
-                        self.show(deliver, false);
+                        self.show(*deliver, false);
                     }
-                    Some(Mood::Held) => drop(self.held.insert(words, deliver)),
-                    _ => self.show(deliver, true),
+                    Some(Mood::Late) => {
+                        self.held.insert(words, *deliver.clone());
+                        self.show(*deliver, false);
+                    }
+                    Some(Mood::Held) => drop(self.held.insert(words, *deliver)),
+                    _ => self.show(*deliver, true),
                 }
             }
         }
     }
 
-    fn show(&mut self, Deliver { key, conversation, from, event }: Deliver, confirm: bool) {
+    fn show(&mut self, Deliver { key, conversation, from, event, thread }: Deliver, confirm: bool) {
         let id = match self.shown.get(&key) {
             Some(id) => id.clone(),
             None => {
@@ -146,7 +154,7 @@ impl State {
                         None
                     }
                     what => {
-                        let line = Line { id: id.clone(), who, what };
+                        let line = Line { id: id.clone(), who, what, thread };
                         self.conversations.entry(conversation).or_default().push(line);
                         Some(id)
                     }
@@ -172,9 +180,12 @@ impl State {
             let line = lines.iter().find(|line| line.id == *id);
             line.and_then(|line| said(&line.what)).unwrap_or("something nobody has said here")
         };
-        lines
-            .iter()
-            .map(|Line { who, what, .. }| match what {
+        let line = |Line { who, what, thread, .. }: &Line| {
+            let who = match thread {
+                Some(root) => format!("{who} under {:?}", of(root)),
+                None => who.clone(),
+            };
+            match what {
                 Shown::Message { text, reply_to: None } => format!("{who}: {}", text.text),
                 Shown::Message { text, reply_to: Some(id) } => format!("{who} answers {:?}: {}", of(id), text.text),
                 Shown::File { file, caption, reply_to } => {
@@ -192,8 +203,9 @@ impl State {
                     format!("{who}{to}{about}: {text}")
                 }
                 Shown::Join | Shown::Leave => unreachable!("who comes and goes is not said"),
-            })
-            .collect()
+            }
+        };
+        lines.iter().map(line).collect()
     }
 
     /// What a file is called in the shared directory.

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::{Harness, Seen, bob, cathy, delivery, formatted, message, picture, scene, scene::Scene};
-use crate::{Event, File, NativeMessageId, NativeUserId, Octets, Opened, Refusal, Source, Speaker, Support, Text};
+use crate::{
+    Delivery, Event, File, InThread, NativeMessageId, NativeUserId, Octets, Opened, Refusal, Source, Speaker, Support,
+    Text, Thread, Threads,
+};
 
 pub async fn hello_goes_both_ways(network: impl Harness) {
     let mut scene = Scene::start(network).await;
@@ -121,7 +124,7 @@ pub async fn a_notice_reaches_the_person_it_is_for(network: impl Harness) {
         to: Some(scene.network.alice()),
     };
     let notice = delivery("k1", &scene.network.conversation(), &bob(), event);
-    scene::deliver(&*scene.adapter, &crate::Delivery { speaker: Speaker::Gateway, ..notice }).await;
+    scene::deliver(&*scene.adapter, &Delivery { speaker: Speaker::Gateway, ..notice }).await;
     let told = scene.alice_is_told().await;
     assert!(told.contains("Your message was not delivered to b.example."), "Alice was told {told:?}");
 }
@@ -234,6 +237,42 @@ pub async fn a_reaction_comes_and_goes(network: impl Harness) {
     assert_eq!(scene.alice_sees().await.event.kind(), "unlike");
 }
 
+pub async fn what_is_said_in_a_thread_stays_in_it(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let threads = scene.capabilities().thread;
+    let (from_alice, from_bob) = both_say_something(&mut scene).await;
+    let thread = match threads {
+        Threads::AsReplies => return,
+        Threads::Under => Thread::Under(from_bob.clone()),
+        Threads::Named => Thread::Named(format!("{}tea", Thread::MINTED)),
+    };
+    let answer = Event::Message { text: Text::Plain("The white pot.".into()), in_reply_to: Some(from_alice.clone()) };
+
+    scene.alice_says_in(&thread, message("Which pot?")).await;
+    let asked = scene.comes_in().await;
+    assert_eq!((asked.event, asked.thread.as_ref()), (message("Which pot?"), Some(&thread)));
+    scene.alice_says_in(&thread, answer.clone()).await;
+    let answered = scene.comes_in().await;
+    assert_eq!((answered.event, answered.thread.as_ref()), (answer.clone(), Some(&thread)));
+    scene.alice_does(message("Elsewhere, then.")).await;
+    assert_eq!(scene.comes_in().await.thread, None);
+
+    let said = |key: &str, event| Delivery {
+        thread: Some(InThread { thread: thread.clone(), after: Some(asked.id.clone()) }),
+        ..delivery(key, &scene.network.conversation(), &bob(), event)
+    };
+    for delivery in [said("k2", message("In the cupboard.")), said("k3", answer.clone())] {
+        scene::deliver(&*scene.adapter, &delivery).await;
+    }
+    let seen = scene.alice_sees().await;
+    assert_eq!(seen.thread.as_ref(), Some(&thread));
+    // An app without threads may show it as an answer to what was said before it.
+    let after = Event::Message { text: Text::Plain("In the cupboard.".into()), in_reply_to: Some(asked.id.clone()) };
+    assert!([message("In the cupboard."), after].contains(&seen.event), "Alice sees {:?}", seen.event);
+    let seen = scene.alice_sees().await;
+    assert_eq!((seen.event, seen.thread.as_ref()), (answer, Some(&thread)));
+}
+
 pub async fn a_file_goes_both_ways(network: impl Harness) {
     let mut scene = Scene::start(network).await;
     if scene.capabilities().file != Support::Full {
@@ -251,7 +290,7 @@ pub async fn a_file_goes_both_ways(network: impl Harness) {
 
     let shared = Event::File { file: picture(his.clone()), caption: None, in_reply_to: None };
     let id = scene.deliver_message("k2", &bob(), shared).await;
-    let Seen { id: seen, event: Event::File { file, .. }, name } = scene.alice_sees().await else {
+    let Seen { id: seen, event: Event::File { file, .. }, name, .. } = scene.alice_sees().await else {
         panic!("Bob has shared a file");
     };
     assert_eq!((seen, &*file.name, &*file.media_type), (id, "pot.png", "image/png"));

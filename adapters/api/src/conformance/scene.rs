@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::{Harness, Recorder, Seen, bob, cathy, delivery, within};
 use crate::{
     Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Delivered, Event, Ghost, Inbound,
-    NativeMessageId, Refusal,
+    NativeMessageId, Refusal, Thread,
 };
 
 pub(super) struct Scene<H> {
@@ -78,6 +78,10 @@ impl<H: Harness> Scene<H> {
 
     pub async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         within("Alice does something", self.network.alice_does(event)).await
+    }
+
+    pub async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
+        within("Alice says something in a thread", self.network.alice_says_in(thread, event)).await
     }
 
     pub async fn alice_sees(&mut self) -> Seen {

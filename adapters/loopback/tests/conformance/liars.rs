@@ -9,7 +9,7 @@ use std::sync::{
 use mimi_adapter::{
     Accepted, Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Core, Cursor, Delivered, Delivery,
     DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Refusal, SenderProof,
-    Session, Speaker, async_trait,
+    Session, Speaker, Thread, async_trait,
     conformance::{Harness, Seen, checks},
 };
 use tokio::{io::AsyncReadExt, sync::watch};
@@ -28,6 +28,7 @@ enum Lie {
     LosesJoins,
     KeepsWhoIsThereToItself,
     HidesWhoIsMeant,
+    LosesThreads,
     CallsItselfUp,
     GoesDeafForGood,
     SharesWhatItHas,
@@ -72,6 +73,8 @@ is_caught! {
         KeepsWhoIsThereToItself by who_is_there_is_reported_when_a_conversation_is_linked, "the core waits for an event";
     who_does_not_say_with_whom:
         HidesWhoIsMeant by a_direct_conversation_is_found_again_and_says_with_whom, "the core waits for an event";
+    who_does_not_say_in_which_thread:
+        LosesThreads by what_is_said_in_a_thread_stays_in_it, "Which pot?";
     who_does_not_notice_the_silence:
         CallsItselfUp by silence_is_noticed_and_made_up_for, "the adapter should say that it is deaf";
     who_does_not_make_up_for_the_silence:
@@ -122,6 +125,7 @@ impl Adapter for Liar {
                     sender: NativeUserId::new(ghost.user.as_str()),
                     proof: SenderProof::Verified,
                     event: delivery.event.clone(),
+                    thread: None,
                     cursor: None,
                 };
                 let mut inbox = self.inbox.subscribe();
@@ -183,6 +187,7 @@ impl Core for Ear {
         match self.lie {
             Lie::KeepsWhoIsThereToItself if inbound.event == Event::Join => return Ok(Accepted::New),
             Lie::HidesWhoIsMeant => inbound.direct = None,
+            Lie::LosesThreads => inbound.thread = None,
             Lie::GoesDeafForGood if self.deaf.load(Ordering::Relaxed) => return Ok(Accepted::New),
             _ => {}
         }
@@ -237,6 +242,9 @@ impl Harness for Liars {
     }
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         self.people.alice_does(event).await
+    }
+    async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
+        self.people.alice_says_in(thread, event).await
     }
     async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
         self.people.alice_writes_to(ghost, conversation, text).await

@@ -15,7 +15,7 @@ use std::{
 
 use mimi_adapter::{
     Adapter, Canary, ConversationId, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text,
-    UserUri, async_trait,
+    Thread, UserUri, async_trait,
     conformance::{Harness, Seen, message},
 };
 use mimi_loopback::{
@@ -90,11 +90,13 @@ impl People {
         &self,
         conversation: ConversationId,
         direct: Option<UserUri>,
+        thread: Option<&Thread>,
         event: Event<NativeMessageId>,
     ) -> NativeMessageId {
         let n = *self.done.borrow() + 1;
         let id = NativeMessageId::new(format!("m{n}"));
-        let act = Act { id: id.clone(), conversation, from: self.alice(), direct };
+        let thread = thread.and_then(Thread::root).cloned();
+        let act = Act { id: id.clone(), conversation, from: self.alice(), direct, thread };
         let frame = match event {
             Event::Message { text, in_reply_to } => ClientFrame::Say { act, text: text.into(), reply_to: in_reply_to },
             Event::File { file: File { name, media_type, size, attachment, .. }, caption, in_reply_to } => {
@@ -172,11 +174,15 @@ impl Harness for People {
             file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
             std::fs::write(self.files.path().join(format!("of-m{}", *self.done.borrow() + 1)), octets).unwrap();
         }
-        self.does(self.conversation(), None, event)
+        self.does(self.conversation(), None, None, event)
+    }
+
+    async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
+        self.does(self.conversation(), None, Some(thread), event)
     }
 
     async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
-        self.does(conversation.clone(), Some(ghost.user.clone()), message(text))
+        self.does(conversation.clone(), Some(ghost.user.clone()), None, message(text))
     }
 
     async fn sees(&mut self) -> Seen {
@@ -222,7 +228,7 @@ async fn talk(
     mut from_adapter: mpsc::Receiver<AdapterFrame>,
 ) {
     let (tea, alice) = (ConversationId::new("tea"), NativeUserId::new("alice"));
-    let join = Act { id: NativeMessageId::new("here"), conversation: tea, from: alice, direct: None };
+    let join = Act { id: NativeMessageId::new("here"), conversation: tea, from: alice, direct: None, thread: None };
     let _ = to_adapter.send(ClientFrame::Join(join));
     let mut said = 0;
     done.mark_changed();
@@ -246,7 +252,7 @@ async fn talk(
                 AdapterFrame::Ping {} => drop(to_adapter.send(ClientFrame::Pong {})),
                 AdapterFrame::Deliver(deliver) => {
                     let key = deliver.key.clone();
-                    let id = memory.lock().unwrap().show(deliver, &show);
+                    let id = memory.lock().unwrap().show(*deliver, &show);
                     let _ = to_adapter.send(ClientFrame::Delivered { key, id });
                 }
             },
@@ -264,7 +270,7 @@ impl Memory {
 
     fn show(
         &mut self,
-        Deliver { key, from, event, .. }: Deliver,
+        Deliver { key, from, event, thread, .. }: Deliver,
         show: &(mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
     ) -> Option<NativeMessageId> {
         if let Some(id) = self.shown.get(&key) {
@@ -299,7 +305,8 @@ impl Memory {
         };
         let id = event.map(|event| {
             let id = NativeMessageId::new(format!("n{}", self.shown.len()));
-            show.0.send(Seen { id: id.clone(), name: from.unwrap().name, event }).unwrap();
+            let thread = thread.map(Thread::Under);
+            show.0.send(Seen { id: id.clone(), name: from.unwrap().name, event, thread }).unwrap();
             id
         });
         self.shown.insert(key, id.clone());

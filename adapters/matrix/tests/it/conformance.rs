@@ -15,7 +15,7 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, Thread, async_trait,
     conformance::{Harness, Seen},
     toml,
 };
@@ -183,7 +183,8 @@ impl TeaHouse {
                 _ => continue,
             };
             let name = self.name_of(sender).await;
-            self.seen.push_back(Seen { id: NativeMessageId::new(id), name, event: said });
+            let thread = (relation["rel_type"] == "m.thread").then(|| Thread::Under(to(&relation["event_id"])));
+            self.seen.push_back(Seen { id: NativeMessageId::new(id), name, event: said, thread });
         }
     }
 }
@@ -253,6 +254,18 @@ impl Harness for TeaHouse {
             other => panic!("Alice does not {}", other.kind()),
         };
         NativeMessageId::new(self.alice.sends(&room, kind, content).await)
+    }
+
+    async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
+        let Event::Message { text, in_reply_to } = event else { panic!("Alice has only words for a thread") };
+        let root = thread.root().unwrap();
+        let (answered, falling_back) = (in_reply_to.as_ref().unwrap_or(root), in_reply_to.is_none());
+        let relation = json!({
+            "rel_type": "m.thread", "event_id": root, "is_falling_back": falling_back,
+            "m.in_reply_to": { "event_id": answered },
+        });
+        let content = json!({ "msgtype": "m.text", "body": text.as_str(), "m.relates_to": relation });
+        NativeMessageId::new(self.alice.sends(&self.room, "m.room.message", content).await)
     }
 
     async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, Thread, async_trait,
     conformance::{Harness, Seen},
 };
 use minidom::Element;
@@ -62,6 +62,54 @@ impl TeaRoom {
     fn next_id(&mut self) -> String {
         self.count += 1;
         format!("alices-message-number-{}", self.count)
+    }
+
+    /// Alice does this, and her app says `beside` in the same message.
+    async fn does(&mut self, event: Event<NativeMessageId>, beside: String) -> NativeMessageId {
+        let own_id = self.next_id();
+        let say = |text: &Text| format!("<body>{}</body>", text.as_str().replace("**", "*"));
+        let shared = match &event {
+            Event::File { file, .. } => {
+                let mut octets = Vec::new();
+                file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
+                self.alice.uploads(&file.name, &file.media_type, octets).await
+            }
+            _ => String::new(),
+        };
+        let inside = match &event {
+            Event::File { caption: None, in_reply_to: None, .. } => {
+                format!("<body>{shared}</body><x xmlns='jabber:x:oob'><url>{shared}</url></x>")
+            }
+            Event::Message { text, in_reply_to: None } => say(text),
+            Event::Message { text, in_reply_to: Some(to) } => {
+                format!("{}<reply xmlns='urn:xmpp:reply:0' id='{}'/>", say(text), rooms_id(to))
+            }
+            Event::Edit { replaces, text } => {
+                let own = &self.own[replaces];
+                format!("{}<replace xmlns='urn:xmpp:message-correct:0' id='{own}'/>", say(text))
+            }
+            Event::Delete { replaces } => {
+                format!("<body>gone</body><retract xmlns='urn:xmpp:message-retract:1' id='{}'/>", rooms_id(replaces))
+            }
+            Event::Reaction { in_reply_to, emoji } => {
+                let to = rooms_id(in_reply_to);
+                format!(
+                    "<reactions xmlns='{REACTIONS}' id='{to}'><reaction>{emoji}</reaction></reactions><store xmlns='urn:xmpp:hints'/>"
+                )
+            }
+            Event::Unlike { replaces } => {
+                let to = &self.reacted[replaces];
+                format!("<reactions xmlns='{REACTIONS}' id='{to}'/><store xmlns='urn:xmpp:hints'/>")
+            }
+            other => panic!("Alice does not {}", other.kind()),
+        };
+        let id = NativeMessageId::new(self.alice.says(TEA, &own_id, &format!("{inside}{beside}")).await);
+        self.own.insert(id.clone(), own_id);
+        if let Event::Reaction { in_reply_to, emoji } = event {
+            let reaction = NativeMessageId::new(format!("{id} {emoji}"));
+            self.reacted.insert(reaction, rooms_id(&in_reply_to).to_owned());
+        }
+        id
     }
 
     /// What a ghost's message means to somebody who knows the XEPs.
@@ -123,7 +171,8 @@ impl TeaRoom {
         let name = NativeMessageId::new(format!("ghost:{key}:{id}"));
         self.names.insert(key, name.clone());
         self.names.insert(id, name.clone());
-        Some(Seen { id: name, name: from_nick(message), event })
+        let thread = message.get_child("thread", "jabber:client").map(|thread| Thread::Named(thread.text()));
+        Some(Seen { id: name, name: from_nick(message), event, thread })
     }
 }
 
@@ -159,50 +208,12 @@ impl Harness for TeaRoom {
     }
 
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
-        let own_id = self.next_id();
-        let say = |text: &Text| format!("<body>{}</body>", text.as_str().replace("**", "*"));
-        let shared = match &event {
-            Event::File { file, .. } => {
-                let mut octets = Vec::new();
-                file.octets.open().await.unwrap().octets.read_to_end(&mut octets).await.unwrap();
-                self.alice.uploads(&file.name, &file.media_type, octets).await
-            }
-            _ => String::new(),
-        };
-        let inside = match &event {
-            Event::File { caption: None, in_reply_to: None, .. } => {
-                format!("<body>{shared}</body><x xmlns='jabber:x:oob'><url>{shared}</url></x>")
-            }
-            Event::Message { text, in_reply_to: None } => say(text),
-            Event::Message { text, in_reply_to: Some(to) } => {
-                format!("{}<reply xmlns='urn:xmpp:reply:0' id='{}'/>", say(text), rooms_id(to))
-            }
-            Event::Edit { replaces, text } => {
-                let own = &self.own[replaces];
-                format!("{}<replace xmlns='urn:xmpp:message-correct:0' id='{own}'/>", say(text))
-            }
-            Event::Delete { replaces } => {
-                format!("<body>gone</body><retract xmlns='urn:xmpp:message-retract:1' id='{}'/>", rooms_id(replaces))
-            }
-            Event::Reaction { in_reply_to, emoji } => {
-                let to = rooms_id(in_reply_to);
-                format!(
-                    "<reactions xmlns='{REACTIONS}' id='{to}'><reaction>{emoji}</reaction></reactions><store xmlns='urn:xmpp:hints'/>"
-                )
-            }
-            Event::Unlike { replaces } => {
-                let to = &self.reacted[replaces];
-                format!("<reactions xmlns='{REACTIONS}' id='{to}'/><store xmlns='urn:xmpp:hints'/>")
-            }
-            other => panic!("Alice does not {}", other.kind()),
-        };
-        let id = NativeMessageId::new(self.alice.says(TEA, &own_id, &inside).await);
-        self.own.insert(id.clone(), own_id);
-        if let Event::Reaction { in_reply_to, emoji } = event {
-            let reaction = NativeMessageId::new(format!("{id} {emoji}"));
-            self.reacted.insert(reaction, rooms_id(&in_reply_to).to_owned());
-        }
-        id
+        self.does(event, String::new()).await
+    }
+
+    async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
+        let Thread::Named(name) = thread else { panic!("here threads have names") };
+        self.does(event, format!("<thread>{name}</thread>")).await
     }
 
     async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {

@@ -210,6 +210,7 @@ pub fn by_alice(conversation: &str, key: &str, event: Event<NativeMessageId>) ->
         speaker: Speaker::Ghost(alice()),
         accepted: SystemTime::now(),
         event,
+        thread: None,
     }
 }
 
