@@ -29,6 +29,7 @@ use crate::{
     mls::{Client, Groups, MlsError},
     outbox::Dispatcher,
     provider::Peers,
+    receipts::Receipts,
     rejoin::Astray,
     store::{Sought, Store, StoreError, Tx, clients::ClientRow},
     trace::Trace,
@@ -149,6 +150,7 @@ pub struct Core {
     pub give_up_after: u64,
     /// How long messages from elsewhere are kept so that they can be reported, in milliseconds. 0 is not at all.
     pub keep_evidence: u64,
+    pub receipts: Receipts,
     pub trace: Trace,
 }
 

@@ -27,9 +27,9 @@ use crate::{
     core::{Core, Fault, hash},
     event,
     mimi::{
-        component,
         content::{Extensions, MessageId, MimiContent, message_id},
         message_status,
+        policy::Optionality,
         uri::{RoomUri, UserUri},
     },
     outbox::{Destination, Payload, commits::user_of, hub::Prepared},
@@ -100,6 +100,11 @@ impl Core {
         let mut buried = Vec::new();
         for row in rows {
             let payload = Payload::decode(&row.payload).ok();
+            if let Some(Payload::Report { .. }) = payload {
+                // Nobody waits for one.
+                tx.remove_outbox_row(row.id);
+                continue;
+            }
             let kept = self.forget_prepared(tx, to, row).await?;
             // A refusal is an answer, and the answer to every attempt under the same name.
             let certain = reason.cause == Cause::Refused || !row.unsure;
@@ -248,12 +253,8 @@ impl Core {
             return Ok(());
         }
         let Some(Room { group: Some(group), state: RoomState::Open, .. }) = tx.room(room).await? else { return Ok(()) };
-        let policy = |member: &mut crate::mls::Member| {
-            Ok::<_, Fault>(member.dictionary().get(&component::STATUS_NOTIFICATION_POLICY).cloned())
-        };
-        const FORBIDDEN: u8 = 2;
-        let policy = self.groups.member(tx, group.reader, &group.group_id, policy).await?;
-        if policy.is_some_and(|policy| policy.first() == Some(&FORBIDDEN)) {
+        let policy = self.notifications(tx, &group).await?;
+        if policy.is_some_and(|policy| policy.delivery_notifications == Optionality::Forbidden) {
             info!(%room, "The room wants no reports about messages, so their authors are not told.");
             return Ok(());
         }
@@ -287,6 +288,7 @@ impl Core {
         by: &UserUri,
         statuses: Vec<(MessageId, u64)>,
     ) -> Result<(), Fault> {
+        self.receipted(tx, room, by, &statuses).await?;
         let mut of: BTreeMap<UserUri, Vec<MessageId>> = BTreeMap::new();
         for (message, _) in statuses.into_iter().filter(|(_, status)| *status == message_status::ERROR) {
             let Some(author) = tx.author(room, &message).await?.filter(|author| self.is_ours(author)) else { continue };

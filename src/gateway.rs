@@ -34,6 +34,7 @@ use crate::{
         Peers, Server, base_url,
         tls::{Identity, Trust},
     },
+    receipts::{self, Receipts},
     rooms::Desk,
     sessions,
     store::{Membership, Store},
@@ -153,6 +154,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         colleagues: Colleagues::new(parts.identity.clone(), parts.trust.clone()),
         give_up_after: parts.give_up_after.as_millis() as u64,
         keep_evidence: parts.keep_evidence.as_millis() as u64,
+        receipts: Receipts::default(),
         trace: parts.trace,
     });
     let forgetful = Arc::downgrade(&core);
@@ -192,6 +194,7 @@ pub async fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Arc<Core>, Box
         Ok::<_, Fault>(())
     });
     janitor::start(&core, lifecycle);
+    receipts::start(&core, lifecycle);
     lifecycle.spawn("database watch", resume(core.clone(), lifecycle.stop().token()));
     Ok(core)
 }

@@ -9,8 +9,8 @@ mod files;
 use std::sync::Arc;
 
 use mimi_adapter::{
-    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
-    SenderProof, Thread, async_trait,
+    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, NativeUserId,
+    Receipt, Refusal, SenderProof, Thread, async_trait,
 };
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -69,6 +69,10 @@ impl AdapterCore for AdapterDoor {
 
     fn links(&self) -> watch::Receiver<Links> {
         self.core.adapters.get(&self.adapter).expect("an adapter's door has its adapter's name").links.subscribe()
+    }
+
+    fn receipt(&self, receipt: Receipt<NativeUserId>) {
+        self.core.receipts.told(&self.adapter, receipt);
     }
 
     async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
@@ -483,6 +487,10 @@ impl Core {
             if !have.insert(*id.as_bytes()) {
                 continue;
             }
+            if let Some(statuses) = message_status::reported(&content) {
+                discard(self.reported(tx, room, &sender, statuses).await, room, accepted)?;
+                continue;
+            }
             tx.add_message(room, id, &sender, accepted);
             if let Some(evidence) = evidence {
                 tx.keep_evidence(room, id, &sender, &evidence, self.now()).await?;
@@ -502,10 +510,6 @@ impl Core {
                 }
             }
             debug!(%room, message = %id, "Received.");
-            if let Some(statuses) = message_status::reported(&content) {
-                discard(self.reported(tx, room, &sender, statuses).await, room, accepted)?;
-                continue;
-            }
             let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
             let to = Destination::Portal(room.clone());
             let payload =

@@ -29,7 +29,7 @@
 //! clients in a room · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
 //! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
-//! [`threads`] where in a conversation it is said ·
+//! [`threads`] where in a conversation it is said · [`receipts`] who has read it ·
 //! [`sessions`] what is said when a
 //! network falls silent · [`janitor`] what goes when it is old · [`gateway`] builds and runs it all · [`cluster`]
 //! several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`], [`inspect`] for people.
@@ -62,6 +62,7 @@ pub mod mimi;
 pub mod mls;
 pub mod outbox;
 pub mod provider;
+pub mod receipts;
 pub mod rejoin;
 pub mod room_state;
 pub mod rooms;

@@ -129,6 +129,8 @@ pub enum Payload {
     ReportAbuse { room: RoomUri, report: Vec<u8> },
     /// To the hub of a room into which a user of ours wants to come, with the code of a link.
     Join { code: String },
+    /// To the hub: how it stands with messages, by one of our users. Lost rather than late.
+    Report { sender: UserUri, content: Vec<u8> },
 }
 
 impl Payload {
@@ -148,6 +150,7 @@ impl Payload {
             Self::Rejoin => "rejoin",
             Self::ReportAbuse { .. } => "report abuse",
             Self::Join { .. } => "join",
+            Self::Report { .. } => "report",
         }
     }
 

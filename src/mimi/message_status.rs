@@ -1,7 +1,7 @@
 //! What became of messages at the one who reports it: `application/mimi-message-status`
 //! (draft-mahy-mimi-message-status-01), carried as the one part of a MIMI content (D38).
 //!
-//! We send and read `error`: this client could not show the message. Receipts for what went well are not sent.
+//! We send and read `error`: this client could not show the message; and `delivered` and `read`.
 
 use minicbor::{Decoder, Encoder};
 
@@ -11,6 +11,11 @@ use super::{
 };
 
 pub const MEDIA_TYPE: &str = "application/mimi-message-status";
+
+/// A client of the reporter has the message.
+pub const DELIVERED: u64 = 1;
+/// The reporter has read it.
+pub const READ: u64 = 2;
 
 /// The client could not do with the message what it should have done.
 pub const ERROR: u64 = 6;

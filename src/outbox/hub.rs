@@ -322,17 +322,19 @@ impl Core {
             }
         }
         let prepared = match Payload::decode(&row.payload)? {
-            Payload::Submit { .. } => match self.encrypt_all(tx, &state, &group, rows).await? {
-                Encrypted::Messages(items) => {
-                    return Ok(Take::Ready(Box::new(Taken { room: state, group, items })));
+            Payload::Submit { .. } | Payload::Report { .. } => {
+                match self.encrypt_all(tx, &state, &group, rows).await? {
+                    Encrypted::Messages(items) => {
+                        return Ok(Take::Ready(Box::new(Taken { room: state, group, items })));
+                    }
+                    Encrypted::CommitFirst(prepared) => prepared,
+                    Encrypted::NoMember => {
+                        let reason = Reason::refused("you are not a member of the room");
+                        self.bury(tx, &to, &[row], &reason).await?;
+                        return Ok(Take::Done);
+                    }
                 }
-                Encrypted::CommitFirst(prepared) => prepared,
-                Encrypted::NoMember => {
-                    let reason = Reason::refused("you are not a member of the room");
-                    self.bury(tx, &to, &[row], &reason).await?;
-                    return Ok(Take::Done);
-                }
-            },
+            }
             Payload::Add { .. } => match self.make_adds(tx, &state, &group, &rows).await? {
                 Some(prepared) => prepared,
                 None => return Ok(Take::Done),
@@ -387,7 +389,7 @@ impl Core {
             };
             let prepared = match (before, Payload::decode(&row.payload)?) {
                 (Some(prepared @ Prepared::Message { .. }), _) => prepared,
-                (None, Payload::Submit { sender, content, .. }) => {
+                (None, Payload::Submit { sender, content, .. } | Payload::Report { sender, content }) => {
                     let first = items.is_empty();
                     match self.encrypt_one(tx, &room.room, group, sender, &content).await {
                         Ok(Encryption::Message(request)) => {

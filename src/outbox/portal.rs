@@ -29,14 +29,12 @@ use crate::{
 /// What the head of a portal's queue needs from the adapter.
 enum Act {
     /// The one-to-one conversation has to be opened first.
-    Open {
-        user: NativeUserId,
-        ghost: Ghost,
-    },
+    Open { user: NativeUserId, ghost: Ghost },
     Deliver {
         row: i64,
         message: Option<MessageId>,
         delivery: Box<Delivery>,
+        accepted: u64,
         placed: Placed,
         loss: Option<String>,
     },
@@ -49,6 +47,8 @@ struct Done {
     message: Option<MessageId>,
     ids: Vec<NativeMessageId>,
     placed: Placed,
+    /// When the hub accepted it.
+    accepted: u64,
     /// What people were not shown of it, and its author is told of.
     loss: Option<String>,
 }
@@ -58,6 +58,7 @@ impl Core {
         if let Some(message) = done.message {
             tx.name_message(done.portal, message, &done.ids);
             self.is_placed(tx, done.portal, &done.placed, message, &done.ids);
+            self.receipts.shown(room, message, done.accepted);
             if let Some(loss) = &done.loss {
                 info!(%room, %message, loss, "Not all of it is shown.");
                 match self.report_not_shown(tx, room, &[*message.as_bytes()]).await {
@@ -98,10 +99,14 @@ impl Core {
                     }
                     Err(refusal) => return Ok(Step::later(refusal.to_string())),
                 },
-                Act::Deliver { row, message, delivery, placed, loss } => match seat.adapter.deliver(&delivery).await {
+                Act::Deliver { row, message, delivery, accepted, placed, loss } => match seat
+                    .adapter
+                    .deliver(&delivery)
+                    .await
+                {
                     Ok(delivered) => {
                         mimi_adapter::failpoint!("outbox.portal.delivered");
-                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, placed, loss })
+                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, placed, accepted, loss })
                     }
                     Err(Refusal::Retry { after, source }) => {
                         return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
@@ -231,9 +236,10 @@ impl Core {
         };
         match lowered {
             Ok((event, loss)) => {
-                let (accepted, thread) = (at(accepted), placed.thread.clone());
-                let delivery = Box::new(Delivery { key, conversation, speaker, accepted, event, thread });
-                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, placed, loss }))))
+                let thread = placed.thread.clone();
+                let delivery = Delivery { key, conversation, speaker, accepted: at(accepted), event, thread };
+                let delivery = Box::new(delivery);
+                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, accepted, placed, loss }))))
             }
             Err(reason) => {
                 self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;

@@ -18,18 +18,24 @@ impl Tx {
     }
 
     pub async fn author(&mut self, room: &RoomUri, id: &MessageId) -> Result<Option<UserUri>, StoreError> {
-        if let Some((sender, _)) = self.behind.messages.get(&(room.clone(), *id)) {
-            return Ok(Some(sender.clone()));
+        Ok(self.message(room, id).await?.map(|(author, _)| author))
+    }
+
+    /// Who wrote a message, and when its hub accepted it; of one of ours that the hub has not, when we did.
+    pub async fn message(&mut self, room: &RoomUri, id: &MessageId) -> Result<Option<(UserUri, u64)>, StoreError> {
+        if let Some(row) = self.behind.messages.get(&(room.clone(), *id)) {
+            return Ok(Some(row.clone()));
         }
-        let sql = "SELECT sender, sum FROM message WHERE room = $1 AND message_id = $2";
-        let row = sqlx::query_as::<_, (String, i64)>(sql)
+        let sql = "SELECT sender, accepted, sum FROM message WHERE room = $1 AND message_id = $2";
+        let row = sqlx::query_as::<_, (String, i64, i64)>(sql)
             .bind(room.as_str())
             .bind(id.as_bytes().as_slice())
             .fetch_optional(self.reading())
             .await?;
-        row.map(|(sender, sum)| {
+        row.map(|(sender, accepted, sum)| {
             seal::check("message", &[room.as_str().as_bytes(), id.as_bytes(), sender.as_bytes()], sum)?;
-            UserUri::parse(&sender).map_err(|e| StoreError::corrupt("message", e))
+            let sender = UserUri::parse(&sender).map_err(|e| StoreError::corrupt("message", e))?;
+            Ok((sender, accepted as u64))
         })
         .transpose()
     }

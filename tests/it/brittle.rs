@@ -2,7 +2,7 @@
 
 use mimi_adapter::{
     Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Delivered, Delivery, Event, Ghost, Inbox,
-    NativeUserId, Refusal, Session, Text, Threads, async_trait,
+    NativeUserId, Receipt, Refusal, Session, Text, Threads, async_trait,
 };
 use mimi_loopback::Loopback;
 use tokio::sync::watch;
@@ -23,6 +23,10 @@ impl Adapter for Brittle {
             assert_ne!(text, "Boom!");
         }
         self.honest.deliver(delivery).await
+    }
+
+    async fn receipt(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        self.honest.receipt(receipt).await
     }
 
     fn serves(&self, user: &NativeUserId) -> bool {

@@ -31,6 +31,7 @@ mod on_the_wire;
 mod order;
 mod peer;
 mod person;
+mod receipts;
 mod rejoin;
 mod requirements;
 mod restart;

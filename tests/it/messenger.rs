@@ -136,6 +136,19 @@ impl Messenger {
         .await;
     }
 
+    /// Says what nobody answers.
+    pub fn says_aside(&self, frame: ClientFrame) {
+        self.change(|state| state.say_aside(frame));
+    }
+
+    /// Waits until as many receipts as these have come to a conversation, and they have to be these.
+    pub async fn has_receipts(&self, conversation: &ConversationId, wanted: &[&str]) {
+        let there = |state: &State| state.receipts(conversation);
+        let enough = |state: &State| (there(state).len() >= wanted.len()).then(|| there(state));
+        let have = self.until(enough, |state| format!("wanted {wanted:?}, and there are {:?}", there(state))).await;
+        assert_eq!(have, wanted);
+    }
+
     /// From now on deliveries of these words are taken so.
     pub fn when(&self, words: &str, mood: Mood) {
         self.change(|state| state.moods.insert(words.to_owned(), mood));

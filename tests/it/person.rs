@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mimi_adapter::{ConversationId, NativeMessageId, NativeUserId, UserUri};
-use mimi_loopback::frame::{Act, ClientFrame, Shared, Written};
+use mimi_loopback::frame::{Act, ClientFrame, Received, Shared, Written};
 
 use crate::messenger::{self, Messenger};
 
@@ -149,6 +149,26 @@ impl Person {
     pub async fn tries_to_react_to_id(&self, reply_to: NativeMessageId, emoji: &str) -> Result<(), String> {
         let emoji = emoji.to_owned();
         self.does(|act| ClientFrame::React { act, reply_to, emoji }).await
+    }
+
+    /// Has read everything up to the message with these words.
+    pub fn reads_up_to(&self, words: &str) {
+        self.got(words, true);
+    }
+
+    /// Has a device that has got everything up to the message with these words.
+    pub fn got_up_to(&self, words: &str) {
+        self.got(words, false);
+    }
+
+    fn got(&self, words: &str, read: bool) {
+        let (conversation, from, up_to) = (self.conversation.clone(), self.name.clone(), self.find(words));
+        self.messenger.says_aside(ClientFrame::Receipt(Received { conversation, from, up_to, read }));
+    }
+
+    /// Waits until these receipts, and no others, have come to the conversation, in this order.
+    pub async fn sees_receipts(&self, wanted: &[&str]) {
+        self.messenger.has_receipts(&self.conversation, wanted).await;
     }
 
     pub async fn joins(&self) {

@@ -10,6 +10,7 @@ use mimi_gateway::{
         framing::ApplicationFraming,
         franking::franking_tag,
         participants::{ParticipantListData, ParticipantListUpdate, UserRolePair},
+        policy::BaseRoomPolicy,
         tls::Tls,
         uri::{ClientUri, RoomUri, UserUri},
         wire::{
@@ -193,6 +194,31 @@ impl Turncoat {
         });
         let list = &dictionary.await.unwrap()[&component::PARTICIPANT_LIST];
         ParticipantListData::decode(list).unwrap().index(user).unwrap()
+    }
+
+    /// Gives the room a policy component that it does not have yet. Of somebody who may, at the hub.
+    pub async fn sets_policy(&self, id: u16, octets: &[u8]) {
+        let room = self.room.clone();
+        let dictionary = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let group = tx.room(&room).await?.unwrap().group.unwrap();
+                let dictionary = |member: &mut Member| Ok::<_, Fault>(member.dictionary());
+                core.groups.member(tx, group.reader, &group.group_id, dictionary).await
+            })
+        });
+        let mut base = BaseRoomPolicy::decode(&dictionary.await.unwrap()[&component::BASE_ROOM_POLICY]).unwrap();
+        base.policy_component_ids.push(id);
+        let update = vec![(component::BASE_ROOM_POLICY, base.encode()), (id, octets.to_vec())];
+        let material = self.commits(Change { update, ..Change::default() }, true).await;
+        let (room, commit, update) = (self.room.clone(), material.commit.clone(), bundle(material).encode());
+        let done = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let taken = core.hub_update(tx, &core.domain, &room, &update).await?;
+                core.advance(tx, &room, &commit).await?;
+                Ok::<_, Fault>(taken[0])
+            })
+        });
+        assert_eq!(done.await.unwrap(), 0, "the hub takes it");
     }
 
     /// Whose leaves the group has.

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Capabilities, ConversationId, Cursor, DeliveryKey, Event, InThread, NativeMessageId, NativeUserId, Octets, Session,
-    Thread, UserUri,
+    Capabilities, ConversationId, Cursor, DeliveryKey, Event, InThread, NativeMessageId, NativeUserId, Octets, Receipt,
+    Session, Thread, UserUri,
 };
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -40,6 +40,12 @@ pub trait Adapter: Send + Sync {
     /// the network, for half a minute at most; with a file for its [`patience`](crate::File::patience). What is said
     /// when [`Octets::open`](crate::Octets::open) or the stream fails is the core's own, to be answered as it is.
     async fn deliver(&self, delivery: &Delivery) -> Result<Delivered, Refusal>;
+
+    /// Shows how far a ghost has got, where [`Capabilities::receipts`] says so. Nobody waits for it: it is tried once,
+    /// and a later one stands for all before it.
+    async fn receipt(&self, _receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Could `user` be somebody of this network? Decided by the look of the address alone: the core asks it
     /// to find the adapter for an invited user, and lets nothing of the answer out.
@@ -211,6 +217,7 @@ pub trait Core: Send + Sync {
     fn links(&self) -> watch::Receiver<Links>;
     async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal>;
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal>;
+    fn receipt(&self, receipt: Receipt<NativeUserId>);
 }
 
 impl Inbox {
@@ -241,6 +248,11 @@ impl Inbox {
     /// also comes as a delivery of `Join` or `Leave`; this is for (re)connecting.
     pub async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
         self.0.ghosts(conversation).await
+    }
+
+    /// Somebody has got so far. Answers at once, and remembers the latest of each person.
+    pub fn receipt(&self, receipt: Receipt<NativeUserId>) {
+        self.0.receipt(receipt);
     }
 
     /// The cursor of the last accepted event of this conversation that had one.

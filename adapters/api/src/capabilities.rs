@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub delete: Support,
     pub reaction: Support,
     pub thread: Threads,
+    /// [`Adapter::receipt`](crate::Adapter::receipt) shows something.
+    pub receipts: bool,
     /// [`Event::File`](crate::Event::File).
     pub file: Support,
     /// The largest file, in octets. Of larger ones only the text is shown, and their sender is told.
@@ -40,6 +42,7 @@ impl Capabilities {
         delete: Support::Refused,
         reaction: Support::AsText,
         thread: Threads::AsReplies,
+        receipts: false,
         file: Support::AsText,
         max_file: 0,
         formatting: Support::AsText,

@@ -21,8 +21,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    Adapter, ConversationId, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Speaker,
-    Text, Thread, UserUri,
+    Adapter, ConversationId, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Receipt,
+    Speaker, Text, Thread, UserUri,
 };
 
 pub mod checks;
@@ -56,6 +56,17 @@ pub trait Harness: Send {
     /// Alice says this in a thread. Only for networks that have threads.
     async fn alice_says_in(&mut self, thread: &Thread, _event: Event<NativeMessageId>) -> NativeMessageId {
         panic!("the adapter has threads, and the harness can't say anything in {thread:?}")
+    }
+
+    /// Alice has read, or her device has got, everything up to a message, in this conversation. Only for networks that
+    /// have receipts.
+    async fn alice_reads(&mut self, _receipt: &Receipt<Ghost>) {
+        panic!("the adapter has receipts, and the harness can't give any")
+    }
+
+    /// Waits until Alice sees that a ghost has read everything up to a message.
+    async fn sees_read(&mut self, _receipt: &Receipt<Ghost>) {
+        panic!("the adapter has receipts, and the harness does not see them")
     }
 
     /// Alice writes to the ghost alone, in the conversation that [`Adapter::open_direct`] has opened. Only for
@@ -188,6 +199,7 @@ macro_rules! conformance {
             a_delete_points_at_its_message
             a_reaction_comes_and_goes
             what_is_said_in_a_thread_stays_in_it
+            who_has_read_a_message_is_seen
             a_file_goes_both_ways
             half_a_file_is_not_shown
             a_join_makes_the_ghost_present

@@ -38,6 +38,7 @@
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
 //!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
 //!    A **thread** is no event but where one is said: [`Inbound::thread`], [`Delivery::thread`].
+//!    A **receipt** is for [`Inbox::receipt`] and [`Adapter::receipt`]: how far people have read, on which nothing waits.
 //!    A **file** ([`Event::File`]) is never in memory: [`Octets::open`] it in `deliver` and pass on what you read; in `run`,
 //!    offer a [`Source`] of your own, which the core reads before it says yes. Say how large it may be (`max_file`).
 //! 8. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
@@ -171,7 +172,7 @@
 //!     }
 //! }
 //! # // What follows is not shown: it makes sure that the wall does what the guide says.
-//! # use mimi_adapter::{Accepted, Core, Cursor, Domain, Ghost, Links, UserUri};
+//! # use mimi_adapter::{Accepted, Core, Cursor, Domain, Ghost, Links, Receipt, UserUri};
 //! # struct BusyAtFirst(Mutex<Vec<Inbound>>, Mutex<bool>);
 //! # #[async_trait]
 //! # impl Core for BusyAtFirst {
@@ -185,6 +186,7 @@
 //! #     fn links(&self) -> tokio::sync::watch::Receiver<Links> { unreachable!() }
 //! #     async fn ghosts(&self, _: &ConversationId) -> Result<Vec<Ghost>, Refusal> { unreachable!() }
 //! #     async fn cursor(&self, _: &ConversationId) -> Result<Option<Cursor>, Refusal> { unreachable!() }
+//! #     fn receipt(&self, _: Receipt<NativeUserId>) { unreachable!() }
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
@@ -241,6 +243,7 @@ pub mod failpoint;
 pub mod file;
 mod id;
 pub mod markup;
+mod receipt;
 mod session;
 mod thread;
 pub mod uri;
@@ -255,6 +258,7 @@ pub use config::{AdapterKind, Built, ConfigError, Context};
 pub use event::{Event, Text};
 pub use file::{File, Octets, Opened, Reader, Source};
 pub use id::{ConversationId, Cursor, DeliveryKey, NativeMessageId, NativeUserId};
+pub use receipt::{Receipt, ReceiptKind};
 pub use session::{Canary, Pulse, Session};
 pub use thread::{InThread, Thread, Threads};
 pub use tokio_util::sync::CancellationToken;

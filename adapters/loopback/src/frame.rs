@@ -14,8 +14,8 @@
 //! Nothing here does I/O, and everything an [`Inbound`] or [`Delivery`] says is in the frame.
 
 use mimi_adapter::{
-    Accepted, ConversationId, Delivery, DeliveryKey, Event, File, Inbound, NativeMessageId, NativeUserId, Refusal,
-    SenderProof, Speaker, Text, Thread, UserUri,
+    Accepted, ConversationId, Delivery, DeliveryKey, Event, File, Ghost, Inbound, NativeMessageId, NativeUserId,
+    Receipt, ReceiptKind, Refusal, SenderProof, Speaker, Text, Thread, UserUri,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,8 @@ pub enum ClientFrame {
         key: DeliveryKey,
         reason: String,
     },
+    /// Somebody has got, or read, everything up to a message. Nothing answers it.
+    Receipt(Received<NativeUserId>),
     /// I am here. The answer to a ping; but whatever a client says is a sign of life.
     Pong {},
 }
@@ -137,8 +139,19 @@ pub enum AdapterFrame {
     Unreadable { reason: String },
     /// Are you there? Asked of who has said nothing for a while. Who does not answer is hung up on.
     Ping {},
+    /// Show that somebody elsewhere has got so far. Needs no answer.
+    Receipt(Received<Person>),
     /// Show this, and answer `delivered`, `not_now` or `never`.
     Deliver(Box<Deliver>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received<Who> {
+    pub conversation: ConversationId,
+    pub from: Who,
+    pub up_to: NativeMessageId,
+    /// And not only got.
+    pub read: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,7 +242,20 @@ pub fn to_inbound(act: Act, event: Event<NativeMessageId>) -> Result<Inbound, St
     Ok(Inbound { conversation, direct, id, sender: from, proof, event, thread, cursor: None })
 }
 
+impl From<Received<NativeUserId>> for Receipt<NativeUserId> {
+    fn from(Received { conversation, from, up_to, read }: Received<NativeUserId>) -> Self {
+        let kind = if read { ReceiptKind::Read } else { ReceiptKind::Delivered };
+        Self { conversation, by: from, kind, up_to }
+    }
+}
+
 impl AdapterFrame {
+    pub fn receipt(receipt: &Receipt<Ghost>) -> Self {
+        let Receipt { conversation, by, kind, up_to } = receipt.clone();
+        let from = Person { user: by.user, name: by.name };
+        Self::Receipt(Received { conversation, from, up_to, read: kind == ReceiptKind::Read })
+    }
+
     pub fn accepted(id: NativeMessageId, accepted: Accepted) -> Self {
         Self::Accepted { id, duplicate: accepted == Accepted::Duplicate }
     }
@@ -337,6 +363,15 @@ mod tests {
                 ClientFrame::Unlike { act: act(None), replaces: m0 },
             ),
             (r#"{"join":{"id":"m1","conversation":"tea","from":"alice"}}"#, ClientFrame::Join(act(None))),
+            (
+                r#"{"receipt":{"conversation":"tea","from":"alice","up_to":"m1","read":true}}"#,
+                ClientFrame::Receipt(Received {
+                    conversation: ConversationId::new("tea"),
+                    from: NativeUserId::new("alice"),
+                    up_to: NativeMessageId::new("m1"),
+                    read: true,
+                }),
+            ),
             (r#"{"leave":{"id":"m1","conversation":"tea","from":"alice"}}"#, ClientFrame::Leave(act(None))),
             (
                 r#"{"delivered":{"key":"k1","id":"m1"}}"#,

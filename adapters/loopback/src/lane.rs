@@ -20,7 +20,7 @@ use tracing::debug;
 
 use crate::{
     frame::{self, Act, AdapterFrame},
-    network::Connection,
+    network::{Connection, Said},
 };
 
 /// Acts of one client that the core has not answered yet. More wait in the client's channel.
@@ -79,7 +79,14 @@ pub(crate) async fn serve(
                 break;
             }
             said = next(&mut acts) => {
-                let Some(((act, event), permit)) = said else { break };
+                let Some((said, permit)) = said else { break };
+                let (act, event) = match said {
+                    Said::Act(act, event) => (act, event),
+                    Said::Receipt(receipt) => {
+                        inbox.receipt(receipt);
+                        continue;
+                    }
+                };
                 let person = (act.conversation.clone(), act.from.clone());
                 match event {
                     Event::Join => drop(here.insert(person, act.clone())),
@@ -100,8 +107,10 @@ pub(crate) async fn serve(
     }
     drop((lanes, present));
     while running.join_next().await.is_some() {}
-    while let Ok((act, _)) = acts.try_recv() {
-        let _ = answers.try_send(not_now(act.id));
+    while let Ok(said) = acts.try_recv() {
+        if let Said::Act(act, _) = said {
+            let _ = answers.try_send(not_now(act.id));
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use std::{
 
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
-    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
-    Threads, UserUri, async_trait, toml,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Receipt, Refusal, Session,
+    Support, Threads, UserUri, async_trait, toml,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -152,6 +152,11 @@ impl Adapter for Loopback {
         }
     }
 
+    async fn receipt(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        self.network.tell(&AdapterFrame::receipt(receipt));
+        Ok(())
+    }
+
     /// Plain names: nothing that could be an address of another network.
     fn serves(&self, user: &NativeUserId) -> bool {
         frame::is_name(user.as_str())
@@ -167,6 +172,7 @@ impl Adapter for Loopback {
             delete: Full,
             reaction: Full,
             thread: Threads::Under,
+            receipts: true,
             formatting: Full,
             file,
             max_file,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mimi_adapter::{DeliveryKey, Event, NativeMessageId};
+use mimi_adapter::{DeliveryKey, Event, NativeMessageId, NativeUserId, Receipt};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
@@ -54,18 +54,24 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Speech {
     network: Network,
-    acts: mpsc::Sender<(Act, Event<NativeMessageId>)>,
+    acts: mpsc::Sender<Said>,
     /// The client has said something.
     heard: Arc<Notify>,
 }
 
 /// The adapter's end of a [`Client`].
 pub struct Connection {
-    pub(crate) acts: mpsc::Receiver<(Act, Event<NativeMessageId>)>,
+    pub(crate) acts: mpsc::Receiver<Said>,
     pub(crate) answers: mpsc::Sender<AdapterFrame>,
     pub(crate) present: Present,
     /// Where something between the two can fail, the sign that the client has said something.
     pub(crate) heard: Option<Arc<Notify>>,
+}
+
+/// What comes from a client.
+pub(crate) enum Said {
+    Act(Act, Event<NativeMessageId>),
+    Receipt(Receipt<NativeUserId>),
 }
 
 /// What the network says to a delivery.
@@ -147,6 +153,13 @@ impl Network {
         answered.await.ok()
     }
 
+    /// Shows something that nobody confirms. Who does not read at the moment misses it.
+    pub(crate) fn tell(&self, frame: &AdapterFrame) {
+        for client in self.state().clients.values() {
+            let _ = client.try_send(frame.clone());
+        }
+    }
+
     fn answer(&self, key: &DeliveryKey, answer: Answer) {
         if let Some(waiting) = self.state().waiting.remove(key) {
             let _ = waiting.answer.send(answer);
@@ -221,9 +234,10 @@ impl Speech {
             ClientFrame::Delivered { key, id } => return self.answer(&key, Answer::Delivered(id)),
             ClientFrame::NotNow { key } => return self.answer(&key, Answer::NotNow),
             ClientFrame::Never { key, reason } => return self.answer(&key, Answer::Never(reason)),
+            ClientFrame::Receipt(receipt) => return self.acts.send(Said::Receipt(receipt.into())).await.is_ok(),
             ClientFrame::Pong {} => return !self.acts.is_closed(),
         };
-        self.acts.send((act, event)).await.is_ok()
+        self.acts.send(Said::Act(act, event)).await.is_ok()
     }
 
     fn answer(&self, key: &DeliveryKey, answer: Answer) -> bool {

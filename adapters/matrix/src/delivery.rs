@@ -4,10 +4,14 @@
 //! told so by the homeserver; then it is introduced, and speaks. So a restored backup, a moderator's kick or
 //! a room made anew mend themselves.
 
-use matrix_sdk::ruma::{OwnedRoomId, RoomId, UserId, api::error::ErrorKind};
-use mimi_adapter::{ConversationId, Delivered, Delivery, Event, NativeMessageId, Refusal, Speaker};
+use matrix_sdk::ruma::{OwnedRoomId, RoomId, UserId, api::client::receipt::create_receipt, api::error::ErrorKind};
+use mimi_adapter::{ConversationId, Delivered, Delivery, Event, Ghost, NativeMessageId, Receipt, Refusal, Speaker};
 
-use crate::{client::Failure, homeserver::Homeserver, to_native::to_native};
+use crate::{
+    client::Failure,
+    homeserver::Homeserver,
+    to_native::{event_id, to_native},
+};
 
 pub const ENCRYPTED: &str = "This room is encrypted, and the gateway can't take part in encrypted rooms yet. \
                              What is written here does not reach people elsewhere, nor the other way round.";
@@ -72,6 +76,15 @@ impl Homeserver {
             Err(failure) if matches!(failure.kind(), Some(ErrorKind::DuplicateAnnotation)) => Ok(Delivered::default()),
             Err(failure) => Err(not_delivered(failure)),
         }
+    }
+
+    /// Shows that a ghost has read up to an event.
+    pub async fn has_read(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        let room = room_id(&receipt.conversation)?;
+        let user = self.names.ghost(&receipt.by.user).map_err(|error| Refusal::reject(error.to_string()))?;
+        let event = event_id(&receipt.up_to)?;
+        let request = create_receipt::v3::Request::new(room, create_receipt::v3::ReceiptType::Read, event);
+        self.client.ask(&user, request).await.map(drop).map_err(not_delivered)
     }
 
     /// Lets the speaker into the room.

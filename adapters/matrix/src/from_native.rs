@@ -5,8 +5,10 @@
 
 use matrix_sdk::ruma::{
     OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedUserId,
+    api::appservice::event::push_events::v1::EphemeralData,
     events::{
         AnyMessageLikeEvent, AnyStateEvent, AnyTimelineEvent, MessageLikeEvent, StateEvent,
+        receipt::ReceiptType,
         room::{
             MediaSource,
             member::MembershipState,
@@ -19,7 +21,9 @@ use matrix_sdk::ruma::{
     },
     serde::Raw,
 };
-use mimi_adapter::{Event, File, NativeMessageId, Text, Thread, markup};
+use mimi_adapter::{
+    ConversationId, Event, File, NativeMessageId, NativeUserId, Receipt, ReceiptKind, Text, Thread, markup,
+};
 
 use crate::pills::Pills;
 
@@ -76,6 +80,23 @@ fn what(event: &Raw<AnyTimelineEvent>, pills: &Pills) -> What {
             _ => What::Nothing,
         },
     }
+}
+
+/// The public read receipts in an ephemeral event, if it is one.
+pub fn read_receipts(event: &Raw<EphemeralData>) -> Vec<Receipt<NativeUserId>> {
+    let Ok(EphemeralData::Receipt(event)) = event.deserialize() else { return Vec::new() };
+    let mut receipts = Vec::new();
+    for (message, of) in &event.content.0 {
+        for user in of.get(&ReceiptType::Read).into_iter().flat_map(|users| users.keys()) {
+            receipts.push(Receipt {
+                conversation: ConversationId::new(event.room_id.as_str()),
+                by: NativeUserId::new(user.as_str()),
+                kind: ReceiptKind::Read,
+                up_to: id(message.clone()),
+            });
+        }
+    }
+    receipts
 }
 
 fn message_like(event: AnyMessageLikeEvent, pills: &Pills) -> What {
@@ -367,6 +388,26 @@ mod tests {
             read(json!({ "type": "m.reaction", "content": { "m.relates_to": relation } })),
             What::Said(Event::Reaction { in_reply_to: NativeMessageId::new("$q"), emoji: "👍".into() }, None)
         );
+    }
+
+    #[test]
+    fn who_has_read_up_to_where_is_read_and_private_receipts_are_not() {
+        let of = |kind: &str, who: &str| json!({ kind: { who: { "ts": 1_700_000_000_000_u64 } } });
+        let content = json!({
+            "$last": of("m.read", "@alice:a.example"), "$other": of("m.read.private", "@anna:a.example"),
+        });
+        let event = json!({ "type": "m.receipt", "room_id": "!room:a.example", "content": content });
+        let receipt = Receipt {
+            conversation: ConversationId::new("!room:a.example"),
+            by: NativeUserId::new("@alice:a.example"),
+            kind: ReceiptKind::Read,
+            up_to: NativeMessageId::new("$last"),
+        };
+        let receipts = |event: Value| read_receipts(&Raw::from_json_string(event.to_string()).unwrap());
+        assert_eq!(receipts(event), [receipt]);
+        for event in [json!({ "type": "m.typing" }), json!(3), json!({ "type": "m.receipt", "content": { "$x": 1 } })] {
+            assert_eq!(receipts(event), []);
+        }
     }
 
     #[test]

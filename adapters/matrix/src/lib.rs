@@ -15,8 +15,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use matrix_sdk::ruma::UserId;
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
-    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Refusal, Session, Support,
-    Threads, async_trait, toml,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Receipt, ReceiptKind, Refusal,
+    Session, Support, Threads, async_trait, toml,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
@@ -101,6 +101,14 @@ impl Adapter for Matrix {
             .unwrap_or_else(|_| Err(Refusal::retry("the homeserver takes too long")))
     }
 
+    async fn receipt(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        // A homeserver knows only who has read.
+        match receipt.kind {
+            ReceiptKind::Delivered => Ok(()),
+            ReceiptKind::Read => self.homeserver.has_read(receipt).await,
+        }
+    }
+
     fn serves(&self, user: &NativeUserId) -> bool {
         UserId::parse(user.as_str()).is_ok_and(|user| self.homeserver.names.is_local_person(&user))
     }
@@ -113,6 +121,7 @@ impl Adapter for Matrix {
             delete: Full,
             reaction: Full,
             thread: Threads::Under,
+            receipts: true,
             file: Full,
             max_file: self.homeserver.upload_limit.known(),
             formatting: Full,

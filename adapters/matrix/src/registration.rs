@@ -24,6 +24,8 @@ fn yaml(config: &Config) -> String {
          sender_localpart: {bot}\n\
          # The gateway answers for order and speed itself; a rate limit would only make people wait.\n\
          rate_limited: false\n\
+         # Who has read what; without it the receipts of people here are not carried.\n\
+         receive_ephemeral: true\n\
          namespaces:\n\
          \x20 users:\n\
          \x20   - exclusive: true\n\
@@ -68,6 +70,8 @@ hs_token: "says-the-homeserver"
 sender_localpart: "mimi"
 # The gateway answers for order and speed itself; a rate limit would only make people wait.
 rate_limited: false
+# Who has read what; without it the receipts of people here are not carried.
+receive_ephemeral: true
 namespaces:
   users:
     - exclusive: true

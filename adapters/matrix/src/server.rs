@@ -73,8 +73,11 @@ async fn transaction(
         }
     };
     transactions.homeserver.has_brought();
-    match transactions.accept(transaction.txn_id, transaction.events).await {
-        Ok(()) => axum::Json(json!({})).into_response(),
+    match transactions.clone().accept(transaction.txn_id, transaction.events).await {
+        Ok(()) => {
+            transactions.have_read(&transaction.ephemeral);
+            axum::Json(json!({})).into_response()
+        }
         Err(_) => no(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "not now, please send it again"),
     }
 }

@@ -159,7 +159,7 @@ fn unformat(content: &mut Value) {
     }
 }
 
-fn event_id(id: &NativeMessageId) -> Result<OwnedEventId, Refusal> {
+pub fn event_id(id: &NativeMessageId) -> Result<OwnedEventId, Refusal> {
     EventId::parse(id.as_str()).map_err(|_| Refusal::reject(format!("{id} is no message of this room")))
 }
 

@@ -13,10 +13,12 @@ use std::{
 };
 
 use matrix_sdk::ruma::{
-    OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, events::AnyTimelineEvent, serde::Raw,
+    OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId, UserId,
+    api::appservice::event::push_events::v1::EphemeralData, events::AnyTimelineEvent, serde::Raw,
 };
 use mimi_adapter::{
-    ConversationId, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, Thread, UserUri,
+    ConversationId, Cursor, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Receipt, Refusal, SenderProof,
+    Thread, UserUri,
 };
 use tokio::{
     sync::{Mutex, MutexGuard, mpsc, watch},
@@ -27,7 +29,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     client::Failure,
     delivery::ENCRYPTED,
-    from_native::{Happened, Membership, What, read},
+    from_native::{Happened, Membership, What, read, read_receipts},
     homeserver::Homeserver,
     media,
 };
@@ -111,6 +113,17 @@ impl Transactions {
             self.troubled();
         }
         taken
+    }
+
+    /// How far people have read. Who wants that to be between them and their devices says so in another way
+    /// (`m.read.private`), which does not come here.
+    pub fn have_read(&self, ephemeral: &[Raw<EphemeralData>]) {
+        for Receipt { by, conversation, up_to, kind } in ephemeral.iter().flat_map(read_receipts) {
+            let person = UserId::parse(by.as_str()).ok();
+            if person.is_some_and(|person| self.homeserver.names.is_local_person(&person)) {
+                self.inbox.receipt(Receipt { by, conversation, up_to, kind });
+            }
+        }
     }
 
     async fn take_all(&self, events: &[Raw<AnyTimelineEvent>]) -> Result<(), Refusal> {

@@ -24,8 +24,8 @@ use std::{
 };
 
 use mimi_adapter::{
-    CancellationToken, ConversationId, Delivered, Delivery, DeliveryKey, Event, Inbound, Inbox, NativeMessageId,
-    NativeUserId, Refusal, SenderProof, Speaker,
+    CancellationToken, ConversationId, Delivered, Delivery, DeliveryKey, Event, Ghost, Inbound, Inbox, NativeMessageId,
+    NativeUserId, Receipt, ReceiptKind, Refusal, SenderProof, Speaker,
 };
 use minidom::Element;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -112,6 +112,10 @@ impl Direct {
             return back("auth", "forbidden", "This gateway carries messages for its own organisation only.");
         }
         let conversation = Place::Direct { user: from.to_bare(), ghost: to.to_bare() }.conversation();
+        if let Some((kind, up_to)) = from_native::receipt(&message) {
+            let by = NativeUserId::new(from.to_bare().as_str());
+            way.inbox.receipt(Receipt { conversation: conversation.clone(), by, kind, up_to });
+        }
         let mut lanes = lock(&self.lanes);
         let lane = lanes.entry(conversation.clone()).or_insert_with(|| {
             let (lane, messages) = mpsc::channel(QUEUE);
@@ -257,6 +261,14 @@ impl Direct {
         let id = NativeMessageId::new(key.as_str());
         lock(&memory).remember(&message, &id, &to_native::ghost_voice(ghost, ghost.as_str(), &name(delivery)));
         Ok(to_native::delivered(delivery, None))
+    }
+
+    /// A ghost has read up to a message. That it has one is said when the core has.
+    pub fn receipt(&self, link: &Link, receipt: &Receipt<Ghost>, user: &BareJid, ghost: &BareJid) {
+        if receipt.kind == ReceiptKind::Read {
+            let from = ghost.with_resource_str("mimi").expect("the resource is a constant");
+            link.send(to_native::displayed(&from, user, &receipt.up_to));
+        }
     }
 
     /// The connection is lost, and with it the order that would have told what arrived.

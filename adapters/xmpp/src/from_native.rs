@@ -1,6 +1,6 @@
 //! A message of the network, in MIMI's words. Pure: what was said before comes in as [`Memory`].
 
-use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, Text, Thread};
+use mimi_adapter::{DeliveryKey, Event, File, NativeMessageId, ReceiptKind, Text, Thread};
 use minidom::Element;
 use uuid::Uuid;
 use xmpp_parsers::jid::{BareJid, Jid};
@@ -71,6 +71,15 @@ pub fn thread(message: &Element, group: bool) -> Option<Thread> {
     let name = name.trim();
     let counts = !name.is_empty() && (group || name.starts_with(Thread::MINTED));
     counts.then(|| Thread::Named(name.to_owned()))
+}
+
+/// What somebody has got (XEP-0184) or read (XEP-0333), of what a ghost wrote to them.
+pub fn receipt(message: &Element) -> Option<(ReceiptKind, NativeMessageId)> {
+    let (kind, mark) = match message.get_child("displayed", ns::MARKERS) {
+        Some(displayed) => (ReceiptKind::Read, displayed),
+        None => (ReceiptKind::Delivered, message.get_child("received", ns::RECEIPTS)?),
+    };
+    Some((kind, NativeMessageId::new(mark.attr("id")?)))
 }
 
 fn one(id: &NativeMessageId, event: Event<NativeMessageId, Shared>) -> Meaning {
@@ -292,6 +301,16 @@ mod tests {
 
     fn one(event: Event<NativeMessageId, Shared>) -> Meaning {
         Meaning::Events(vec![(native("9"), event)])
+    }
+
+    #[test]
+    fn a_mark_says_what_was_got_or_read() {
+        let received = parse("<received xmlns='urn:xmpp:receipts' id='key-1'/>");
+        assert_eq!(receipt(&received), Some((ReceiptKind::Delivered, native("key-1"))));
+        let displayed = parse("<displayed xmlns='urn:xmpp:chat-markers:0' id='key-1'/>");
+        assert_eq!(receipt(&displayed), Some((ReceiptKind::Read, native("key-1"))));
+        assert_eq!(receipt(&parse("<displayed xmlns='urn:xmpp:chat-markers:0'/>")), None);
+        assert_eq!(receipt(&parse("<body>Tea?</body><markable xmlns='urn:xmpp:chat-markers:0'/>")), None);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 
 use mimi_adapter::{
     Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
-    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
-    Threads, async_trait, toml,
+    ConversationId, Delivered, Delivery, Event, Ghost, Inbox, NativeUserId, Problem, Pulse, Receipt, Refusal, Session,
+    Support, Threads, async_trait, toml,
 };
 use minidom::Element;
 use tokio::sync::watch;
@@ -135,7 +135,16 @@ impl Adapter for Xmpp {
         BareJid::new(user.as_str()).is_ok_and(|jid| jid.as_str() == user.as_str() && self.direct.serves(&jid))
     }
 
-    fn capabilities(&self, _: &ConversationId) -> Capabilities {
+    /// Between two people. In a room each would be told to everybody, and kept.
+    async fn receipt(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        let link = self.link.borrow().clone();
+        if let (Some(link), Some(Place::Direct { user, ghost })) = (link, Place::of(&receipt.conversation)) {
+            self.direct.receipt(&link, receipt, &user, &ghost);
+        }
+        Ok(())
+    }
+
+    fn capabilities(&self, conversation: &ConversationId) -> Capabilities {
         use Support::Full;
         let max_file = self.files.most();
         Capabilities {
@@ -144,6 +153,7 @@ impl Adapter for Xmpp {
             delete: Full,
             reaction: Full,
             thread: Threads::Named,
+            receipts: matches!(Place::of(conversation), Some(Place::Direct { .. })),
             formatting: Full,
             file: Full,
             max_file,

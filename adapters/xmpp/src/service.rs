@@ -59,7 +59,8 @@ pub fn answer(iq: &Element, component: &BareJid) -> Element {
 fn info(addressee: &Addressee) -> Element {
     const COMMON: [&str; 4] = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VCARD];
     // What can be said to a ghost and is carried.
-    const GHOST: [&str; 6] = [ns::RECEIPTS, ns::MESSAGE_CORRECT, ns::REACTIONS, ns::RETRACT, ns::REPLY, ns::FALLBACK];
+    const GHOST: [&str; 7] =
+        [ns::RECEIPTS, ns::MARKERS, ns::MESSAGE_CORRECT, ns::REACTIONS, ns::RETRACT, ns::REPLY, ns::FALLBACK];
     let (category, kind, name, features) = match addressee {
         Addressee::Ghost(user) => ("account", "registered", Ghost::new(user.clone()).name, &GHOST[..]),
         _ => ("gateway", "mimi", "MIMI gateway".to_owned(), &GHOST[..0]),

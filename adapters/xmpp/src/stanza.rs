@@ -27,6 +27,7 @@ pub mod ns {
     pub const FILE_METADATA: &str = "urn:xmpp:file:metadata:0"; // XEP-0446
     pub const URL_DATA: &str = "http://jabber.org/protocol/url-data"; // XEP-0103
     pub const UPLOAD: &str = "urn:xmpp:http:upload:0"; // XEP-0363
+    pub const MARKERS: &str = "urn:xmpp:chat-markers:0"; // XEP-0333
     pub const STYLING: &str = "urn:xmpp:styling:0"; // XEP-0393
     pub const ENCRYPTION: &str = "urn:xmpp:eme:0"; // XEP-0380
     /// On every message of a ghost: this is ours, and already in the MIMI room. It survives in the room's

@@ -31,6 +31,11 @@ pub fn message(delivery: &Delivery, route: &Route, memory: &Memory, file: Option
         .attribute("id", delivery.key.as_str())
         .child(stanza::element("origin-id", ns::SID).attribute("id", delivery.key.as_str()))
         .child(carried(&ghost));
+    let asks = route.kind == "chat" && matches!(delivery.event, Event::Message { .. } | Event::File { .. });
+    let message = match asks {
+        true => message.child(stanza::element("request", ns::RECEIPTS)).child(stanza::element("markable", ns::MARKERS)),
+        false => message,
+    };
     // For apps without threads, an answer to what was said last in it.
     let after = delivery.thread.as_ref().and_then(|it| it.after.as_ref());
     let message = match delivery.thread.as_ref().map(|it| &it.thread) {
@@ -170,6 +175,13 @@ pub fn delivered(delivery: &Delivery, stanza_id: Option<&str>) -> Delivered {
 /// The mark by which a copy of the message is known to be ours.
 fn carried(by: &str) -> Element {
     stanza::element("carried", ns::CARRIED).attribute("by", by)
+}
+
+/// A ghost has read a message (XEP-0333).
+pub fn displayed(from: &FullJid, to: &BareJid, up_to: &NativeMessageId) -> Element {
+    let displayed = stanza::element("displayed", ns::MARKERS).attribute("id", MessageId::of(up_to).sender_id());
+    let message = stanza::stanza("message", &from.clone().into(), &to.clone().into()).attribute("type", "chat");
+    message.child(displayed).child(carried(from.to_bare().as_str()))
 }
 
 /// A word from the gateway itself. `kind` is `chat` for one person and `groupchat` for a room.

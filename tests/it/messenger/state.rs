@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mimi_adapter::{ConversationId, DeliveryKey, NativeMessageId};
-use mimi_loopback::frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown};
+use mimi_loopback::frame::{Act, AdapterFrame, ClientFrame, Deliver, Person, Received, Shown};
 use tokio::sync::mpsc;
 
 #[derive(Default)]
@@ -23,6 +23,7 @@ pub struct State {
     pub attempts: Vec<(String, DeliveryKey)>,
     pub moods: HashMap<String, Mood>,
     held: HashMap<String, Deliver>,
+    receipts: Vec<Received<Person>>,
     pub line: Option<mpsc::UnboundedSender<ClientFrame>>,
 }
 
@@ -95,6 +96,24 @@ impl State {
         self.unanswered.insert(n, frame);
     }
 
+    pub fn say_aside(&self, frame: ClientFrame) {
+        if let Some(line) = &self.line {
+            let _ = line.send(frame);
+        }
+    }
+
+    /// Who has got or read what, in words.
+    pub fn receipts(&self, conversation: &ConversationId) -> Vec<String> {
+        let lines = self.conversations.get(conversation).map_or(&[][..], Vec::as_slice);
+        let here = self.receipts.iter().filter(|receipt| receipt.conversation == *conversation);
+        here.map(|Received { from, up_to, read, .. }| {
+            let line = lines.iter().find(|line| line.id == *up_to).and_then(|line| said(&line.what));
+            let has = if *read { "has read" } else { "has got" };
+            format!("{} {has} {:?}", from.name, line.unwrap_or("something nobody has said here"))
+        })
+        .collect()
+    }
+
     pub fn hear(&mut self, frame: AdapterFrame) {
         match frame {
             AdapterFrame::Accepted { id, .. } => {
@@ -111,6 +130,7 @@ impl State {
             AdapterFrame::Unreadable { reason } => panic!("{reason}"),
             // Nobody is asked in one process.
             AdapterFrame::Ping {} => {}
+            AdapterFrame::Receipt(receipt) => self.receipts.push(receipt),
             AdapterFrame::Deliver(deliver) => {
                 let words = words(&deliver.event).to_owned();
                 self.attempts.push((words.clone(), deliver.key.clone()));

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 use super::{Harness, Seen, bob, cathy, delivery, formatted, message, picture, scene, scene::Scene};
 use crate::{
-    Delivery, Event, File, InThread, NativeMessageId, NativeUserId, Octets, Opened, Refusal, Source, Speaker, Support,
-    Text, Thread, Threads,
+    Delivery, Event, File, InThread, NativeMessageId, NativeUserId, Octets, Opened, Receipt, ReceiptKind, Refusal,
+    Source, Speaker, Support, Text, Thread, Threads,
 };
 
 pub async fn hello_goes_both_ways(network: impl Harness) {
@@ -271,6 +271,38 @@ pub async fn what_is_said_in_a_thread_stays_in_it(network: impl Harness) {
     assert!([message("In the cupboard."), after].contains(&seen.event), "Alice sees {:?}", seen.event);
     let seen = scene.alice_sees().await;
     assert_eq!((seen.event, seen.thread.as_ref()), (answer, Some(&thread)));
+}
+
+pub async fn who_has_read_a_message_is_seen(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let alice = scene.network.alice();
+    let conversation = scene.network.conversation();
+    let (conversation, from_alice, from_bob) = if scene.adapter.capabilities(&conversation).receipts {
+        let (from_alice, from_bob) = both_say_something(&mut scene).await;
+        (conversation, from_alice, from_bob)
+    } else {
+        // Some networks have them between two people only.
+        let Ok(direct) = scene.adapter.open_direct(&alice, &bob()).await else { return };
+        if !scene.adapter.capabilities(&direct).receipts {
+            return;
+        }
+        let from_alice = scene.network.alice_writes_to(&bob(), &direct, "Just the two of us?").await;
+        scene.core.accepted().await;
+        let delivered = scene::deliver(&*scene.adapter, &delivery("k1", &direct, &bob(), message("Yes."))).await;
+        (direct, from_alice, delivered.ids.into_iter().next().expect("what leaves a message has an id"))
+    };
+    let receipt = |up_to: &NativeMessageId| Receipt {
+        conversation: conversation.clone(),
+        by: bob(),
+        kind: ReceiptKind::Read,
+        up_to: up_to.clone(),
+    };
+    super::within("Alice reads it", scene.network.alice_reads(&receipt(&from_bob))).await;
+    let Receipt { conversation, kind, up_to, .. } = receipt(&from_bob);
+    scene.core.received(&Receipt { conversation, by: alice, kind, up_to }).await;
+
+    scene.adapter.receipt(&receipt(&from_alice)).await.expect("the network is there");
+    super::within("Alice sees that Bob has read it", scene.network.sees_read(&receipt(&from_alice))).await;
 }
 
 pub async fn a_file_goes_both_ways(network: impl Harness) {

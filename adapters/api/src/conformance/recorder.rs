@@ -13,8 +13,8 @@ use tokio::{
 
 use super::within;
 use crate::{
-    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Octets, Refusal,
-    file::broken_off,
+    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets,
+    Receipt, Refusal, file::broken_off,
 };
 
 /// Stands behind an [`Inbox`] in tests, and keeps the core's rules: what is not linked is rejected, what
@@ -25,6 +25,7 @@ pub struct Recorder {
     held: watch::Sender<bool>,
     offers: watch::Sender<usize>,
     accepted: mpsc::UnboundedSender<Inbound>,
+    receipts: watch::Sender<Vec<Receipt<NativeUserId>>>,
     to_read: tokio::sync::Mutex<mpsc::UnboundedReceiver<Inbound>>,
 }
 
@@ -45,6 +46,7 @@ impl Recorder {
             held: watch::Sender::new(false),
             offers: watch::Sender::new(0),
             accepted,
+            receipts: watch::Sender::default(),
             to_read: tokio::sync::Mutex::new(to_read),
         })
     }
@@ -57,6 +59,13 @@ impl Recorder {
     pub async fn accepted(&self) -> Inbound {
         let mut to_read = self.to_read.lock().await;
         within("the core waits for an event", to_read.recv()).await.expect("the recorder has the sender itself")
+    }
+
+    /// Waits for this receipt, whatever others there are.
+    pub async fn received(&self, receipt: &Receipt<NativeUserId>) {
+        let mut receipts = self.receipts.subscribe();
+        let came = receipts.wait_for(|receipts| receipts.contains(receipt));
+        within(&format!("the core waits for {receipt:?}"), came).await.expect("the recorder has the sender itself");
     }
 
     /// Answers the next offer like this; several calls, several offers. Here and below a `Join` or `Leave` is
@@ -152,5 +161,9 @@ impl Core for Recorder {
 
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         Ok(self.state().cursors.get(conversation).cloned())
+    }
+
+    fn receipt(&self, receipt: Receipt<NativeUserId>) {
+        self.receipts.send_modify(|receipts| receipts.push(receipt));
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{
 
 use mimi_adapter::{
     Accepted, Adapter, BoxError, CancellationToken, Capabilities, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Refusal, SenderProof,
-    Session, Speaker, Thread, async_trait,
+    DeliveryKey, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Receipt, Refusal,
+    SenderProof, Session, Speaker, Thread, async_trait,
     conformance::{Harness, Seen, checks},
 };
 use tokio::{io::AsyncReadExt, sync::watch};
@@ -29,6 +29,7 @@ enum Lie {
     KeepsWhoIsThereToItself,
     HidesWhoIsMeant,
     LosesThreads,
+    KeepsReceipts,
     CallsItselfUp,
     GoesDeafForGood,
     SharesWhatItHas,
@@ -75,6 +76,8 @@ is_caught! {
         HidesWhoIsMeant by a_direct_conversation_is_found_again_and_says_with_whom, "the core waits for an event";
     who_does_not_say_in_which_thread:
         LosesThreads by what_is_said_in_a_thread_stays_in_it, "Which pot?";
+    who_shows_no_receipts:
+        KeepsReceipts by who_has_read_a_message_is_seen, "Alice sees that Bob has read it";
     who_does_not_notice_the_silence:
         CallsItselfUp by silence_is_noticed_and_made_up_for, "the adapter should say that it is deaf";
     who_does_not_make_up_for_the_silence:
@@ -166,6 +169,13 @@ impl Adapter for Liar {
         }
     }
 
+    async fn receipt(&self, receipt: &Receipt<Ghost>) -> Result<(), Refusal> {
+        match self.lie {
+            Lie::KeepsReceipts => Ok(()),
+            _ => self.honest.receipt(receipt).await,
+        }
+    }
+
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
         self.honest.open_direct(user, ghost).await
     }
@@ -208,6 +218,10 @@ impl Core for Ear {
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         self.inbox.cursor(conversation).await
     }
+
+    fn receipt(&self, receipt: Receipt<NativeUserId>) {
+        self.inbox.receipt(receipt);
+    }
 }
 
 /// The same people, with a liar between them and the gateway.
@@ -242,6 +256,12 @@ impl Harness for Liars {
     }
     async fn alice_does(&mut self, event: Event<NativeMessageId>) -> NativeMessageId {
         self.people.alice_does(event).await
+    }
+    async fn alice_reads(&mut self, receipt: &Receipt<Ghost>) {
+        self.people.alice_reads(receipt).await
+    }
+    async fn sees_read(&mut self, receipt: &Receipt<Ghost>) {
+        self.people.sees_read(receipt).await
     }
     async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
         self.people.alice_says_in(thread, event).await

@@ -14,13 +14,13 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, Canary, ConversationId, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text,
-    Thread, UserUri, async_trait,
+    Adapter, Canary, ConversationId, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Receipt,
+    Text, Thread, UserUri, async_trait,
     conformance::{Harness, Seen, message},
 };
 use mimi_loopback::{
     Loopback,
-    frame::{Act, AdapterFrame, ClientFrame, Deliver, Shared, Shown, Written},
+    frame::{Act, AdapterFrame, ClientFrame, Deliver, Person, Received, Shared, Shown, Written},
     network::Network,
 };
 use tempfile::TempDir;
@@ -38,6 +38,10 @@ pub struct People {
     memory: Arc<Mutex<Memory>>,
     /// How many things Alice has done.
     done: watch::Sender<u64>,
+    /// What she has read, said once each.
+    read: watch::Sender<Option<Received<NativeUserId>>>,
+    /// What others have read.
+    receipts: watch::Sender<Vec<Received<Person>>>,
     talk: Option<JoinHandle<()>>,
     /// What they say gets lost on the way.
     silent: Arc<AtomicBool>,
@@ -78,6 +82,8 @@ impl People {
             memory,
             silent,
             done: watch::Sender::new(0),
+            read: watch::Sender::default(),
+            receipts: watch::Sender::default(),
             talk: None,
             seen,
             told,
@@ -156,8 +162,10 @@ impl Harness for People {
             }
             Place::Socket(directory) => over(connect(Self::socket(directory)).await, self.silent.clone()),
         };
-        let (memory, done, show) = (self.memory.clone(), self.done.subscribe(), self.show.clone());
-        self.talk = Some(tokio::spawn(talk(memory, done, show, to_adapter, from_adapter)));
+        let (memory, show) = (self.memory.clone(), self.show.clone());
+        let news = (self.done.subscribe(), self.read.subscribe());
+        let receipts = self.receipts.clone();
+        self.talk = Some(tokio::spawn(talk(memory, news, show, receipts, to_adapter, from_adapter)));
     }
 
     fn conversation(&self) -> ConversationId {
@@ -179,6 +187,16 @@ impl Harness for People {
 
     async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
         self.does(self.conversation(), None, Some(thread), event)
+    }
+
+    async fn alice_reads(&mut self, receipt: &Receipt<Ghost>) {
+        let (conversation, up_to) = (receipt.conversation.clone(), receipt.up_to.clone());
+        self.read.send_replace(Some(Received { conversation, from: self.alice(), up_to, read: true }));
+    }
+
+    async fn sees_read(&mut self, receipt: &Receipt<Ghost>) {
+        let AdapterFrame::Receipt(wanted) = AdapterFrame::receipt(receipt) else { unreachable!() };
+        self.receipts.subscribe().wait_for(|receipts| receipts.contains(&wanted)).await.unwrap();
     }
 
     async fn alice_writes_to(&mut self, ghost: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {
@@ -222,8 +240,9 @@ impl Harness for People {
 
 async fn talk(
     memory: Arc<Mutex<Memory>>,
-    mut done: watch::Receiver<u64>,
+    (mut done, mut read): (watch::Receiver<u64>, watch::Receiver<Option<Received<NativeUserId>>>),
     show: (mpsc::UnboundedSender<Seen>, mpsc::UnboundedSender<String>),
+    receipts: watch::Sender<Vec<Received<Person>>>,
     to_adapter: mpsc::UnboundedSender<ClientFrame>,
     mut from_adapter: mpsc::Receiver<AdapterFrame>,
 ) {
@@ -240,6 +259,10 @@ async fn talk(
                     said = *n;
                 }
             }
+            Ok(()) = read.changed() => {
+                let read = read.borrow_and_update().clone();
+                read.into_iter().for_each(|read| drop(to_adapter.send(ClientFrame::Receipt(read))));
+            }
             Some(frame) = from_adapter.recv() => match frame {
                 AdapterFrame::Accepted { id, .. } => memory.lock().unwrap().answered(&id),
                 AdapterFrame::Refused { retry: true, .. } => {}
@@ -249,6 +272,7 @@ async fn talk(
                     show.1.send(reason).unwrap();
                 }
                 AdapterFrame::Unreadable { reason } => panic!("{reason}"),
+                AdapterFrame::Receipt(receipt) => receipts.send_modify(|receipts| receipts.push(receipt)),
                 AdapterFrame::Ping {} => drop(to_adapter.send(ClientFrame::Pong {})),
                 AdapterFrame::Deliver(deliver) => {
                     let key = deliver.key.clone();

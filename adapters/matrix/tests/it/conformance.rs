@@ -15,7 +15,8 @@ use std::{
 };
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, Thread, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Receipt, Text, Thread,
+    async_trait,
     conformance::{Harness, Seen},
     toml,
 };
@@ -266,6 +267,17 @@ impl Harness for TeaHouse {
         });
         let content = json!({ "msgtype": "m.text", "body": text.as_str(), "m.relates_to": relation });
         NativeMessageId::new(self.alice.sends(&self.room, "m.room.message", content).await)
+    }
+
+    async fn alice_reads(&mut self, receipt: &Receipt<Ghost>) {
+        let path = format!("rooms/{}/receipt/m.read/{}", receipt.conversation, receipt.up_to);
+        self.alice.ask(Method::POST, &path, json!({})).await;
+    }
+
+    async fn sees_read(&mut self, receipt: &Receipt<Ghost>) {
+        let (name, domain) = (receipt.by.user.segment(), receipt.by.user.domain());
+        let id = format!("@mimi{}_{domain}_{name}:{SERVER}", self.number);
+        while !self.alice.has_seen_read(receipt.conversation.as_str(), receipt.up_to.as_str(), &id).await {}
     }
 
     async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {

@@ -115,6 +115,13 @@ impl Person {
         synced["rooms"]["join"][room]["timeline"]["events"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Whether the person is shown that `who` has read up to an event, as of now.
+    pub async fn has_seen_read(&self, room: &str, event: &str, who: &str) -> bool {
+        let synced = self.ask(Method::GET, &format!("sync?filter={FILTER}"), Value::Null).await;
+        let ephemeral = synced["rooms"]["join"][room]["ephemeral"]["events"].as_array().cloned().unwrap_or_default();
+        ephemeral.iter().any(|it| it["content"][event]["m.read"].get(who).is_some())
+    }
+
     pub async fn history(&self, room: &str) -> Vec<Value> {
         let answer = self.ask(Method::GET, &format!("rooms/{room}/messages?dir=b&limit=100"), Value::Null).await;
         answer["chunk"].as_array().unwrap().clone()

@@ -4,7 +4,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Text, Thread, async_trait,
+    Adapter, ConversationId, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Receipt, Text, Thread,
+    async_trait,
     conformance::{Harness, Seen},
 };
 use minidom::Element;
@@ -214,6 +215,21 @@ impl Harness for TeaRoom {
     async fn alice_says_in(&mut self, thread: &Thread, event: Event<NativeMessageId>) -> NativeMessageId {
         let Thread::Named(name) = thread else { panic!("here threads have names") };
         self.does(event, format!("<thread>{name}</thread>")).await
+    }
+
+    async fn alice_reads(&mut self, receipt: &Receipt<Ghost>) {
+        let ghost = receipt.conversation.as_str().split_once(' ').unwrap().1;
+        let mark = format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{}'/>", receipt.up_to);
+        let id = self.next_id();
+        self.alice.writes(ghost, &id, &mark);
+    }
+
+    async fn sees_read(&mut self, receipt: &Receipt<Ghost>) {
+        let read = |stanza: &Element| {
+            let displayed = stanza.get_child("displayed", "urn:xmpp:chat-markers:0");
+            displayed.and_then(|displayed| displayed.attr("id")) == Some(receipt.up_to.as_str())
+        };
+        self.alice.notices("that a ghost has read it", read).await;
     }
 
     async fn alice_writes_to(&mut self, _: &Ghost, conversation: &ConversationId, text: &str) -> NativeMessageId {

@@ -8,8 +8,8 @@ use std::{
 
 use mimi_adapter::{
     Accepted, Adapter, Canary, CancellationToken, Context, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal, Speaker, Text, UserUri,
-    async_trait, toml,
+    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Receipt, Refusal, Speaker,
+    Text, UserUri, async_trait, toml,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -26,6 +26,7 @@ pub struct Recorder {
     /// What to answer instead of yes, to events other than joins and leaves.
     answers: Mutex<VecDeque<Refusal>>,
     pub offers: watch::Sender<usize>,
+    pub receipts: watch::Sender<Vec<Receipt<NativeUserId>>>,
 }
 
 #[async_trait]
@@ -60,6 +61,10 @@ impl Core for Recorder {
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         Ok(self.cursors.lock().unwrap().get(conversation).cloned())
     }
+
+    fn receipt(&self, receipt: Receipt<NativeUserId>) {
+        self.receipts.send_modify(|receipts| receipts.push(receipt));
+    }
 }
 
 impl Recorder {
@@ -72,6 +77,7 @@ impl Recorder {
             cursors: Mutex::default(),
             answers: Mutex::default(),
             offers: watch::Sender::new(0),
+            receipts: watch::Sender::default(),
         })
     }
 
