@@ -29,7 +29,7 @@ pub use self::{
     client::Client,
     server::{bind, public_router, router, serve},
 };
-use crate::mimi::uri::RoomUri;
+use crate::{janitor::NAMED_DAYS, mimi::uri::RoomUri};
 
 /// What an admin can ask of a gateway.
 #[async_trait]
@@ -77,6 +77,10 @@ pub trait Operator: Send + Sync {
 
     /// One delivery, waiting or dead; what it says only if `content` asks for it.
     async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError>;
+
+    /// Where a message has been, by its MIMI message ID or by what a network calls it. Several conversations may call
+    /// something so. Not found if none does.
+    async fn trace(&self, id: &str) -> Result<Vec<Traced>, OperatorError>;
 
     /// Puts dead letters back into their queues, and answers how many.
     async fn retry(&self, which: Letters) -> Result<u64, OperatorError>;
@@ -241,6 +245,42 @@ pub struct Delivery {
     /// It has not been delivered, for sure.
     pub certain: bool,
     pub content: Option<String>,
+}
+
+/// A message, and the places where it has been. Without content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// Its MIMI message ID, in hexadecimal.
+    pub message: String,
+    pub author: UserUri,
+    pub room: RoomUri,
+    /// In the order in which it goes.
+    pub hops: Vec<Hop>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hop {
+    /// An adapter with its conversation, `hub` or `provider` with its domain.
+    pub place: String,
+    /// `written`, `accepted`, `taken`, `delivered`, `waiting`, `dead letter`, `nothing waits`.
+    pub state: String,
+    /// Since when, in milliseconds since 1970; without if it was before such times were kept.
+    pub at: Option<u64>,
+    /// So far.
+    pub attempts: Option<u64>,
+    /// Why it waits, or is dead; or what people were not shown of it.
+    pub problem: Option<String>,
+    /// What it is called there.
+    pub native: Vec<String>,
+    /// The number of a dead letter.
+    pub letter: Option<i64>,
+}
+
+impl Hop {
+    pub fn new(place: String, state: &str, at: Option<u64>) -> Self {
+        let (state, native) = (state.to_owned(), Vec::new());
+        Self { place, state, at, attempts: None, problem: None, native, letter: None }
+    }
 }
 
 /// One dead letter, those of a room, or all.
@@ -466,6 +506,15 @@ impl fmt::Display for OperatorError {
         f.write_str(&self.message)?;
         if self.next_step.is_empty() { Ok(()) } else { write!(f, " ({})", self.next_step) }
     }
+}
+
+/// Nothing is called so. What that means depends on who asks.
+pub fn never_came(id: &str) -> OperatorError {
+    OperatorError::new(
+        ErrorKind::NotFound,
+        format!("no message is called {id} here: it never came, or more than {NAMED_DAYS} days ago"),
+        "if somebody says it was sent, ask their side first; here the log says what was not accepted, and why",
+    )
 }
 
 /// Above this many participants, unlinking asks first.

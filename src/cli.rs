@@ -18,6 +18,7 @@ mod operate;
 mod outbox;
 mod registration;
 mod table;
+mod trace;
 
 use std::{fmt::Display, io, path::PathBuf, process::ExitCode};
 
@@ -72,6 +73,9 @@ enum Command {
     /// What waits for delivery, what could not be delivered, and what to do about that.
     #[command(after_long_help = outbox::EXAMPLES)]
     Outbox(outbox::OutboxArgs),
+    /// Where a message has been: accepted, taken by whom, delivered, waiting or dead, since when and why.
+    #[command(after_long_help = trace::EXAMPLES)]
+    Trace(trace::TraceArgs),
     /// What would have taken too much from too many at once, and waits for your word.
     #[command(after_long_help = breaker::EXAMPLES)]
     Breaker(breaker::BreakerArgs),
@@ -195,6 +199,7 @@ async fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Room(args) => operate::room(args, &mut out).await,
         Command::Consent(args) => operate::consent(args, &mut out).await,
         Command::Outbox(args) => outbox::outbox(args, &mut out).await,
+        Command::Trace(args) => trace::trace(args, &mut out).await,
         Command::Breaker(args) => breaker::breaker(args, &mut out).await,
         Command::Abuse(args) => abuse::abuse(args, &mut out).await,
         Command::Status(connection) => operate::status(&connection, &mut out).await,

@@ -32,7 +32,7 @@ use crate::{
     },
     mls::{CIPHER_SUITE, verify_with_label},
     outbox::{Destination, Payload},
-    store::{Sought, Tx, portals::Portal, rooms::RoomState},
+    store::{Sought, Tx, hops::Named, portals::Portal, rooms::RoomState},
     threads,
 };
 
@@ -246,7 +246,7 @@ impl Core {
                 text,
                 // A reply to something we never carried, or long ago, goes as a plain message.
                 in_reply_to: match in_reply_to {
-                    Some(id) => tx.message_of_native(portal.id, &id).await?,
+                    Some(id) => self.answered(tx, portal, &id).await?,
                     None => None,
                 },
             },
@@ -254,7 +254,7 @@ impl Core {
                 file,
                 caption,
                 in_reply_to: match in_reply_to {
-                    Some(id) => tx.message_of_native(portal.id, &id).await?,
+                    Some(id) => self.answered(tx, portal, &id).await?,
                     None => None,
                 },
             },
@@ -267,11 +267,24 @@ impl Core {
             Event::Unlike { replaces } => {
                 Event::Unlike { replaces: self.own_message(tx, portal, sender, proof, &replaces).await? }
             }
-            Event::Reaction { in_reply_to, emoji } => match tx.message_of_native(portal.id, &in_reply_to).await? {
+            Event::Reaction { in_reply_to, emoji } => match self.answered(tx, portal, &in_reply_to).await? {
                 Some(in_reply_to) => Event::Reaction { in_reply_to, emoji },
                 None => return Err(unknown("the reaction is to")),
             },
             _ => return Err(Fault::never("this kind of event can't be carried")),
+        })
+    }
+
+    /// C§4.1: what is answered is the newest version of it, which is what people see.
+    async fn answered(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        native: &NativeMessageId,
+    ) -> Result<Option<MessageId>, Fault> {
+        Ok(match tx.message_of_native(portal.id, native).await? {
+            Some(id) => Some(tx.newest_version(&portal.room, &id).await?),
+            None => None,
         })
     }
 
@@ -285,6 +298,7 @@ impl Core {
         native: &NativeMessageId,
     ) -> Result<MessageId, Fault> {
         let id = tx.message_of_native(portal.id, native).await?.ok_or_else(|| unknown("it changes"))?;
+        let id = tx.first_version(&portal.room, &id).await?;
         let author = tx.author(&portal.room, &id).await?;
         match proof {
             SenderProof::Verified if author.as_ref() == Some(sender) => Ok(id),
@@ -318,9 +332,12 @@ impl Core {
         }
         let id = message_id(sender, &portal.room, &content, &salt);
         tx.add_message(&portal.room, id, sender, self.now());
-        tx.name_message(portal.id, id, std::slice::from_ref(native));
-        if threads::may_be_in_one(event) {
-            self.said_in(tx, portal, &topic, id).await?;
+        let named = Named { at: self.now(), attempts: 1, loss: None };
+        tx.name_message(portal.id, id, std::slice::from_ref(native), &named);
+        match event {
+            Event::Edit { replaces, .. } => tx.add_version(&portal.room, id, *replaces, self.now()),
+            event if threads::may_be_in_one(event) => self.said_in(tx, portal, &topic, id).await?,
+            _ => {}
         }
         let to = Destination::Hub(portal.room.clone());
         let payload = Payload::Submit { sender: sender.clone(), message: *id.as_bytes(), content };
@@ -510,7 +527,12 @@ impl Core {
                 }
             }
             debug!(%room, message = %id, "Received.");
-            let deletes = matches!(event::from_content(&content), Some(Event::Delete { .. }));
+            let event = event::from_content(&content);
+            if let Some(Event::Edit { replaces, .. }) = &event {
+                let first = tx.first_version(room, replaces).await?;
+                tx.add_version(room, id, first, accepted);
+            }
+            let deletes = matches!(event, Some(Event::Delete { .. }));
             let to = Destination::Portal(room.clone());
             let payload =
                 Payload::Content { sender: sender.clone(), message: *id.as_bytes(), accepted, content: octets };

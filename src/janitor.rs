@@ -110,7 +110,8 @@ async fn walk(core: Arc<Core>, stop: CancellationToken) -> Result<(), Fault> {
 
 /// One walk through each of them.
 pub async fn forget_old(core: &Arc<Core>) -> Result<(), Fault> {
-    for (table, keep) in [(Aging::Names, NAMED), (Aging::Seen, REMEMBER), (Aging::Answers, REMEMBER)] {
+    let names = [(Aging::Names, NAMED), (Aging::FannedOut, NAMED)];
+    for (table, keep) in names.into_iter().chain([(Aging::Seen, REMEMBER), (Aging::Answers, REMEMBER)]) {
         let before = core.now().saturating_sub(keep.as_millis() as u64);
         let mut next = Some(Walked::default());
         while let Some(walked) = next {

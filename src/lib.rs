@@ -30,6 +30,7 @@
 //! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`threads`] where in a conversation it is said · [`receipts`] who has read it ·
+//! [`hops`] where it has been ·
 //! [`sessions`] what is said when a
 //! network falls silent · [`janitor`] what goes when it is old · [`gateway`] builds and runs it all · [`cluster`]
 //! several processes that are one · [`config`], [`cli`], [`admin`], [`lifecycle`], [`demo`], [`inspect`] for people.
@@ -50,6 +51,7 @@ pub mod discovery;
 pub mod doors;
 pub mod event;
 pub mod gateway;
+pub mod hops;
 pub mod hub;
 pub mod inbox;
 pub mod inspect;

@@ -12,7 +12,7 @@ use crate::{
         AbuseDetail, AbuseSummary, AdapterState, AdapterStatus, BreakerStatus, CodeSummary, ConsentRequest,
         ConsentScope, CreateDirect, CreateRoom, Delivery, ErrorKind, Find, Invite as AdminInvite, Join, KeptMessage,
         Letters, Link, NewCode, Operator, OperatorError, Outbox, OutboxStatus, Participant, ReportAbuse, RoomDetail,
-        RoomSummary, Status, TripStatus, Unlink, ask_before_unlink,
+        RoomSummary, Status, Traced, TripStatus, Unlink, ask_before_unlink, never_came,
     },
     breaker::Deed,
     core::{Core, Fault},
@@ -619,6 +619,13 @@ impl Operator for Desk {
                 "it has been delivered, or `mimi-gateway outbox list` knows its number",
             )
         })
+    }
+
+    async fn trace(&self, id: &str) -> Result<Vec<Traced>, OperatorError> {
+        let name = id.to_owned();
+        let found = self.0.write(move |core, tx| Box::pin(async move { core.trace_message(tx, &name).await }));
+        let found = found.await.map_err(error)?;
+        if found.is_empty() { Err(never_came(id)) } else { Ok(found) }
     }
 
     async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {

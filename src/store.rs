@@ -38,6 +38,7 @@ pub mod codes;
 pub mod consents;
 pub mod dead_letters;
 pub mod handshakes;
+pub mod hops;
 pub mod hub;
 pub mod invites;
 pub mod lease;
@@ -48,6 +49,7 @@ pub mod outbox;
 pub mod portals;
 pub mod rooms;
 pub mod threads;
+pub mod versions;
 
 use std::{
     panic::AssertUnwindSafe,

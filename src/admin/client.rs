@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::{
     AbuseDetail, AbuseSummary, CodeSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
     ErrorKind, Find, Join, KeptMessage, Letters, Link, NewCode, Operator, OperatorError, Outbox, ReportAbuse,
-    RoomDetail, RoomSummary, Status, TripStatus, Unlink,
-    server::{Content, Created, Invited, Ready},
+    RoomDetail, RoomSummary, Status, Traced, TripStatus, Unlink,
+    server::{Content, Created, Invited, Named, Ready},
 };
 use crate::mimi::uri::RoomUri;
 
@@ -158,6 +158,10 @@ impl Operator for Client {
 
     async fn delivery(&self, id: i64, content: bool) -> Result<Delivery, OperatorError> {
         self.answer(self.request(Method::GET, &format!("/outbox/{id}")).query(&Content { content })).await
+    }
+
+    async fn trace(&self, id: &str) -> Result<Vec<Traced>, OperatorError> {
+        self.answer(self.request(Method::GET, "/trace").query(&Named { id: id.to_owned() })).await
     }
 
     async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {

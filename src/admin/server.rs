@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AbuseDetail, AbuseSummary, CodeSummary, ConsentRequest, ConsentScope, CreateDirect, CreateRoom, Delivery,
     ErrorKind, Find, Join, KeptMessage, Letters, Link, NewCode, Operator, OperatorError, Outbox, ReportAbuse,
-    RoomDetail, RoomSummary, Status, TripStatus, Unlink, metrics,
+    RoomDetail, RoomSummary, Status, Traced, TripStatus, Unlink, metrics,
 };
 use crate::mimi::uri::RoomUri;
 use mimi_adapter::UserUri;
@@ -50,6 +50,7 @@ pub fn router(operator: Arc<dyn Operator>) -> Router {
         .route("/outbox/retry", post(retry))
         .route("/outbox/{id}", get(delivery).delete(drop_letter))
         .route("/outbox/{id}/redirect", post(redirect))
+        .route("/trace", get(trace))
         .route("/breaker", get(trips))
         .route("/breaker/{id}/allow", post(allow_trip))
         .route("/breaker/{id}/refuse", post(refuse_trip))
@@ -197,6 +198,16 @@ pub(super) struct Content {
 
 async fn delivery(State(core): Core, Path(id): Path<i64>, Query(it): Query<Content>) -> Answer<Delivery> {
     core.delivery(id, it.content).await.map(Json)
+}
+
+/// What somebody looks for: native ids have all kinds of characters in them.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Named {
+    pub id: String,
+}
+
+async fn trace(State(core): Core, Query(Named { id }): Query<Named>) -> Answer<Vec<Traced>> {
+    core.trace(&id).await.map(Json)
 }
 
 async fn retry(State(core): Core, Json(which): Json<Letters>) -> Answer<u64> {

@@ -184,6 +184,32 @@ impl Operator for Stub {
         Ok(Delivery { id, content: content.then(|| "Shh!".into()), ..dead_letter() })
     }
 
+    async fn trace(&self, id: &str) -> Result<Vec<Traced>, OperatorError> {
+        if id == "$never" {
+            return Err(never_came(id));
+        }
+        let hop = |place: &str, state: &str, at| Hop::new(place.into(), state, Some(at));
+        let written = hop("matrix !abc:matrix.a.example", "written", 1_760_000_000_000);
+        let taken = hop("provider b.example", "taken", 1_760_000_000_400);
+        let dead = hop("provider c.example", "dead letter", 1_760_600_000_000);
+        Ok(vec![Traced {
+            message: format!("01{}", "ab".repeat(31)),
+            author: user("mimi://a.example/u/alice"),
+            room: clubhouse(),
+            hops: vec![
+                Hop { native: vec![id.to_owned()], ..written },
+                hop("hub a.example", "accepted", 1_760_000_000_100),
+                Hop { attempts: Some(2), ..taken },
+                Hop {
+                    attempts: Some(64),
+                    problem: Some("expired: it could not be reached for 7 days".into()),
+                    letter: Some(17),
+                    ..dead
+                },
+            ],
+        }])
+    }
+
     async fn retry(&self, which: Letters) -> Result<u64, OperatorError> {
         self.note(format!("retry {:?} {:?}", which.id, which.room.map(|room| room.to_string())));
         Ok(1)

@@ -11,7 +11,7 @@ use crate::{
     core::{Core, Fault},
     mimi::{directory::Endpoint, uri::RoomUri, wire::FanoutMessage},
     provider::CallError,
-    store::Tx,
+    store::{Tx, hops::FannedOut},
 };
 
 /// D43: at most this much in one request.
@@ -32,17 +32,22 @@ impl Core {
         }
         let queue = to.clone();
         let mut taken = self.write(move |_, tx| Box::pin(async move { take_again(tx, &queue).await })).await?;
-        while let Some((rows, body)) = taken {
+        while let Some(batch) = taken {
             mimi_adapter::failpoint!("outbox.follower.taken");
-            if let Some(step) = self.notify(room, provider, &rows, body).await? {
+            if let Some(step) = self.notify(room, provider, &batch).await? {
                 return Ok(step);
             }
             let (queue, stopping) = (to.clone(), self.dispatcher.stopping());
+            let (room, provider) = (room.clone(), provider.clone());
             taken = self
-                .write(move |_, tx| {
+                .write(move |core, tx| {
                     Box::pin(async move {
-                        settle(tx, &rows);
-                        if stopping { Ok(None) } else { take(tx, &queue, rows.len()).await }
+                        settle(tx, &batch.rows);
+                        if let Some((since, up_to)) = batch.times {
+                            let row = FannedOut { since, at: core.now(), attempts: batch.attempts };
+                            tx.has_taken(&room, &provider, up_to, row);
+                        }
+                        if stopping { Ok(None) } else { take(tx, &queue, batch.rows.len()).await }
                     })
                 })
                 .await?;
@@ -55,7 +60,7 @@ impl Core {
     /// Our own follower half: the same octets through the same door, in one transaction.
     pub(super) async fn step_own_follower(self: &Arc<Self>, tx: &mut Tx, room: &RoomUri) -> Result<Step, Fault> {
         let queue = Destination::Follower(room.clone(), self.domain.clone()).to_string();
-        let Some((rows, body)) = pick(tx, &queue, BATCH_ROWS, 0).await? else { return Ok(Step::Idle) };
+        let Some(Batch { rows, body, .. }) = pick(tx, &queue, BATCH_ROWS, 0).await? else { return Ok(Step::Idle) };
         let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
         self.accept_fanout(tx, room, &messages).await?;
         mimi_adapter::failpoint!("outbox.follower.own.accepted");
@@ -68,11 +73,10 @@ impl Core {
         self: &Arc<Self>,
         room: &RoomUri,
         provider: &Domain,
-        rows: &[i64],
-        body: Vec<u8>,
+        Batch { rows, body, .. }: &Batch,
     ) -> Result<Option<Step>, Fault> {
         let size = body.len();
-        let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::from(body)).await;
+        let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::copy_from_slice(body)).await;
         mimi_adapter::failpoint!("outbox.follower.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, "notify", size, &words, &format!("{} message(s)", rows.len()));
@@ -92,7 +96,15 @@ impl Core {
     }
 }
 
-type Batch = (Vec<i64>, Vec<u8>);
+/// What goes in one request.
+struct Batch {
+    rows: Vec<i64>,
+    body: Vec<u8>,
+    /// The hub's timestamps of the first and the last in it.
+    times: Option<(u64, u64)>,
+    /// With this one.
+    attempts: u64,
+}
 
 /// The first batch after a start or a failure, which the follower may have already: the one that was tied together,
 /// or the first row, which then was sent alone if it was sent at all.
@@ -106,7 +118,7 @@ async fn take_again(tx: &mut Tx, to: &str) -> Result<Option<Batch>, Fault> {
 /// The next batch but for the `done` rows that have just been settled, tied together before it leaves.
 async fn take(tx: &mut Tx, to: &str, done: usize) -> Result<Option<Batch>, Fault> {
     let batch = pick(tx, to, BATCH_ROWS, done).await?;
-    if let Some((rows, _)) = &batch
+    if let Some(Batch { rows, .. }) = &batch
         && let [first, .., last] = rows[..]
     {
         tx.batch_outbox_rows(to, first, last);
@@ -117,9 +129,10 @@ async fn take(tx: &mut Tx, to: &str, done: usize) -> Result<Option<Batch>, Fault
 /// The batch begun before, or as many rows as fit.
 async fn pick(tx: &mut Tx, to: &str, most: i64, done: usize) -> Result<Option<Batch>, Fault> {
     let rows = tx.outbox_left(to, most, done).await?;
-    let Some(begun) = rows.first().map(|row| row.batch) else { return Ok(None) };
+    let Some((begun, attempts)) = rows.first().map(|row| (row.batch, row.attempts as u64 + 1)) else { return Ok(None) };
     let mut body = Vec::new();
     let mut ids = Vec::new();
+    let mut times = None;
     for row in rows {
         let message = match Payload::decode(&row.payload) {
             Ok(Payload::Fanout { message }) => message,
@@ -133,10 +146,13 @@ async fn pick(tx: &mut Tx, to: &str, most: i64, done: usize) -> Result<Option<Ba
         if row.batch != begun || (begun.is_none() && full) {
             break;
         }
+        if let Some(at) = FanoutMessage::timestamp_of(&message) {
+            times = Some((times.map_or(at, |(first, _)| first), at));
+        }
         body.extend(message);
         ids.push(row.id);
     }
-    Ok(Some((ids, body)))
+    Ok(Some(Batch { rows: ids, body, times, attempts }))
 }
 
 fn settle(tx: &mut Tx, rows: &[i64]) {

@@ -21,6 +21,7 @@ use crate::{
     },
     store::{
         Tx,
+        hops::Named,
         portals::{Portal, PortalId},
     },
     threads::{self, Placed},
@@ -35,6 +36,7 @@ enum Act {
         message: Option<MessageId>,
         delivery: Box<Delivery>,
         accepted: u64,
+        attempts: u64,
         placed: Placed,
         loss: Option<String>,
     },
@@ -49,6 +51,7 @@ struct Done {
     placed: Placed,
     /// When the hub accepted it.
     accepted: u64,
+    attempts: u64,
     /// What people were not shown of it, and its author is told of.
     loss: Option<String>,
 }
@@ -56,7 +59,8 @@ struct Done {
 impl Core {
     async fn settle_portal(&self, tx: &mut Tx, room: &RoomUri, done: &Done) -> Result<(), Fault> {
         if let Some(message) = done.message {
-            tx.name_message(done.portal, message, &done.ids);
+            let named = Named { at: self.now(), attempts: done.attempts, loss: done.loss.clone() };
+            tx.name_message(done.portal, message, &done.ids, &named);
             self.is_placed(tx, done.portal, &done.placed, message, &done.ids);
             self.receipts.shown(room, message, done.accepted);
             if let Some(loss) = &done.loss {
@@ -99,37 +103,44 @@ impl Core {
                     }
                     Err(refusal) => return Ok(Step::later(refusal.to_string())),
                 },
-                Act::Deliver { row, message, delivery, accepted, placed, loss } => match seat
-                    .adapter
-                    .deliver(&delivery)
-                    .await
-                {
-                    Ok(delivered) => {
-                        mimi_adapter::failpoint!("outbox.portal.delivered");
-                        Arc::new(Done { portal: portal.id, row, message, ids: delivered.ids, placed, accepted, loss })
-                    }
-                    Err(Refusal::Retry { after, source }) => {
-                        return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
-                    }
-                    // The people are told that there was a file.
-                    Err(Refusal::Reject { reason }) if matches!(delivery.event, Event::File { .. }) => {
-                        self.write(move |_, tx| {
-                            Box::pin(async move {
-                                tx.prepare_outbox_row(row, Some(reason.as_bytes()));
-                                Ok::<_, Fault>(())
+                Act::Deliver { row, message, delivery, accepted, attempts, placed, loss } => {
+                    match seat.adapter.deliver(&delivery).await {
+                        Ok(delivered) => {
+                            mimi_adapter::failpoint!("outbox.portal.delivered");
+                            Arc::new(Done {
+                                portal: portal.id,
+                                row,
+                                message,
+                                ids: delivered.ids,
+                                placed,
+                                accepted,
+                                attempts,
+                                loss,
                             })
-                        })
-                        .await?;
-                        return Ok(Step::Settled);
+                        }
+                        Err(Refusal::Retry { after, source }) => {
+                            return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
+                        }
+                        // The people are told that there was a file.
+                        Err(Refusal::Reject { reason }) if matches!(delivery.event, Event::File { .. }) => {
+                            self.write(move |_, tx| {
+                                Box::pin(async move {
+                                    tx.prepare_outbox_row(row, Some(reason.as_bytes()));
+                                    Ok::<_, Fault>(())
+                                })
+                            })
+                            .await?;
+                            return Ok(Step::Settled);
+                        }
+                        Err(Refusal::Reject { reason }) => {
+                            self.write(move |core, tx| {
+                                Box::pin(async move { core.bury_id(tx, &to, row, &Reason::refused(&reason)).await })
+                            })
+                            .await?;
+                            return Ok(Step::Settled);
+                        }
                     }
-                    Err(Refusal::Reject { reason }) => {
-                        self.write(move |core, tx| {
-                            Box::pin(async move { core.bury_id(tx, &to, row, &Reason::refused(&reason)).await })
-                        })
-                        .await?;
-                        return Ok(Step::Settled);
-                    }
-                },
+                }
             };
             // What is next is taken in the transaction that settles what was, so each costs one fsync.
             let (of, was, stopping) = (room.clone(), done.clone(), self.dispatcher.stopping());
@@ -236,10 +247,13 @@ impl Core {
         };
         match lowered {
             Ok((event, loss)) => {
-                let thread = placed.thread.clone();
+                let (thread, attempts) = (placed.thread.clone(), row.attempts as u64 + 1);
                 let delivery = Delivery { key, conversation, speaker, accepted: at(accepted), event, thread };
                 let delivery = Box::new(delivery);
-                Ok(Some((portal, Some(Act::Deliver { row: row.id, message, delivery, accepted, placed, loss }))))
+                Ok(Some((
+                    portal,
+                    Some(Act::Deliver { row: row.id, message, delivery, accepted, attempts, placed, loss }),
+                )))
             }
             Err(reason) => {
                 self.bury(tx, &to, &[row], &Reason::refused(&reason)).await?;
@@ -270,6 +284,12 @@ impl Core {
         })
     }
 
+    /// What people call the message of which this is a version: what was shown first, whatever it says now.
+    async fn named(&self, tx: &mut Tx, portal: &Portal, id: &MessageId) -> Result<Option<NativeMessageId>, Fault> {
+        let first = tx.first_version(&portal.room, id).await?;
+        Ok(tx.native_of_message(portal.id, &first).await?)
+    }
+
     /// Replaces message IDs by native ones. A reply to something never carried goes as a plain message;
     /// what would change such a thing has nothing to change.
     async fn to_native(
@@ -282,32 +302,32 @@ impl Core {
         Ok(match event {
             Event::Message { text, in_reply_to } => {
                 let in_reply_to = match in_reply_to {
-                    Some(id) => tx.native_of_message(portal.id, &id).await?,
+                    Some(id) => self.named(tx, portal, &id).await?,
                     None => None,
                 };
                 Ok(Event::Message { text, in_reply_to })
             }
             Event::File { file, caption, in_reply_to } => {
                 let in_reply_to = match in_reply_to {
-                    Some(id) => tx.native_of_message(portal.id, &id).await?,
+                    Some(id) => self.named(tx, portal, &id).await?,
                     None => None,
                 };
                 Ok(Event::File { file, caption, in_reply_to })
             }
             Event::Edit { replaces, text } => {
-                let native = tx.native_of_message(portal.id, &replaces).await?;
+                let native = self.named(tx, portal, &replaces).await?;
                 native.map(|replaces| Event::Edit { replaces, text }).ok_or_else(unknown)
             }
             Event::Delete { replaces } => {
-                let native = tx.native_of_message(portal.id, &replaces).await?;
+                let native = self.named(tx, portal, &replaces).await?;
                 native.map(|replaces| Event::Delete { replaces }).ok_or_else(unknown)
             }
             Event::Reaction { in_reply_to, emoji } => {
-                let native = tx.native_of_message(portal.id, &in_reply_to).await?;
+                let native = self.named(tx, portal, &in_reply_to).await?;
                 native.map(|in_reply_to| Event::Reaction { in_reply_to, emoji }).ok_or_else(unknown)
             }
             Event::Unlike { replaces } => {
-                let native = tx.native_of_message(portal.id, &replaces).await?;
+                let native = self.named(tx, portal, &replaces).await?;
                 native.map(|replaces| Event::Unlike { replaces }).ok_or_else(unknown)
             }
             other => Err(format!("a {} is no content", other.kind())),

@@ -15,11 +15,13 @@ use super::{StoreError, Tx, behind};
 /// The rows that are looked at in one transaction.
 const PIECE: usize = 256;
 
-/// A table whose rows go by their age. Each has rows of a room, with a name of 32 octets and a time.
+/// A table whose rows go by their age. Each has rows of a room, with a name and a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aging {
     /// Messages, and what they are called in a conversation.
     Names,
+    /// What providers have taken.
+    FannedOut,
     Seen,
     Answers,
 }
@@ -29,6 +31,7 @@ impl Aging {
     fn columns(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Names => ("message", "message_id", "accepted"),
+            Self::FannedOut => ("fanned_out", "name", "at"),
             Self::Seen => ("seen", "hash", "at"),
             Self::Answers => ("hub_accepted", "hash", "timestamp"),
         }
@@ -73,7 +76,12 @@ impl Tx {
                     let head = "DELETE FROM native_message
                                 WHERE portal = (SELECT id FROM portal WHERE room = $1) AND message_id IN ";
                     self.forget_all_of(head, &room, &names).await?;
-                    self.forget_all_of("DELETE FROM topic WHERE room = $1 AND message_id IN ", &room, &names).await?;
+                    for head in [
+                        "DELETE FROM topic WHERE room = $1 AND message_id IN ",
+                        "DELETE FROM version WHERE room = $1 AND message_id IN ",
+                    ] {
+                        self.forget_all_of(head, &room, &names).await?;
+                    }
                 }
                 self.forget_all_of(&format!("DELETE FROM {of} WHERE room = $1 AND {name} IN "), &room, &names).await?;
             }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use super::{
+    hops::{FannedOut, Named},
     portals::PortalId,
     script::{Bound, Script},
     seal,
@@ -44,13 +45,15 @@ pub(super) struct Behind {
     pub settled: Waiting<i64, ()>,
     pub mls: Waiting<(Owner, Vec<u8>), Option<Vec<u8>>>,
     pub messages: Waiting<(RoomUri, MessageId), (UserUri, u64)>,
-    pub natives: Waiting<(PortalId, NativeMessageId), (MessageId, bool)>,
+    pub natives: Waiting<(PortalId, NativeMessageId), (MessageId, bool, Named)>,
     pub seen: Waiting<(RoomUri, [u8; 32]), u64>,
     pub answers: Waiting<(RoomUri, [u8; 32]), (u64, Vec<u8>)>,
     pub timestamps: Waiting<RoomUri, u64>,
     pub cursors: Waiting<PortalId, Cursor>,
     pub threads: Waiting<(PortalId, [u8; 32]), (ThreadRow, u64)>,
     pub topics: Waiting<(RoomUri, MessageId), Vec<u8>>,
+    pub versions: Waiting<(RoomUri, MessageId), (MessageId, u64)>,
+    pub fanned_out: Waiting<(RoomUri, Vec<u8>), FannedOut>,
 }
 
 pub(super) struct NewRow {
@@ -159,6 +162,8 @@ macro_rules! every {
         $behind.cursors.$do();
         $behind.threads.$do();
         $behind.topics.$do();
+        $behind.versions.$do();
+        $behind.fanned_out.$do();
     }};
 }
 
@@ -190,6 +195,8 @@ impl Behind {
             cursors,
             threads,
             topics,
+            versions,
+            fanned_out,
         } = self;
         outbox.is_empty()
             && prepared.is_empty()
@@ -204,6 +211,8 @@ impl Behind {
             && cursors.is_empty()
             && threads.is_empty()
             && topics.is_empty()
+            && versions.is_empty()
+            && fanned_out.is_empty()
     }
 
     /// Adds what came before the current job, or all, to what is sent.
@@ -245,16 +254,17 @@ impl Behind {
         }
         for rows in chunks(self.natives.take(all)) {
             let sql = many(
-                "INSERT INTO native_message (portal, native_id, message_id, first, sum) VALUES ",
-                5,
+                "INSERT INTO native_message (portal, native_id, message_id, first, sum, at, attempts, loss) VALUES ",
+                8,
                 rows.len(),
                 " ON CONFLICT (portal, native_id) DO NOTHING",
             );
             script
-                .rows(&sql, rows, |query, ((portal, native), (id, first))| {
+                .rows(&sql, rows, |query, ((portal, native), (id, first, Named { at, attempts, loss }))| {
                     let sum = seal::sum(&[&portal.to_be_bytes(), native.as_str().as_bytes(), id.as_bytes()]);
                     let native = native.as_str().to_owned();
-                    query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first)).bind(sum)
+                    let query = query.bind(portal).bind(native).bind(id.as_bytes().to_vec()).bind(i64::from(first));
+                    query.bind(sum).bind(at as i64).bind(attempts as i64).bind(loss)
                 })
                 .await?;
         }
@@ -298,7 +308,7 @@ impl Behind {
             );
             script.rows(&sql, rows, |query, (portal, at)| query.bind(portal).bind(at.as_str().to_owned())).await?;
         }
-        self.write_threads(script, all).await
+        self.write_relations(script, all).await
     }
 }
 
@@ -313,7 +323,8 @@ impl Behind {
         !(self.prepared.is_empty() && self.batches.is_empty())
     }
 
-    async fn write_threads(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {
+    /// What belongs to what.
+    async fn write_relations(&mut self, script: &mut Script<'_>, all: bool) -> Result<(), sqlx::Error> {
         for rows in chunks(self.threads.take(all)) {
             let sql = many(
                 "INSERT INTO thread (portal, hash, topic, native, last, at) VALUES ",
@@ -339,6 +350,34 @@ impl Behind {
             script
                 .rows(&sql, rows, |query, ((room, id), topic)| {
                     query.bind(room.as_str().to_owned()).bind(id.as_bytes().to_vec()).bind(topic)
+                })
+                .await?;
+        }
+        for rows in chunks(self.fanned_out.take(all)) {
+            let sql = many(
+                "INSERT INTO fanned_out (room, name, since, at, attempts) VALUES ",
+                5,
+                rows.len(),
+                " ON CONFLICT (room, name) DO NOTHING",
+            );
+            script
+                .rows(&sql, rows, |query, ((room, name), FannedOut { since, at, attempts })| {
+                    let query = query.bind(room.as_str().to_owned()).bind(name);
+                    query.bind(since as i64).bind(at as i64).bind(attempts as i64)
+                })
+                .await?;
+        }
+        for rows in chunks(self.versions.take(all)) {
+            let sql = many(
+                "INSERT INTO version (room, message_id, first, accepted) VALUES ",
+                4,
+                rows.len(),
+                " ON CONFLICT (room, message_id) DO NOTHING",
+            );
+            script
+                .rows(&sql, rows, |query, ((room, id), (first, at))| {
+                    let (room, first) = (room.as_str().to_owned(), first.as_bytes().to_vec());
+                    query.bind(room).bind(id.as_bytes().to_vec()).bind(first).bind(at as i64)
                 })
                 .await?;
         }

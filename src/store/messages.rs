@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use mimi_adapter::NativeMessageId;
 use sqlx::AssertSqlSafe;
 
-use super::{StoreError, Tx, behind, portals::PortalId, seal};
+use super::{StoreError, Tx, behind, hops::Named, portals::PortalId, seal};
 use crate::mimi::{
     content::MessageId,
     uri::{RoomUri, UserUri},
@@ -41,12 +41,12 @@ impl Tx {
     }
 
     /// Ties native ids to a message; the first is the one others will point at.
-    pub fn name_message(&mut self, portal: PortalId, id: MessageId, native: &[NativeMessageId]) {
+    pub fn name_message(&mut self, portal: PortalId, id: MessageId, native: &[NativeMessageId], named: &Named) {
         for (index, native) in native.iter().enumerate() {
             let name = (portal, native.clone());
             // What has a meaning keeps it.
             if self.behind.natives.get(&name).is_none() {
-                self.behind.natives.put(name, (id, index == 0));
+                self.behind.natives.put(name, (id, index == 0, named.clone()));
             }
         }
     }
@@ -56,7 +56,7 @@ impl Tx {
         portal: PortalId,
         native: &NativeMessageId,
     ) -> Result<Option<MessageId>, StoreError> {
-        if let Some((id, _)) = self.behind.natives.get(&(portal, native.clone())) {
+        if let Some((id, ..)) = self.behind.natives.get(&(portal, native.clone())) {
             return Ok(Some(*id));
         }
         if self.ahead.natives.contains(&(portal, native.clone())) {
@@ -82,8 +82,8 @@ impl Tx {
         portal: PortalId,
         id: &MessageId,
     ) -> Result<Option<NativeMessageId>, StoreError> {
-        let waiting = self.behind.natives.iter().filter(|((of, _), (named, _))| *of == portal && named == id);
-        if let Some(((_, native), _)) = waiting.max_by_key(|(_, (_, first))| *first) {
+        let waiting = self.behind.natives.iter().filter(|((of, _), (named, ..))| *of == portal && named == id);
+        if let Some(((_, native), _)) = waiting.max_by_key(|(_, (_, first, _))| *first) {
             return Ok(Some(native.clone()));
         }
         let row = sqlx::query_as::<_, (String, i64)>(

@@ -33,10 +33,11 @@ const MIGRATIONS: &[Step] = &[
     ),
     (
         4,
-        "threads",
-        include_str!("migrations/sqlite/0004_threads.sql"),
-        include_str!("migrations/postgres/0004_threads.sql"),
+        "threads, topics and versions",
+        include_str!("migrations/sqlite/0004_conversation.sql"),
+        include_str!("migrations/postgres/0004_conversation.sql"),
     ),
+    (5, "hops", include_str!("migrations/sqlite/0005_hops.sql"), include_str!("migrations/postgres/0005_hops.sql")),
     (
         6,
         "joining codes",

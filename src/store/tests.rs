@@ -595,7 +595,8 @@ mod aging {
             Box::pin(async move {
                 for moment in moments {
                     tx.add_message(&room, id(moment), &alice(), moment);
-                    tx.name_message(portal, id(moment), &[native(moment)]);
+                    let named = hops::Named { at: moment, attempts: 1, loss: None };
+                    tx.name_message(portal, id(moment), &[native(moment)], &named);
                     tx.see(&room, *id(moment).as_bytes(), moment);
                     tx.hub_accepted(&room, *id(moment).as_bytes(), moment, b"accepted");
                 }

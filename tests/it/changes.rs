@@ -1,8 +1,16 @@
 //! What people do to messages, and what it is about on the other side.
 
 use mimi_adapter::NativeMessageId;
+use mimi_gateway::{
+    core::Fault,
+    mimi::content::MimiContent,
+    outbox::{Destination, Payload},
+};
 
-use crate::world::World;
+use crate::{
+    messenger::Mood,
+    world::{World, tea},
+};
 
 #[tokio::test]
 async fn replies_edits_deletions_and_reactions_are_about_the_right_message_on_both_sides() {
@@ -112,4 +120,45 @@ async fn a_reply_to_what_was_never_carried_is_a_message_and_the_rest_is_refused(
         reader.reads(&format!("{name}: And now?")).await;
     }
     assert_eq!(world.bob.transcript().iter().filter(|line| line.starts_with("alice")).count(), 2);
+}
+
+#[tokio::test]
+async fn a_reply_names_the_newest_version_and_is_shown_at_the_first() {
+    let world = World::of_two().await;
+    let (alice, bob) = (&world.alice, &world.bob);
+    alice.says("Is the tee ready?").await;
+    bob.reads("alice (a.example): Is the tee ready?").await;
+    alice.edits("Is the tee ready?", "Is the tea ready?").await;
+    bob.reads("alice (a.example) changes \"Is the tee ready?\": Is the tea ready?").await;
+    bob.replies_to("Is the tee ready?", "Yes.").await;
+    bob.reacts_to("Is the tee ready?", "🫖").await;
+    alice.reads("bob (b.example) answers \"Is the tee ready?\": Yes.").await;
+    alice.reads("bob (b.example) reacts to \"Is the tee ready?\": 🫖").await;
+    // And on the wire it is the edit that was answered.
+    alice.messenger.when("Still?", Mood::Held);
+    bob.replies_to("Is the tee ready?", "Still?").await;
+    alice.messenger.is_offered("Still?").await;
+    let answered = waiting(&world, "a.example").await.in_reply_to;
+    let first = world.turncoat(alice).name_of(alice, "Is the tee ready?").await;
+    assert!(answered.is_some() && answered != Some(first), "it names the first version");
+    alice.messenger.lets_pass("Still?");
+    alice.reads("bob (b.example) answers \"Is the tee ready?\": Still?").await;
+    // What changes it later changes the first all the same.
+    alice.edits("Is the tee ready?", "Is the tea cold?").await;
+    bob.reads("alice (a.example) changes \"Is the tee ready?\": Is the tea cold?").await;
+    alice.deletes("Is the tee ready?").await;
+    bob.reads("alice (a.example) takes back \"Is the tee ready?\"").await;
+}
+
+/// The message that waits to be shown at a provider.
+pub async fn waiting(world: &World, provider: &str) -> MimiContent {
+    let head = world.core(provider).write(move |_, tx| {
+        Box::pin(async move {
+            let queue = Destination::Portal(tea()).to_string();
+            Ok::<_, Fault>(tx.outbox_head(&queue, 1).await?.pop())
+        })
+    });
+    let row = head.await.unwrap().unwrap();
+    let Ok(Payload::Content { content, .. }) = Payload::decode(&row.payload) else { panic!("it is a message") };
+    MimiContent::decode(&content).unwrap()
 }

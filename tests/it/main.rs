@@ -20,6 +20,7 @@ mod database;
 mod direct;
 mod finding;
 mod hello;
+mod hops;
 mod inspect;
 mod joining;
 mod membership;

@@ -1,16 +1,8 @@
 //! What belongs together within a conversation.
 
 use mimi_adapter::{NativeMessageId, Threads};
-use mimi_gateway::{
-    core::Fault,
-    mimi::content::MimiContent,
-    outbox::{Destination, Payload},
-};
 
-use crate::{
-    messenger::Mood,
-    world::{World, tea},
-};
+use crate::{changes::waiting, messenger::Mood, world::World};
 
 #[tokio::test]
 async fn a_thread_is_under_the_same_message_on_both_sides() {
@@ -113,15 +105,7 @@ async fn an_edit_says_the_topic_of_what_it_changes() {
     world.alice.edits("Grean.", "Green.").await;
     world.bob.messenger.is_offered("Green.").await;
     let root = world.turncoat(&world.alice).name_of(&world.alice, "Tea?").await;
-    let waits = world.core("b.example").write(move |_, tx| {
-        Box::pin(async move {
-            let queue = Destination::Portal(tea()).to_string();
-            Ok::<_, Fault>(tx.outbox_head(&queue, 1).await?.pop())
-        })
-    });
-    let row = waits.await.unwrap().unwrap();
-    let Ok(Payload::Content { content, .. }) = Payload::decode(&row.payload) else { panic!("it is a message") };
-    assert_eq!(MimiContent::decode(&content).unwrap().topic_id, root.as_bytes());
+    assert_eq!(waiting(&world, "b.example").await.topic_id, root.as_bytes());
     world.bob.messenger.lets_pass("Green.");
     world.bob.reads("alice (a.example) changes \"Grean.\": Green.").await;
 }

@@ -35,6 +35,8 @@ class MatrixPerson(Person):
         self.user_id = self._client.user_id
         self.invites: dict[str, str] = {}
         self._files: dict[str, dict] = {}
+        self.read: dict[tuple[str, str], str] = {}
+        """Up to which event somebody has read in a room, by room and user."""
         self.contents: dict[str, dict] = {}
         """The whole content of what was seen last of each text."""
         self._listening = asyncio.create_task(self._listen())
@@ -90,6 +92,13 @@ class MatrixPerson(Person):
         relation["m.in_reply_to"] = {"event_id": answers or root}
         return await self._send(room, {"msgtype": "m.text", "body": text, "m.relates_to": relation})
 
+    async def reads_up_to(self, room: str, event: str):
+        _check(await self._client.room_read_markers(room, event, event))
+
+    async def sees_read(self, room: str, event: str, by: str, within: float = 30):
+        """Waits until somebody has read up to an event."""
+        await self.until(lambda: self.read.get((room, by)) == event, within, f"{by} to have read {event}")
+
     async def shares(self, room: str, file_name: str, octets: bytes, caption: str | None = None) -> str:
         """Shows a picture."""
         uploaded, _ = await self._client.upload(io.BytesIO(octets), "image/png", file_name, filesize=len(octets))
@@ -140,6 +149,9 @@ class MatrixPerson(Person):
                 self.invites.pop(room, None)
                 for event in info.timeline.events:
                     self._take(room, event.source)
+                for event in info.ephemeral:
+                    if isinstance(event, nio.ReceiptEvent):
+                        self.read |= {(room, it.user_id): it.event_id for it in event.receipts}
             self._something_happened()
 
     def _take(self, room: str, event: dict):
@@ -149,7 +161,7 @@ class MatrixPerson(Person):
             name = member.display_name if member and member.display_name else event["sender"]
             if "url" in event["content"] and event["sender"] != self.user_id:
                 self._files[event["content"].get("filename", event["content"]["body"])] = event["content"]
-            self.contents[event["content"]["body"]] = event["content"]
+            self.contents[event["content"]["body"]] = event["content"] | {"event_id": event["event_id"]}
             self._show(room, event["sender"], name, event["content"]["body"])
 
 

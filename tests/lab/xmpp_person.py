@@ -38,6 +38,10 @@ class XmppPerson(Person):
         self._directly: set[tuple[str, str]] = set()
         self._received: set[str] = set()
         self._opened: list = []
+        self.read: set[tuple[str, str]] = set()
+        """Who has read up to which message, by bare JID and id."""
+        self.ids: dict[str, str] = {}
+        """What the messages of each text that came directly are called."""
         self.threads: dict[str, str] = {}
         """The thread in which each text was seen last; none is empty."""
         self.repeats = 0
@@ -47,7 +51,7 @@ class XmppPerson(Person):
         client.enable_starttls = client.enable_direct_tls = False
         client.enable_plaintext = True
         client.plugin["feature_mechanisms"].unencrypted_plain = True
-        for plugin in ("xep_0045", "xep_0066", "xep_0184", "xep_0199", "xep_0313", "xep_0359", "xep_0363"):
+        for plugin in ("xep_0045", "xep_0066", "xep_0184", "xep_0199", "xep_0313", "xep_0333", "xep_0359", "xep_0363"):
             client.register_plugin(plugin)
         client.plugin["xep_0184"].auto_request = False
         client.add_event_handler("session_start", self._on_session)
@@ -55,6 +59,7 @@ class XmppPerson(Person):
         client.add_event_handler("message", self._on_message)
         client.add_event_handler("message_error", self._on_error)
         client.add_event_handler("receipt_received", self._on_receipt)
+        client.add_event_handler("marker_displayed", self._on_displayed)
         self._staying_online = asyncio.create_task(self._stay_online())
         await self.until(lambda: self._online, 30, "to be signed in")
         return self
@@ -145,14 +150,24 @@ class XmppPerson(Person):
             if id in chat.confirmed:
                 return
 
-    async def writes_to(self, jid: str, text: str, thread: str | None = None):
-        """Writes to somebody directly; returns once the server has routed it."""
+    async def writes_to(self, jid: str, text: str, thread: str | None = None) -> str:
+        """Writes to somebody directly; returns the message's id once the server has routed it."""
         message = self._client.make_message(mto=jid, mbody=text, mtype="chat")
+        message["id"] = id = uuid.uuid4().hex
         if thread:
             message["thread"] = thread
         message.send()
         # A server handles one client's stanzas in order (RFC 6120 §10.1).
         await self._client.plugin["xep_0199"].ping(DOMAIN)
+        return id
+
+    def reads_up_to(self, jid: str, text: str):
+        """What a client sends when somebody looks at a message of this text (XEP-0333)."""
+        self._client.plugin["xep_0333"].send_marker(slixmpp.JID(jid), self.ids[text], "displayed")
+
+    async def sees_read(self, id: str, by: str, within: float = 30):
+        """Waits until somebody has read the message with this id."""
+        await self.until(lambda: (by, id) in self.read, within, f"{by} to have read {id}")
 
     async def makes_sure_of(self, jid: str, text: str, within: float = 60):
         """Writes to somebody directly, and again under the same id until a receipt comes (XEP-0184)."""
@@ -235,6 +250,7 @@ class XmppPerson(Person):
                 return
             self._directly.add((room, message["id"]))
             self.threads[message["body"]] = message["thread"]
+            self.ids[message["body"]] = message["id"]
             self._show(room, room, message["from"].user, message["body"])
         elif chat := self._chats.get(room):
             archive_id = message["stanza_id"]["id"]
@@ -257,6 +273,10 @@ class XmppPerson(Person):
 
     def _on_receipt(self, message):
         self._received.add(message["receipt"])
+        self._something_happened()
+
+    def _on_displayed(self, message):
+        self.read.add((message["from"].bare, message["displayed"]["id"]))
         self._something_happened()
 
     def _on_error(self, message):

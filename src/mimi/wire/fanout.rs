@@ -50,6 +50,13 @@ impl FanoutMessage {
     }
 }
 
+impl FanoutMessage {
+    /// When the hub accepted what is in these octets, which begin with that.
+    pub fn timestamp_of(octets: &[u8]) -> Option<u64> {
+        octets.first_chunk().map(|first| u64::from_be_bytes(*first))
+    }
+}
+
 impl Tls for FanoutMessage {
     fn write(&self, out: &mut Writer) {
         out.u64(self.timestamp);

@@ -1,4 +1,4 @@
--- Threads of native conversations and topics of rooms.
+-- Threads of native conversations and topics of rooms, and versions of messages.
 
 -- A topic has up to 4096 octets, more than an index takes, so it is found by its hash. `native` is what the
 -- conversation calls it, if it has threads; `last` the message that was said last in it.
@@ -20,3 +20,13 @@ CREATE TABLE topic (
     topic      BLOB NOT NULL,
     PRIMARY KEY (room, message_id)
 ) STRICT, WITHOUT ROWID;
+
+-- The edits of messages: the first version of each, and when it was accepted.
+CREATE TABLE version (
+    room       TEXT NOT NULL,
+    message_id BLOB NOT NULL,
+    first      BLOB NOT NULL,
+    accepted   INTEGER NOT NULL,
+    PRIMARY KEY (room, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX version_by_first ON version (room, first, accepted);

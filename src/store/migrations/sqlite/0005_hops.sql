@@ -1,0 +1,18 @@
+-- Where messages have been, for an admin who asks.
+
+-- When the network confirmed a message, or we accepted it from there; by how many attempts; and what people were not
+-- shown of it.
+ALTER TABLE native_message ADD COLUMN at INTEGER;
+ALTER TABLE native_message ADD COLUMN attempts INTEGER;
+ALTER TABLE native_message ADD COLUMN loss TEXT;
+
+-- What a provider has taken of a room that we are the hub of: everything from one timestamp of the hub's to another, in
+-- one request. `name` is the provider, a NUL, and the second of them, in order.
+CREATE TABLE fanned_out (
+    room     TEXT NOT NULL,
+    name     BLOB NOT NULL,
+    since    INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    PRIMARY KEY (room, name)
+) STRICT, WITHOUT ROWID;
