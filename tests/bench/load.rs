@@ -243,7 +243,7 @@ impl<'g> Conversation<'g> {
                 return Ok(None);
             }
             AdapterFrame::Unreadable { reason } => return Err(reason.into()),
-            AdapterFrame::Ping {} => return Ok(None),
+            AdapterFrame::Ping {} | AdapterFrame::Receipt(_) => return Ok(None),
             AdapterFrame::Deliver(deliver) => deliver,
         };
         let room = deliver.conversation.as_str().parse::<usize>()?;
