@@ -44,6 +44,9 @@ async fn what_the_gateway_says_arrives_at_the_command_line_as_it_was() {
     assert_eq!(it.client.outbox(Some(&clubhouse())).await, it.stub.outbox(Some(&clubhouse())).await);
     assert_eq!(it.client.delivery(12, false).await.unwrap().content, None);
     assert_eq!(it.client.delivery(12, true).await.unwrap().content.as_deref(), Some("Shh!"));
+    for id in ["$Wm/+&=%20 x", "$never"] {
+        assert_eq!(it.client.trace(id).await, it.stub.trace(id).await);
+    }
     assert_eq!(it.client.trips().await, it.stub.trips().await);
     assert_eq!(it.client.not_ready().await, Vec::<String>::new());
 }

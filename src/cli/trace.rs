@@ -103,7 +103,7 @@ mod tests {
                 "ab".repeat(31)
             )
         );
-        assert!(said("$abc", true).await.unwrap().contains("\"state\":\"dead letter\""));
+        assert!(said("$abc", true).await.unwrap().contains("\"state\": \"dead letter\""));
     }
 
     #[tokio::test]
