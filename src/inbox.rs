@@ -19,6 +19,7 @@ use crate::{
     assets::Asset,
     breaker::Deed,
     core::{Core, Fault, at, hash},
+    description::Matter,
     event::{self, MimiEvent},
     janitor::NAMED_DAYS,
     mimi::{
@@ -180,8 +181,11 @@ impl Core {
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {
-                Some(ghost) => self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?,
-                None => return Err(not_linked()),
+                // A conversation begins with something said.
+                Some(ghost) if !matches!(inbound.event, Event::Name { .. } | Event::Topic { .. }) => {
+                    self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?
+                }
+                _ => return Err(not_linked()),
             },
         };
         let Some(mut room) = tx.room(&portal.room).await? else {
@@ -205,6 +209,15 @@ impl Core {
                     return Ok(Accepted::Duplicate);
                 }
                 self.ensure_member(tx, &mut room, &sender).await?;
+                let described = match &event {
+                    Event::Name { name } => Some((Matter::Name, &**name)),
+                    Event::Topic { topic } => Some((Matter::Topic, &**topic)),
+                    _ => None,
+                };
+                if let Some(described) = described {
+                    self.describe(tx, &portal, &sender, (&inbound.id, inbound.proof), described).await?;
+                    return Ok(Accepted::New);
+                }
                 let event = self.to_mimi(tx, &portal, &sender, inbound.proof, event).await?;
                 self.submit(tx, &portal, &sender, &inbound.id, &event).await?;
                 Ok(Accepted::New)

@@ -33,6 +33,7 @@ pub use dispatcher::Dispatcher;
 
 use crate::{
     core::{Core, Fault},
+    description::Matter,
     mimi::uri::{RoomUri, UserUri},
     store::Tx,
 };
@@ -129,6 +130,10 @@ pub enum Payload {
     ReportAbuse { room: RoomUri, report: Vec<u8> },
     /// To the hub of a room into which a user of ours wants to come, with the code of a link.
     Join { code: String },
+    /// To the hub: a commit of what one of our users has named the room, or said it is about.
+    Describe { user: UserUri, matter: Matter, text: String },
+    /// To the portal: somebody from elsewhere has changed that, or one of ours. What it is by then is read in the room.
+    Described { by: Option<UserUri>, matter: Matter },
 }
 
 impl Payload {
@@ -148,6 +153,8 @@ impl Payload {
             Self::Rejoin => "rejoin",
             Self::ReportAbuse { .. } => "report abuse",
             Self::Join { .. } => "join",
+            Self::Describe { matter, .. } => matter.kind(),
+            Self::Described { .. } => "described",
         }
     }
 

@@ -344,6 +344,15 @@ impl Core {
                     return Ok(Take::Done);
                 }
             },
+            Payload::Describe { user, matter, text } => {
+                match self.make_description(tx, &state, &group, row.id, (&user, matter, &text)).await? {
+                    Some(prepared) => prepared,
+                    None => {
+                        tx.remove_outbox_row(row.id);
+                        return Ok(Take::Done);
+                    }
+                }
+            }
             Payload::CommitPending => {
                 let reader = self.reader(tx, &group).await?;
                 let look = |member: &mut Member| Ok::<_, Fault>((member.has_pending_proposals(), member.is_leaving()));

@@ -112,7 +112,9 @@ impl Core {
             // The first may be in the adapter's hands at this moment.
             row.unsure |= messages.is_empty() && self.dispatcher.is_serving(&to);
             match Payload::decode(&row.payload) {
-                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id),
+                Ok(Payload::Presence { .. } | Payload::Notice { .. } | Payload::Described { .. }) => {
+                    tx.remove_outbox_row(row.id)
+                }
                 _ => messages.push(row),
             }
         }

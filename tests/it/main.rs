@@ -26,6 +26,7 @@ mod membership;
 mod messenger;
 mod moving;
 mod ohttp;
+mod naming;
 mod old;
 mod on_the_wire;
 mod order;

@@ -87,6 +87,28 @@ impl Person {
         self.tries_to_react_to_id(self.find(words), emoji).await.unwrap();
     }
 
+    /// Gives the conversation a name.
+    pub async fn names_it(&self, name: &str) {
+        let name = name.to_owned();
+        self.does(|act| ClientFrame::Name { act, name }).await.unwrap();
+    }
+
+    /// The same, whether or not the gateway is there to take it.
+    pub fn names_it_offline(&self, name: &str) -> u64 {
+        let name = name.to_owned();
+        self.act(|act| ClientFrame::Name { act, name })
+    }
+
+    pub async fn sets_topic(&self, topic: &str) {
+        let topic = topic.to_owned();
+        self.does(|act| ClientFrame::Topic { act, topic }).await.unwrap();
+    }
+
+    /// Waits until the conversation is called so.
+    pub async fn finds_it_called(&self, name: &str) {
+        self.messenger.is_described(&self.conversation, "name", name).await;
+    }
+
     /// Takes a reaction back.
     pub async fn unlikes(&self, emoji: &str) {
         let replaces = self.find(emoji);

@@ -90,6 +90,9 @@ class XmppPerson(Person):
         """Says something in a group chat; returns once the group chat has it."""
         await self._say(room, text)
 
+    def sets_subject(self, room: str, subject: str):
+        self._client.plugin["xep_0045"].set_subject(slixmpp.JID(room), subject)
+
     async def shows_file(self, room: str, url: str):
         """What clients send after they have uploaded a file: its address, marked as such (XEP-0066)."""
         await self._say(room, url, oob=url)

@@ -179,6 +179,8 @@ macro_rules! conformance {
             an_edit_points_at_its_message
             a_delete_points_at_its_message
             a_reaction_comes_and_goes
+            a_name_is_the_conversations
+            a_topic_is_the_conversations
             a_file_goes_both_ways
             half_a_file_is_not_shown
             a_join_makes_the_ghost_present

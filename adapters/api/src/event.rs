@@ -23,6 +23,10 @@ pub enum Event<Ref, Asset = Octets> {
     Reaction { in_reply_to: Ref, emoji: String },
     /// Took back a reaction, which is a message of its own and is what `replaces` points at.
     Unlike { replaces: Ref },
+    /// Has given the conversation this name; an empty one takes it away. What it is called so already changes nothing.
+    Name { name: String },
+    /// Has said what the conversation is about, in a line or a few; with nothing, that it is about nothing special.
+    Topic { topic: String },
     /// Is now in the conversation. Said of somebody who is there already, it changes nothing.
     Join,
     /// Is no longer in the conversation.
@@ -59,7 +63,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
             Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
             Self::Notice { about, .. } => about.as_ref(),
-            Self::Join | Self::Leave => None,
+            Self::Name { .. } | Self::Topic { .. } | Self::Join | Self::Leave => None,
         }
     }
 
@@ -72,6 +76,8 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Delete { replaces } => Event::Delete { replaces },
             Self::Reaction { in_reply_to, emoji } => Event::Reaction { in_reply_to, emoji },
             Self::Unlike { replaces } => Event::Unlike { replaces },
+            Self::Name { name } => Event::Name { name },
+            Self::Topic { topic } => Event::Topic { topic },
             Self::Join => Event::Join,
             Self::Leave => Event::Leave,
             Self::Notice { text, about, to } => Event::Notice { text, about, to },
@@ -87,6 +93,8 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Delete { .. } => "delete",
             Self::Reaction { .. } => "reaction",
             Self::Unlike { .. } => "unlike",
+            Self::Name { .. } => "name",
+            Self::Topic { .. } => "topic",
             Self::Join => "join",
             Self::Leave => "leave",
             Self::Notice { .. } => "notice",

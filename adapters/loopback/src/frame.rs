@@ -66,6 +66,18 @@ pub enum ClientFrame {
         act: Act,
         replaces: NativeMessageId,
     },
+    /// Gives the conversation a name.
+    Name {
+        #[serde(flatten)]
+        act: Act,
+        name: String,
+    },
+    /// Says what the conversation is about.
+    Topic {
+        #[serde(flatten)]
+        act: Act,
+        topic: String,
+    },
     /// Is here: said for each conversation again on each connection.
     Join(Act),
     Leave(Act),
@@ -182,6 +194,12 @@ pub enum Shown {
     Unlike {
         replaces: NativeMessageId,
     },
+    Name {
+        name: String,
+    },
+    Topic {
+        topic: String,
+    },
     Join,
     Leave,
     Notice {
@@ -244,6 +262,8 @@ impl AdapterFrame {
             Event::Delete { replaces } => Shown::Delete { replaces },
             Event::Reaction { in_reply_to, emoji } => Shown::Reaction { reply_to: in_reply_to, emoji },
             Event::Unlike { replaces } => Shown::Unlike { replaces },
+            Event::Name { name } => Shown::Name { name },
+            Event::Topic { topic } => Shown::Topic { topic },
             Event::Join => Shown::Join,
             Event::Leave => Shown::Leave,
             Event::Notice { text, about, to } => Shown::Notice { text, about, to },

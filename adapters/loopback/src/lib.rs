@@ -169,6 +169,8 @@ impl Adapter for Loopback {
             formatting: Full,
             file,
             max_file,
+            name: Full,
+            topic: Full,
             max_text,
         }
     }

@@ -216,6 +216,8 @@ impl Speech {
             ClientFrame::Delete { act, replaces } => (act, Event::Delete { replaces }),
             ClientFrame::React { act, reply_to, emoji } => (act, Event::Reaction { in_reply_to: reply_to, emoji }),
             ClientFrame::Unlike { act, replaces } => (act, Event::Unlike { replaces }),
+            ClientFrame::Name { act, name } => (act, Event::Name { name }),
+            ClientFrame::Topic { act, topic } => (act, Event::Topic { topic }),
             ClientFrame::Join(act) => (act, Event::Join),
             ClientFrame::Leave(act) => (act, Event::Leave),
             ClientFrame::Delivered { key, id } => return self.answer(&key, Answer::Delivered(id)),

@@ -4,7 +4,7 @@
 //! told so by the homeserver; then it is introduced, and speaks. So a restored backup, a moderator's kick or
 //! a room made anew mend themselves.
 
-use matrix_sdk::ruma::{OwnedRoomId, RoomId, UserId, api::error::ErrorKind};
+use matrix_sdk::ruma::{OwnedRoomId, RoomId, UserId, api::error::ErrorKind, events::StateEventType};
 use mimi_adapter::{ConversationId, Delivered, Delivery, Event, NativeMessageId, Refusal, Speaker};
 
 use crate::{client::Failure, homeserver::Homeserver, to_native::to_native};
@@ -30,6 +30,8 @@ impl Homeserver {
                 Err(failure) if failure.is_forbidden() || failure.is_not_found() => Ok(Delivered::default()),
                 Err(failure) => Err(not_delivered(failure)),
             },
+            Event::Name { name } => self.describe(&room, StateEventType::RoomName, "name", name).await,
+            Event::Topic { topic } => self.describe(&room, StateEventType::RoomTopic, "topic", topic).await,
             said => self.say(delivery, said, &user, &room).await,
         }
     }
@@ -70,6 +72,24 @@ impl Homeserver {
             Ok(id) => Ok(Delivered { ids: vec![NativeMessageId::new(id)] }),
             // The same emoji from another device of the same person: people see it once, as they should.
             Err(failure) if matches!(failure.kind(), Some(ErrorKind::DuplicateAnnotation)) => Ok(Delivered::default()),
+            Err(failure) => Err(not_delivered(failure)),
+        }
+    }
+
+    /// The room itself is changed by who speaks for the gateway in it, since ghosts have no power there.
+    async fn describe(
+        &self,
+        room: &RoomId,
+        kind: StateEventType,
+        field: &'static str,
+        text: &str,
+    ) -> Result<Delivered, Refusal> {
+        let voice = self.voice(room).await.map_err(not_delivered)?;
+        match self.set_state(&voice, room, kind, field, text).await {
+            Ok(()) => Ok(Delivered::default()),
+            Err(failure) if failure.is_forbidden() => {
+                Err(Refusal::reject(format!("{voice} may not change the room's {field}")))
+            }
             Err(failure) => Err(not_delivered(failure)),
         }
     }

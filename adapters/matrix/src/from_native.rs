@@ -38,6 +38,8 @@ pub enum What {
     Said(Event<NativeMessageId, OwnedMxcUri>),
     /// The sender took an event back. It takes a look at that event to know what this means.
     Redacted(OwnedEventId),
+    /// The sender changed what the room is called or is about.
+    Described(Event<NativeMessageId, OwnedMxcUri>),
     /// Somebody's place in the room changed, perhaps by another's hand.
     Member { whom: OwnedUserId, now: Membership },
     /// What is said in this room is encrypted, from now on at the latest.
@@ -228,6 +230,12 @@ fn state(event: AnyStateEvent) -> What {
                 _ => return What::Nothing,
             };
             What::Member { whom: event.state_key, now }
+        }
+        AnyStateEvent::RoomName(StateEvent::Original(event)) => {
+            What::Described(Event::Name { name: event.content.name })
+        }
+        AnyStateEvent::RoomTopic(StateEvent::Original(event)) => {
+            What::Described(Event::Topic { topic: event.content.topic })
         }
         AnyStateEvent::RoomTombstone(StateEvent::Original(event)) => What::Moved(event.content.replacement_room),
         AnyStateEvent::RoomEncryption(StateEvent::Original(_)) => What::Encryption { said: false },
@@ -443,6 +451,15 @@ mod tests {
             read(json!({ "type": "m.room.encryption", "state_key": "", "content": content })),
             What::Encryption { said: false }
         );
+    }
+
+    #[test]
+    fn a_rooms_name_and_topic_are_the_senders_doing() {
+        let state = |kind: &str, content: Value| read(json!({ "type": kind, "state_key": "", "content": content }));
+        let name = Event::Name { name: "Tea".into() };
+        assert_eq!(state("m.room.name", json!({ "name": "Tea" })), What::Described(name));
+        let topic = Event::Topic { topic: "Which?".into() };
+        assert_eq!(state("m.room.topic", json!({ "topic": "Which?" })), What::Described(topic));
     }
 
     #[test]

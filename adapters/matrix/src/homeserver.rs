@@ -26,7 +26,7 @@ use matrix_sdk::ruma::{
         profile::{DisplayName, get_profile_field, set_profile_field},
         redact::redact_event,
         room::get_room_event,
-        state::get_state_event_for_key,
+        state::{get_state_event_for_key, send_state_event},
     },
     api::error::ErrorKind,
     events::{AnyTimelineEvent, StateEventType},
@@ -289,6 +289,33 @@ impl Homeserver {
         request.from = before;
         let page = self.client.ask(&voice, request).await?;
         Ok((page.chunk, page.end))
+    }
+
+    /// Sets a field of the room's state, unless it is so already.
+    pub async fn set_state(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kind: StateEventType,
+        field: &'static str,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let request = get_state_event_for_key::v3::Request::new(room.to_owned(), kind.clone(), "".into());
+        let now = match self.client.ask(user, request).await {
+            Ok(response) => serde_json::from_str::<serde_json::Value>(response.event_or_content.get())
+                .map_or(String::new(), |content| content[field].as_str().unwrap_or_default().to_owned()),
+            Err(failure) if failure.is_not_found() => String::new(),
+            Err(failure) => return Err(failure),
+        };
+        if now == text {
+            return Ok(());
+        }
+        let content = Raw::new(&serde_json::json!({ field: text })).expect("JSON is JSON").cast_unchecked();
+        let begun = Instant::now();
+        let request = send_state_event::v3::Request::new_raw(room.to_owned(), kind, "".into(), content);
+        self.client.ask(user, request).await?;
+        self.owes(begun);
+        Ok(())
     }
 
     // Sending.

@@ -115,6 +115,8 @@ impl Adapter for Matrix {
             file: Full,
             max_file: self.homeserver.upload_limit.known(),
             formatting: Full,
+            name: Full,
+            topic: Full,
             max_text: to_native::MAX_TEXT,
         }
     }

@@ -160,6 +160,10 @@ impl Transactions {
                 let event = event.with_file(|file| media::stored(&self.homeserver, file));
                 self.said(room, id, sender, event).await
             }
+            What::Described(event) => {
+                let event = event.with_file(|file| media::stored(&self.homeserver, file));
+                self.described(room, id, sender, event).await
+            }
             What::Redacted(target) => self.redacted(room, id, sender, target).await,
             What::Uncarried(what) => {
                 let text = format!("Not delivered to people elsewhere: the gateway can't carry {what} yet.");
@@ -193,6 +197,20 @@ impl Transactions {
         match self.place(&room, &sender).await? {
             Some(place) => self.offer(place, room, id, sender, event).await,
             None => self.lost(room, id, sender).await,
+        }
+    }
+
+    /// A one-to-one room is called what everybody likes to call it.
+    async fn described(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        event: Event<NativeMessageId>,
+    ) -> Result<(), Refusal> {
+        match self.place(&room, &sender).await? {
+            Some(place) if place.direct.is_none() => self.offer(place, room, id, sender, event).await,
+            _ => Ok(()),
         }
     }
 

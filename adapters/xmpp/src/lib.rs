@@ -136,7 +136,7 @@ impl Adapter for Xmpp {
     }
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
-        use Support::Full;
+        use Support::{AsText, Full};
         let max_file = self.files.most();
         Capabilities {
             reply: Full,
@@ -146,6 +146,8 @@ impl Adapter for Xmpp {
             formatting: Full,
             file: Full,
             max_file,
+            name: AsText,
+            topic: Full,
             max_text: 65_536,
         }
     }

@@ -197,6 +197,11 @@ impl Listener {
     async fn archived(&mut self, archived: Archived) -> Result<(), Stopped> {
         let Archived { id, message, read } = archived;
         let Some(from) = message.jid("from").filter(|from| from.resource().is_some()) else { return Ok(()) };
+        // In an archive a subject has no mark that would tell a ghost's from a person's.
+        if from_native::subject(&message).is_some() {
+            self.room.memory().read = Some(read);
+            return Ok(());
+        }
         let person = self.room.writer_of_archived(&from, &message);
         if self.was_ours(&message, &id, &person) {
             self.room.memory().read = Some(read);

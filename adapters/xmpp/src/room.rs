@@ -51,6 +51,8 @@ pub struct Room {
     state: Mutex<State>,
     /// The number of the link on which the listener has caught up.
     live: watch::Sender<Option<u64>>,
+    /// The room's subject, once it has said it to the listener.
+    subject: watch::Sender<Option<String>>,
     /// One of ours is out and should be in.
     unseated: Notify,
     /// One enters at a time, so that a ghost is not sent in twice.
@@ -128,6 +130,7 @@ impl Room {
             memory: Mutex::new(Memory::new(MEMORY)),
             state: Mutex::new(state),
             live: watch::Sender::new(None),
+            subject: watch::Sender::new(None),
             unseated: Notify::new(),
             entering: tokio::sync::Mutex::new(()),
             news,
@@ -206,6 +209,12 @@ impl Room {
             return;
         }
         self.spoken.store(true, Ordering::Relaxed);
+        // The first is what the room has been about before we came (XEP-0045 §7.2.15).
+        if let Some(subject) = from_native::subject(&message)
+            && self.subject.send_replace(Some(subject)).is_none()
+        {
+            return;
+        }
         let delayed = message.has_child("delay", ns::DELAY);
         let person = if delayed {
             state.occupants.writer_of_archived(&from, &message, state.features.marks)
@@ -314,6 +323,7 @@ impl Room {
 
     fn leave_live(&self) {
         self.live.send_replace(None);
+        self.subject.send_replace(None);
     }
 
     fn tell(&self, news: News) {

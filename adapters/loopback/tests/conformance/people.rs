@@ -105,6 +105,8 @@ impl People {
             Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
             Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
             Event::Unlike { replaces } => ClientFrame::Unlike { act, replaces },
+            Event::Name { name } => ClientFrame::Name { act, name },
+            Event::Topic { topic } => ClientFrame::Topic { act, topic },
             other => panic!("nobody does a {} here", other.kind()),
         };
         self.memory.lock().unwrap().unanswered.insert(n, frame);
@@ -295,6 +297,8 @@ impl Memory {
             (Shown::Delete { replaces }, Some(_)) => Some(Event::Delete { replaces }),
             (Shown::Reaction { reply_to, emoji }, Some(_)) => Some(Event::Reaction { in_reply_to: reply_to, emoji }),
             (Shown::Unlike { replaces }, Some(_)) => Some(Event::Unlike { replaces }),
+            (Shown::Name { name }, Some(_)) => Some(Event::Name { name }),
+            (Shown::Topic { topic }, Some(_)) => Some(Event::Topic { topic }),
             (event, from) => panic!("{event:?} from {from:?}"),
         };
         let id = event.map(|event| {
