@@ -110,7 +110,7 @@ impl Core {
             let why = "the network does not say for sure who you are, so you can't change what the room is called";
             return Err(Fault::never(why));
         }
-        tx.name_message(portal.id, name_of_change(&portal.room, id)?, std::slice::from_ref(id));
+        tx.name_message(portal.id, name_of_event(&portal.room, id)?, std::slice::from_ref(id));
         let payload = Payload::Describe { user: user.clone(), matter, text };
         self.enqueue(tx, &Destination::Hub(portal.room.clone()), &payload).await
     }
@@ -204,10 +204,9 @@ impl Core {
     }
 }
 
-/// A change is no message and has no message ID. This one is never sent: by it the native event is known if it is offered
-/// again.
-fn name_of_change(room: &RoomUri, native: &NativeMessageId) -> Result<MessageId, Fault> {
-    let mut octets = hash(format!("described {room} {native}").as_bytes());
+/// What is no message has no message ID. This one is never sent: by it the native event is known if it is offered again.
+pub(crate) fn name_of_event(room: &RoomUri, native: &NativeMessageId) -> Result<MessageId, Fault> {
+    let mut octets = hash(format!("no message {room} {native}").as_bytes());
     octets[0] = 1;
     MessageId::new(octets).map_err(Fault::broken)
 }

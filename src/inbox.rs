@@ -182,7 +182,9 @@ impl Core {
             Some(portal) => portal,
             None => match &inbound.direct {
                 // A conversation begins with something said.
-                Some(ghost) if !matches!(inbound.event, Event::Name { .. } | Event::Topic { .. }) => {
+                Some(ghost)
+                    if !matches!(inbound.event, Event::Name { .. } | Event::Topic { .. } | Event::Command { .. }) =>
+                {
                     self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?
                 }
                 _ => return Err(not_linked()),
@@ -207,6 +209,11 @@ impl Core {
             event => {
                 if tx.message_of_native(portal.id, &inbound.id).await?.is_some() {
                     return Ok(Accepted::Duplicate);
+                }
+                if let Event::Command { words, manages } = &event {
+                    let (words, manages) = (words.clone(), *manages);
+                    self.command(tx, &portal, &room, &sender, (&inbound.id, inbound.proof), (&words, manages)).await?;
+                    return Ok(Accepted::New);
                 }
                 self.ensure_member(tx, &mut room, &sender).await?;
                 let described = match &event {

@@ -347,8 +347,10 @@ impl Core {
             Payload::Describe { user, matter, text } => {
                 match self.make_description(tx, &state, &group, row.id, (&user, matter, &text)).await? {
                     Some(prepared) => prepared,
+                    // It may be written in another way there.
                     None => {
                         tx.remove_outbox_row(row.id);
+                        self.described(tx, &state, None, &[matter]).await?;
                         return Ok(Take::Done);
                     }
                 }

@@ -87,6 +87,24 @@ impl Person {
         self.tries_to_react_to_id(self.find(words), emoji).await.unwrap();
     }
 
+    /// Asks the gateway itself for something.
+    pub async fn asks(&self, words: &str) {
+        let words = words.to_owned();
+        self.does(|act| ClientFrame::Ask { act, words, manages: false }).await.unwrap();
+    }
+
+    /// The same, without waiting.
+    pub fn asks_unanswered(&self, words: &str) -> u64 {
+        let words = words.to_owned();
+        self.act(|act| ClientFrame::Ask { act, words, manages: false })
+    }
+
+    /// The same, as somebody who may change the conversation itself.
+    pub async fn demands(&self, words: &str) {
+        let words = words.to_owned();
+        self.does(|act| ClientFrame::Ask { act, words, manages: true }).await.unwrap();
+    }
+
     /// Gives the conversation a name.
     pub async fn names_it(&self, name: &str) {
         let name = name.to_owned();

@@ -116,6 +116,9 @@ class MatrixPerson(Person):
             while await self.state(room, kind) != content:
                 await asyncio.sleep(0.2)
 
+    async def kicks(self, room: str, user_id: str):
+        _check(await self._client.room_kick(room, user_id))
+
     async def gives_power(self, room: str, user_id: str, level: int):
         levels = await self.state(room, "m.room.power_levels")
         levels["users"][user_id] = level

@@ -181,6 +181,7 @@ macro_rules! conformance {
             a_reaction_comes_and_goes
             a_name_is_the_conversations
             a_topic_is_the_conversations
+            the_longest_text_is_shown
             a_file_goes_both_ways
             half_a_file_is_not_shown
             a_join_makes_the_ghost_present

@@ -31,6 +31,9 @@ pub enum Event<Ref, Asset = Octets> {
     Join,
     /// Is no longer in the conversation.
     Leave,
+    /// Inbound only: has asked the gateway itself for something, and this is not for the others: `who`, `invite …`.
+    /// `manages`: the network lets them change the conversation itself, as its moderators.
+    Command { words: String, manages: bool },
     /// Outbound only: the gateway itself has something to tell the people here, such as why a message
     /// was not carried. `about` is that message, `to` the person it is meant for: show it to that person
     /// alone if the network can.
@@ -63,7 +66,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
             Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
             Self::Notice { about, .. } => about.as_ref(),
-            Self::Name { .. } | Self::Topic { .. } | Self::Join | Self::Leave => None,
+            Self::Name { .. } | Self::Topic { .. } | Self::Join | Self::Leave | Self::Command { .. } => None,
         }
     }
 
@@ -80,6 +83,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Topic { topic } => Event::Topic { topic },
             Self::Join => Event::Join,
             Self::Leave => Event::Leave,
+            Self::Command { words, manages } => Event::Command { words, manages },
             Self::Notice { text, about, to } => Event::Notice { text, about, to },
         }
     }
@@ -97,6 +101,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Topic { .. } => "topic",
             Self::Join => "join",
             Self::Leave => "leave",
+            Self::Command { .. } => "command",
             Self::Notice { .. } => "notice",
         }
     }

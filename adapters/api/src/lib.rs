@@ -36,7 +36,9 @@
 //!    answer. Deaf, you help yourself: connect anew, read what you have missed, go on until you hear again.
 //! 7. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
-//!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
+//!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows. A name or a topic
+//!    ([`Event::Name`]) is set unless it is so already. If people can speak to the gateway itself, offer what they say as
+//!    [`Event::Command`].
 //!    A **file** ([`Event::File`]) is never in memory: [`Octets::open`] it in `deliver` and pass on what you read; in `run`,
 //!    offer a [`Source`] of your own, which the core reads before it says yes. Say how large it may be (`max_file`).
 //! 8. **Read the configuration.** [`AdapterKind::build`] takes the table apart, collects *every* problem, each
@@ -77,7 +79,7 @@
 //! ```
 //! use std::{collections::BTreeMap, sync::{Arc, Mutex}, time::Duration};
 //! use mimi_adapter::{
-//!     Adapter, AdapterKind, BoxError, Built, CancellationToken, ConfigError, Context, ConversationId, Delivered, Delivery,
+//!     Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, ConfigError, Context, ConversationId, Delivered, Delivery,
 //!     DeliveryKey, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text,
 //!     async_trait, toml,
 //! };
@@ -150,6 +152,7 @@
 //! pub const KIND: AdapterKind = AdapterKind {
 //!     name: "wall",
 //!     example: "[adapters.wall]\nkind = \"wall\"\n\n# Notes that may wait for the gateway.\nroom_for = 16\n",
+//!     capabilities: Capabilities::PLAIN_TEXT,
 //!     build,
 //! };
 //!

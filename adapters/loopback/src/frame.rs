@@ -78,6 +78,15 @@ pub enum ClientFrame {
         act: Act,
         topic: String,
     },
+    /// Asks the gateway itself for something.
+    Ask {
+        #[serde(flatten)]
+        act: Act,
+        words: String,
+        /// May change the conversation itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        manages: bool,
+    },
     /// Is here: said for each conversation again on each connection.
     Join(Act),
     Leave(Act),

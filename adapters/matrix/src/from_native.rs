@@ -36,6 +36,8 @@ pub struct Happened {
 pub enum What {
     /// The sender said or did something.
     Said(Event<NativeMessageId, OwnedMxcUri>),
+    /// The sender asked the gateway itself for something, in these words.
+    Asked(String),
     /// The sender took an event back. It takes a look at that event to know what this means.
     Redacted(OwnedEventId),
     /// The sender changed what the room is called or is about.
@@ -116,8 +118,20 @@ fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
             let answered = thread.in_reply_to.filter(|_| !thread.is_falling_back).map(|to| to.event_id);
             shared_or_said(msgtype, Some(id(answered.unwrap_or(thread.event_id))), pills)
         }
-        _ => shared_or_said(msgtype, None, pills),
+        _ => {
+            let words = match &msgtype {
+                MessageType::Text(text) => asked(&text.body).map(str::to_owned),
+                _ => None,
+            };
+            words.map_or_else(|| shared_or_said(msgtype, None, pills), What::Asked)
+        }
     }
+}
+
+/// The words after `!mimi`, by which people here speak to the gateway itself.
+fn asked(body: &str) -> Option<&str> {
+    let rest = body.trim_start().strip_prefix("!mimi")?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
 }
 
 fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>, pills: &Pills) -> What {
@@ -451,6 +465,16 @@ mod tests {
             read(json!({ "type": "m.room.encryption", "state_key": "", "content": content })),
             What::Encryption { said: false }
         );
+    }
+
+    #[test]
+    fn what_begins_with_mimi_is_for_the_gateway() {
+        let said = |body: &str| message(json!({ "msgtype": "m.text", "body": body }));
+        assert_eq!(said("!mimi"), What::Asked("".into()));
+        assert_eq!(said(" !mimi  invite mimi://b.example/u/bob "), What::Asked("invite mimi://b.example/u/bob".into()));
+        for body in ["!mimicry", "What does !mimi do?"] {
+            assert_eq!(said(body), What::Said(Event::Message { text: plain(body), in_reply_to: None }));
+        }
     }
 
     #[test]

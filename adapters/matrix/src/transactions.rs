@@ -160,6 +160,7 @@ impl Transactions {
                 let event = event.with_file(|file| media::stored(&self.homeserver, file));
                 self.said(room, id, sender, event).await
             }
+            What::Asked(words) => self.asked(room, id, sender, words).await,
             What::Described(event) => {
                 let event = event.with_file(|file| media::stored(&self.homeserver, file));
                 self.described(room, id, sender, event).await
@@ -198,6 +199,24 @@ impl Transactions {
             Some(place) => self.offer(place, room, id, sender, event).await,
             None => self.lost(room, id, sender).await,
         }
+    }
+
+    /// Where nothing is connected, there is nothing else to be said than how that is done.
+    async fn asked(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        words: String,
+    ) -> Result<(), Refusal> {
+        if !self.homeserver.names.is_local_person(&sender) {
+            return Ok(());
+        }
+        let Some(place) = self.place(&room, &sender).await? else {
+            return self.homeserver.tell(&room, &id, Some(&sender), not_connected(&room)).await;
+        };
+        let manages = unless_final(self.homeserver.manages(&sender, &room).await)?.unwrap_or_default();
+        self.offer(place, room, id, sender, Event::Command { words, manages }).await
     }
 
     /// A one-to-one room is called what everybody likes to call it.
@@ -340,10 +359,7 @@ impl Transactions {
             let _ = self.invited.send(ConversationId::new(room.as_str()));
             return Ok(());
         }
-        let text = format!(
-            "This room is not connected to anybody elsewhere. To connect it, whoever runs the gateway needs its id: {room}"
-        );
-        self.homeserver.tell(&room, &id, None, text).await
+        self.homeserver.tell(&room, &id, None, not_connected(&room)).await
     }
 
     async fn offer(
@@ -389,4 +405,10 @@ pub fn unless_final<T>(answer: Result<T, Failure>) -> Result<Option<T>, Refusal>
         }
         Err(failure) => Err(failure.refusal("never read")),
     }
+}
+
+fn not_connected(room: &OwnedRoomId) -> String {
+    format!(
+        "This room is not connected to anybody elsewhere. To connect it, whoever runs the gateway needs its id: {room}"
+    )
 }

@@ -92,6 +92,7 @@ impl Listener {
                 self.room.message_done();
                 done
             }
+            News::Asked { message, person, manages } => self.asked(&message, &person, manages).await,
             News::Ours { read } => {
                 self.room.memory().read = Some(read);
                 Ok(())
@@ -265,6 +266,18 @@ impl Listener {
             }
         }
         self.room.memory().deal_with(&id, Some(read));
+        Ok(())
+    }
+
+    /// A word for the gateway itself. It is answered to the person alone, and is in no archive.
+    async fn asked(&self, message: &Element, person: &Person, manages: bool) -> Result<(), Stopped> {
+        let words = stanza::body(message).unwrap_or_default().trim().to_owned();
+        let words = words.strip_prefix("!mimi").map_or(&*words, str::trim).to_owned();
+        let id = from_native::room_message_id(message, &self.room.jid, false, person.user.as_str());
+        let inbound = self.inbound(id, person, Event::Command { words, manages }, None);
+        if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
+            self.tell(&person.user, &reason);
+        }
         Ok(())
     }
 

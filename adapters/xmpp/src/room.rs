@@ -77,6 +77,12 @@ pub enum News {
         message: Element,
         person: Person,
     },
+    /// Somebody has written to the listener alone.
+    Asked {
+        message: Element,
+        person: Person,
+        manages: bool,
+    },
     /// A ghost's own message went by.
     Ours {
         read: ReadUpTo,
@@ -199,22 +205,32 @@ impl Room {
         }
     }
 
+    /// A private message of an occupant: it is the gateway itself that they talk to.
+    pub fn asked(&self, message: Element) {
+        let Some(from) = message.jid("from") else { return };
+        let Some(nick) = from.resource().filter(|_| stanza::body(&message).is_some()) else { return };
+        let state = self.state();
+        let (person, manages) = (state.occupants.writer(&from), state.occupants.moderates(nick.as_str()));
+        drop(state);
+        self.tell(News::Asked { message, person, manages });
+    }
+
     /// A groupchat message to one of ours. Only the listener's copy counts, and only while it is in the room:
     /// what an occupant of an earlier connection is still told would overtake what has been missed.
     pub fn heard(&self, message: Element) {
         let (Some(to), Some(from)) = (message.jid("to"), message.jid("from")) else { return };
-        let Some(nick) = from.resource().filter(|_| to == self.listener) else { return };
         let state = self.state();
-        if !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
+        if to != self.listener || !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
         }
         self.spoken.store(true, Ordering::Relaxed);
-        // The first is what the room has been about before we came (XEP-0045 §7.2.15).
+        // The first is what the room has been about before we came (XEP-0045 §7.2.15), perhaps in the room's own name.
         if let Some(subject) = from_native::subject(&message)
             && self.subject.send_replace(Some(subject)).is_none()
         {
             return;
         }
+        let Some(nick) = from.resource() else { return };
         let delayed = message.has_child("delay", ns::DELAY);
         let person = if delayed {
             state.occupants.writer_of_archived(&from, &message, state.features.marks)

@@ -73,6 +73,8 @@ impl State {
                 let line = Line { id: act.id.clone(), who: act.from.to_string(), what };
                 self.conversations.entry(act.conversation).or_default().push(line);
             }
+            // The messenger's own room shows it to nobody else.
+            None if matches!(frame, ClientFrame::Ask { .. }) => {}
             None => {
                 self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
                 if matches!(frame, ClientFrame::Join(_)) {

@@ -271,6 +271,14 @@ async fn is_set_by_both(scene: &mut Scene<impl Harness>, hers: Event<NativeMessa
     assert_eq!(scene.comes_in().await.event, message("It is."));
 }
 
+pub async fn the_longest_text_is_shown(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let longest = "tea ".repeat(scene.capabilities().max_text / 4);
+    let longest = message(longest.trim_end());
+    scene.deliver("k1", &bob(), longest.clone()).await;
+    assert!(scene.alice_sees().await.event == longest, "the longest text that is declared is not shown as it is");
+}
+
 pub async fn a_file_goes_both_ways(network: impl Harness) {
     let mut scene = Scene::start(network).await;
     if scene.capabilities().file != Support::Full {
