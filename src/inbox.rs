@@ -181,10 +181,7 @@ impl Core {
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {
-                // A conversation begins with something said.
-                Some(ghost)
-                    if !matches!(inbound.event, Event::Name { .. } | Event::Topic { .. } | Event::Command { .. }) =>
-                {
+                Some(ghost) if begins_with(&inbound.event) => {
                     self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?
                 }
                 _ => return Err(not_linked()),
@@ -216,6 +213,11 @@ impl Core {
                     return Ok(Accepted::New);
                 }
                 self.ensure_member(tx, &mut room, &sender).await?;
+                if let Event::Oust { user, banned } = &event {
+                    let (user, banned) = (user.clone(), *banned);
+                    self.oust(tx, &portal, &sender, (&inbound.id, inbound.proof), (&user, banned)).await?;
+                    return Ok(Accepted::New);
+                }
                 let described = match &event {
                     Event::Name { name } => Some((Matter::Name, &**name)),
                     Event::Topic { topic } => Some((Matter::Topic, &**topic)),
@@ -529,6 +531,11 @@ struct Read {
     octets: Vec<u8>,
     /// With which it could be reported, if that is kept.
     evidence: Option<AbusiveMessage>,
+}
+
+/// Whether a one-to-one conversation can begin with it: with something said.
+fn begins_with(event: &Event<NativeMessageId, Asset>) -> bool {
+    !matches!(event, Event::Name { .. } | Event::Topic { .. } | Event::Oust { .. } | Event::Command { .. })
 }
 
 fn not_linked() -> Fault {

@@ -38,6 +38,15 @@ use crate::{
 /// The handshakes that are read at once by who has nothing to say: some milliseconds' work in a large group.
 const PIECE: i64 = 8;
 
+/// What else a commit has changed.
+struct Changed {
+    matters: Vec<Matter>,
+    /// Of our people.
+    ours_gone: Vec<(UserUri, bool)>,
+    /// `None` is the reader itself.
+    by: Option<UserUri>,
+}
+
 impl Core {
     /// Founds the group of a room of ours. `others` are participants from the start (a direct room's list
     /// never changes); their clients are added by invitation like everybody's.
@@ -228,9 +237,14 @@ impl Core {
                         .map_err(|denied| Fault::never(format!("the commit is against the room's policy: {denied}")))?;
                     let removed = gone(leaves, &staged.leaves);
                     let removes_us = staged.removes_us;
+                    let ours_gone = self.ours_ousted(&before, &after, &staged.leaving);
                     member.merge(staged)?;
-                    let matters = Matter::changed(&before.metadata, &after.metadata);
-                    Ok(Some((after, removed, removes_us, member.epoch(), (Some(actor), matters))))
+                    let changed = Changed {
+                        matters: Matter::changed(&before.metadata, &after.metadata),
+                        ours_gone,
+                        by: Some(actor),
+                    };
+                    Ok(Some((after, removed, removes_us, member.epoch(), changed)))
                 }
                 Processed::OwnCommit => {
                     let before = member.leaves()?;
@@ -239,7 +253,8 @@ impl Core {
                     let leaves = member.leaves()?;
                     let after = room_state::read(&member.dictionary(), &leaves).map_err(Fault::never)?;
                     let matters = Matter::changed(&was.metadata, &after.metadata);
-                    Ok(Some((after, gone(before, &leaves), false, member.epoch(), (None, matters))))
+                    let changed = Changed { matters, ours_gone: Vec::new(), by: None };
+                    Ok(Some((after, gone(before, &leaves), false, member.epoch(), changed)))
                 }
                 Processed::Proposal => Ok(None),
                 Processed::Application { .. } | Processed::OwnMessage => Err(Fault::never("not a handshake")),
@@ -256,7 +271,7 @@ impl Core {
         };
         tx.leaf_has_read(group.reader, position).await?;
         mimi_adapter::failpoint!("members.advanced");
-        if let Some((after, removed, removes_us, epoch, (by, matters))) = step {
+        if let Some((after, removed, removes_us, epoch, changed)) = step {
             debug!(%room, epoch, "The room's group is in a new epoch.");
             for identity in &removed {
                 if let Ok(client) = ClientUri::parse(identity)
@@ -279,8 +294,12 @@ impl Core {
             } else {
                 self.participants_are(tx, room, &after.participants).await?;
             }
+            let by = changed.by.filter(|by| !self.is_ours(by));
+            if let Some(by) = &by {
+                self.ours_were_ousted(tx, room, by, changed.ours_gone).await?;
+            }
             if state.state == RoomState::Open {
-                self.described(tx, &state, by.filter(|by| !self.is_ours(by)).as_ref(), &matters).await?;
+                self.described(tx, &state, by.as_ref(), &changed.matters).await?;
             }
             tx.trim_handshakes(room).await?;
         } else {

@@ -132,6 +132,8 @@ pub enum Payload {
     Join { code: String },
     /// To the hub: a commit of what one of our users has named the room, or said it is about.
     Describe { user: UserUri, matter: Matter, text: String },
+    /// To the hub: a commit by which one of our users takes somebody from elsewhere out.
+    Oust { by: UserUri, user: UserUri, banned: bool },
     /// To the portal: somebody from elsewhere has changed that, or one of ours. What it is by then is read in the room.
     Described { by: Option<UserUri>, matter: Matter },
 }
@@ -154,6 +156,7 @@ impl Payload {
             Self::ReportAbuse { .. } => "report abuse",
             Self::Join { .. } => "join",
             Self::Describe { matter, .. } => matter.kind(),
+            Self::Oust { .. } => "oust",
             Self::Described { .. } => "described",
         }
     }

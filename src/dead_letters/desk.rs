@@ -204,7 +204,8 @@ fn author(payload: &Payload) -> Option<UserUri> {
         Payload::Add { user, .. }
         | Payload::Remove { user }
         | Payload::Presence { user, .. }
-        | Payload::Describe { user, .. } => Some(user.clone()),
+        | Payload::Describe { user, .. }
+        | Payload::Oust { by: user, .. } => Some(user.clone()),
         _ => None,
     }
 }

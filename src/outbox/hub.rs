@@ -355,6 +355,15 @@ impl Core {
                     }
                 }
             }
+            Payload::Oust { by, user, banned } => {
+                match self.make_ousting(tx, &state, &group, row.id, (&by, &user, banned)).await? {
+                    Some(prepared) => prepared,
+                    None => {
+                        tx.remove_outbox_row(row.id);
+                        return Ok(Take::Done);
+                    }
+                }
+            }
             Payload::CommitPending => {
                 let reader = self.reader(tx, &group).await?;
                 let look = |member: &mut Member| Ok::<_, Fault>((member.has_pending_proposals(), member.is_leaving()));

@@ -26,6 +26,7 @@ mod inspect;
 mod joining;
 mod membership;
 mod messenger;
+mod moderation;
 mod moving;
 mod ohttp;
 mod naming;

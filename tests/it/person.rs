@@ -87,6 +87,12 @@ impl Person {
         self.tries_to_react_to_id(self.find(words), emoji).await.unwrap();
     }
 
+    /// Takes somebody from elsewhere out of the conversation.
+    pub async fn ousts(&self, other: &Person, banned: bool) {
+        let user = other.uri.clone();
+        self.does(|act| ClientFrame::Oust { act, user, banned }).await.unwrap();
+    }
+
     /// Asks the gateway itself for something.
     pub async fn asks(&self, words: &str) {
         let words = words.to_owned();

@@ -4,7 +4,7 @@
 //! the adapter's side of the line, a MIMI message ID inside the core. An adapter never sees the latter. `Asset` is
 //! the same for the octets of a [`File`].
 
-use crate::{File, Octets};
+use crate::{File, Octets, UserUri};
 
 /// Something a person did. The person is the `sender` of the [`Inbound`](crate::Inbound) or the
 /// `speaker` of the [`Delivery`](crate::Delivery) around it.
@@ -31,8 +31,10 @@ pub enum Event<Ref, Asset = Octets> {
     Join,
     /// Is no longer in the conversation.
     Leave,
+    /// Inbound only: has taken the ghost of `user` out of the conversation, and if they are `banned`, for good.
+    Oust { user: UserUri, banned: bool },
     /// Inbound only: has asked the gateway itself for something, and this is not for the others: `who`, `invite …`.
-    /// `manages`: the network lets them change the conversation itself, as its moderators.
+    /// `manages`: the network lets them do that, since they may change the conversation itself, as its moderators may.
     Command { words: String, manages: bool },
     /// Outbound only: the gateway itself has something to tell the people here, such as why a message
     /// was not carried. `about` is that message, `to` the person it is meant for: show it to that person
@@ -66,7 +68,12 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
             Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
             Self::Notice { about, .. } => about.as_ref(),
-            Self::Name { .. } | Self::Topic { .. } | Self::Join | Self::Leave | Self::Command { .. } => None,
+            Self::Name { .. }
+            | Self::Topic { .. }
+            | Self::Join
+            | Self::Leave
+            | Self::Oust { .. }
+            | Self::Command { .. } => None,
         }
     }
 
@@ -83,6 +90,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Topic { topic } => Event::Topic { topic },
             Self::Join => Event::Join,
             Self::Leave => Event::Leave,
+            Self::Oust { user, banned } => Event::Oust { user, banned },
             Self::Command { words, manages } => Event::Command { words, manages },
             Self::Notice { text, about, to } => Event::Notice { text, about, to },
         }
@@ -101,6 +109,7 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Topic { .. } => "topic",
             Self::Join => "join",
             Self::Leave => "leave",
+            Self::Oust { .. } => "removal",
             Self::Command { .. } => "command",
             Self::Notice { .. } => "notice",
         }

@@ -78,6 +78,14 @@ pub enum ClientFrame {
         act: Act,
         topic: String,
     },
+    /// Takes somebody from elsewhere out of the conversation.
+    Oust {
+        #[serde(flatten)]
+        act: Act,
+        user: UserUri,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        banned: bool,
+    },
     /// Asks the gateway itself for something.
     Ask {
         #[serde(flatten)]

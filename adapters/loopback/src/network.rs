@@ -218,6 +218,7 @@ impl Speech {
             ClientFrame::Unlike { act, replaces } => (act, Event::Unlike { replaces }),
             ClientFrame::Name { act, name } => (act, Event::Name { name }),
             ClientFrame::Topic { act, topic } => (act, Event::Topic { topic }),
+            ClientFrame::Oust { act, user, banned } => (act, Event::Oust { user, banned }),
             ClientFrame::Ask { act, words, manages } => (act, Event::Command { words, manages }),
             ClientFrame::Join(act) => (act, Event::Join),
             ClientFrame::Leave(act) => (act, Event::Leave),

@@ -58,6 +58,7 @@ pub enum What {
 pub enum Membership {
     Joined,
     Left,
+    Banned,
     Invited,
 }
 
@@ -239,7 +240,8 @@ fn state(event: AnyStateEvent) -> What {
                 (Some(Join), Join) => return What::Nothing,
                 (_, Join) => Membership::Joined,
                 // Without the content before, it may have been a member who leaves.
-                (Some(Join) | None, Leave | Ban) => Membership::Left,
+                (Some(Join) | None, Leave) => Membership::Left,
+                (Some(Join) | None, Ban) => Membership::Banned,
                 (_, Invite) => Membership::Invited,
                 _ => return What::Nothing,
             };

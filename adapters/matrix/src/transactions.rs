@@ -318,24 +318,35 @@ impl Transactions {
         let names = &self.homeserver.names;
         self.homeserver.room(&room, |room| room.direct = None);
         match (now, names.is_ours(&whom)) {
-            (Membership::Joined | Membership::Left, false) if self.is_linked(&room) => {
+            (Membership::Joined | Membership::Left | Membership::Banned, false) if self.is_linked(&room) => {
                 let direct = unless_final(self.homeserver.direct(&room).await)?.flatten();
                 let event = if now == Membership::Joined { Event::Join } else { Event::Leave };
                 self.offer(Place { direct }, room, id, whom, event).await
             }
-            (Membership::Left, true) if whom == names.bot() && self.is_linked(&room) => {
+            (Membership::Left | Membership::Banned, true) if whom == names.bot() && self.is_linked(&room) => {
                 error!(%room, by = %sender, "The bot has been removed from a linked room. Invite it again, or unlink the room.");
                 Ok(())
+            }
+            (Membership::Left | Membership::Banned, true) if self.is_linked(&room) && !names.is_ours(&sender) => {
+                let Some(user) = names.user(&whom) else { return Ok(()) };
+                // In a one-to-one room it can only end there.
+                match unless_final(self.homeserver.direct(&room).await)?.flatten() {
+                    Some(_) => Ok(()),
+                    None => {
+                        let event = Event::Oust { user, banned: now == Membership::Banned };
+                        self.offer(Place { direct: None }, room, id, sender, event).await
+                    }
+                }
             }
             (Membership::Invited, true) if names.is_ours(&sender) => Ok(()),
             (Membership::Invited, true) if whom == names.bot() => self.bot_invited(room, id, sender).await,
             (Membership::Invited, true)
                 if self.is_linked(&room) && self.ghost_of(&room).await? != Some(whom.clone()) =>
             {
-                let text = format!(
-                    "{whom} comes by itself when that person joins on their side. An invitation from here can't reach them yet."
-                );
-                self.homeserver.tell(&room, &id, Some(&sender), text).await
+                let Some(user) = names.user(&whom) else { return Ok(()) };
+                // Who may invite here says the homeserver, and whether they come their provider.
+                let event = Event::Command { words: format!("invite {user}"), manages: true };
+                self.offer(Place { direct: None }, room, id, sender, event).await
             }
             (Membership::Invited, true) => {
                 unless_final(self.homeserver.welcome(&sender, &whom, &room).await).map(|_| ())

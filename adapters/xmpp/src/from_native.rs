@@ -38,6 +38,12 @@ pub fn subject(message: &Element) -> Option<String> {
     message.get_child("subject", ns::STANZA).filter(|_| !heading).map(Element::text)
 }
 
+/// The moderator by whom the room says that a message has been taken back (XEP-0425): an occupant.
+pub fn moderated_by(message: &Element) -> Option<Jid> {
+    let moderated = message.get_child("retract", ns::RETRACT)?.get_child("moderated", ns::MODERATE)?;
+    moderated.jid("by").filter(|by| by.resource().is_some())
+}
+
 /// What `message` means, said by `author` under the id `id`.
 pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory: &Memory) -> Meaning {
     if let Some(topic) = subject(message).filter(|_| message.attr("type") == Some("groupchat")) {
@@ -320,6 +326,19 @@ mod tests {
         ] {
             assert!(matches!(said(&[], inside), Meaning::Nothing), "{inside}");
         }
+    }
+
+    #[test]
+    fn the_room_says_who_moderates() {
+        let message = |by: &str| {
+            let moderated = format!("<moderated {by} xmlns='urn:xmpp:message-moderate:1'/><reason>No.</reason>");
+            parse(&format!("<retract id='77' xmlns='urn:xmpp:message-retract:1'>{moderated}</retract>"))
+        };
+        let alice = Jid::new("tea@muc.b.example/Alice").unwrap();
+        assert_eq!(moderated_by(&message("by='tea@muc.b.example/Alice'")), Some(alice));
+        assert_eq!(moderated_by(&message("by='tea@muc.b.example'")), None);
+        assert_eq!(moderated_by(&message("")), None);
+        assert_eq!(moderated_by(&parse("<retract id='77' xmlns='urn:xmpp:message-retract:1'/>")), None);
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub async fn offer(inbox: &Inbox, inbound: Inbound, stop: &CancellationToken) ->
     }
 }
 
+/// For a moderator (C§9.3).
+const MODERATED: &str =
+    "Only its author can take a message back for people elsewhere. They can still read what you have taken away.";
+
 pub struct Listener {
     room: Arc<Room>,
     inbox: Inbox,
@@ -91,6 +95,18 @@ impl Listener {
                 let done = self.live(&message, &person).await;
                 self.room.message_done();
                 done
+            }
+            News::Ousted { ghost, by, banned } => {
+                let id = NativeMessageId::new(Uuid::new_v4().to_string());
+                let inbound = self.inbound(id, &by, Event::Oust { user: ghost, banned }, None);
+                if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
+                    self.tell(&by.user, &reason);
+                }
+                Ok(())
+            }
+            News::Moderated { by } => {
+                self.tell(&by.user, MODERATED);
+                Ok(())
             }
             News::Asked { message, person, manages } => self.asked(&message, &person, manages).await,
             News::Ours { read } => {

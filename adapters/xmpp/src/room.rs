@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mimi_adapter::{CancellationToken, ConversationId, DeliveryKey, Ghost, NativeMessageId};
+use mimi_adapter::{CancellationToken, ConversationId, DeliveryKey, Ghost, NativeMessageId, UserUri};
 use minidom::Element;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::debug;
@@ -23,7 +23,7 @@ use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 use crate::{
     component::Link,
     from_native,
-    id::{self, MessageId, Place, ReadUpTo},
+    id::{self, MessageId, Place, ReadUpTo, ghost_user},
     memory::{Memory, Voice},
     occupants::{Change, Marks, Occupants, Person, status},
     stanza::{self, ElementExt, StanzaError, ns},
@@ -76,6 +76,16 @@ pub enum News {
     Message {
         message: Element,
         person: Person,
+    },
+    /// Somebody has taken a ghost out of the room.
+    Ousted {
+        ghost: UserUri,
+        by: Person,
+        banned: bool,
+    },
+    /// A moderator has taken back what somebody else had written (XEP-0425).
+    Moderated {
+        by: Person,
     },
     /// Somebody has written to the listener alone.
     Asked {
@@ -199,8 +209,19 @@ impl Room {
             Some("unavailable") if status(presence, "303") => {} // A new nickname: presence under it follows.
             Some(_) => {
                 debug!(room = %self.jid, %who, "Out of the room.");
-                drop(state);
-                self.unseat(&who);
+                let by = ousted_by(presence).filter(|_| was_in && !listener).and_then(|nick| self.occupant(&nick));
+                match (by, ghost_user(&to)) {
+                    // The core decides whether the ghost comes back.
+                    (Some(by), Some(ghost)) => {
+                        seat.taken = false;
+                        let (by, banned) = (state.occupants.writer(&by), status(presence, "301"));
+                        self.tell(News::Ousted { ghost, by, banned });
+                    }
+                    _ => {
+                        drop(state);
+                        self.unseat(&who);
+                    }
+                }
             }
         }
     }
@@ -219,6 +240,13 @@ impl Room {
     /// what an occupant of an earlier connection is still told would overtake what has been missed.
     pub fn heard(&self, message: Element) {
         let (Some(to), Some(from)) = (message.jid("to"), message.jid("from")) else { return };
+        if to == self.listener
+            && from == self.jid
+            && let Some(by) = from_native::moderated_by(&message)
+        {
+            let by = self.state().occupants.writer(&by);
+            return self.tell(News::Moderated { by });
+        }
         let state = self.state();
         if to != self.listener || !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
@@ -350,6 +378,13 @@ impl Room {
     fn occupant(&self, nick: &str) -> Option<Jid> {
         self.jid.with_resource_str(nick).ok().map(Jid::from)
     }
+}
+
+/// Who has kicked or banned the occupant, as far as the room says that (XEP-0045 §8.2, §9.1).
+fn ousted_by(presence: &Element) -> Option<String> {
+    let ousted = status(presence, "307") || status(presence, "301");
+    let item = presence.get_child("x", ns::MUC_USER).filter(|_| ousted)?.get_child("item", ns::MUC_USER)?;
+    item.get_child("actor", ns::MUC_USER)?.attr("nick").map(str::to_owned)
 }
 
 pub fn voice(person: &Person, from: &Jid) -> Voice {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mimi_adapter::{ConversationId, DeliveryKey, NativeMessageId};
+use mimi_adapter::{ConversationId, DeliveryKey, Ghost, NativeMessageId};
 use mimi_loopback::frame::{Act, AdapterFrame, ClientFrame, Deliver, Shown};
 use tokio::sync::mpsc;
 
@@ -73,14 +73,19 @@ impl State {
                 let line = Line { id: act.id.clone(), who: act.from.to_string(), what };
                 self.conversations.entry(act.conversation).or_default().push(line);
             }
-            // The messenger's own room shows it to nobody else.
-            None if matches!(frame, ClientFrame::Ask { .. }) => {}
-            None => {
-                self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
-                if matches!(frame, ClientFrame::Join(_)) {
-                    self.here.push(act);
+            None => match &frame {
+                // The messenger's own people are not shown it.
+                ClientFrame::Ask { .. } => {}
+                ClientFrame::Oust { user, .. } => {
+                    self.ghosts.remove(&(act.conversation, Ghost::new(user.clone()).name));
                 }
-            }
+                frame => {
+                    self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
+                    if matches!(frame, ClientFrame::Join(_)) {
+                        self.here.push(act);
+                    }
+                }
+            },
         }
         self.say(n, frame);
         n
