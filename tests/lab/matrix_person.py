@@ -113,7 +113,8 @@ class MatrixPerson(Person):
     async def finds_state(self, room: str, kind: str, content: dict, within: float = 30):
         """Waits until the room's state is this."""
         async with asyncio.timeout(within):
-            while await self.state(room, kind) != content:
+            # Until it is set for the first time there is none.
+            while getattr(await self._client.room_get_state_event(room, kind), "content", None) != content:
                 await asyncio.sleep(0.2)
 
     async def kicks(self, room: str, user_id: str):

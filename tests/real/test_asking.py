@@ -1,5 +1,7 @@
 """What people ask the gateway itself, in the words of their own network."""
 
+from lab.prosody import COMPONENT
+
 
 def in_which(person, words: str):
     return lambda: next((each for each in person.seen if words in each.text), None)
@@ -33,5 +35,5 @@ async def test_who_may_not_change_the_room_can_not_take_it_out(world, link):
 
 
 async def test_bob_writes_to_the_gateways_own_address(world, link):
-    await world.bob.writes_to("mimi.b.example", "help")
+    await world.bob.writes_to(COMPONENT, "help")
     await world.bob.until(in_which(world.bob, "write to me privately"), 30, "how the gateway is asked")

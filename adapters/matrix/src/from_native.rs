@@ -499,13 +499,13 @@ mod tests {
 
     #[test]
     fn a_change_of_membership_is_one_and_a_new_name_is_not() {
-        use Membership::{Invited, Joined, Left};
+        use Membership::{Banned, Invited, Joined, Left};
         for (before, after, now) in [
             (None, "join", Some(Joined)),
             (Some("invite"), "join", Some(Joined)),
             (Some("join"), "join", None),
             (Some("join"), "leave", Some(Left)),
-            (Some("join"), "ban", Some(Left)),
+            (Some("join"), "ban", Some(Banned)),
             (None, "leave", Some(Left)),
             (Some("invite"), "leave", None),
             (Some("ban"), "leave", None),
