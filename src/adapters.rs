@@ -1,8 +1,12 @@
 //! The table of adapter kinds: the only file that names them.
 
+mod page;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use mimi_adapter::{Adapter, AdapterKind, Context, Domain};
+
+pub use page::page;
 
 use crate::config::{AdapterTable, Lines, Problem, did_you_mean};
 

@@ -11,6 +11,7 @@
 //! | our people leave a room | people | 10, or a quarter of the room |
 //! | our people leave rooms of one adapter | people times rooms | 50, or a tenth |
 //! | people from elsewhere are out of a room | people | 10, or a quarter of the room |
+//! | people here take people from elsewhere out of a room | people | 10, or a quarter of the room |
 //! | one person deletes in a room | deletions | 30 |
 //!
 //! Who is back (a join, or a word in the room) is not gone: what is held of them lapses. People are counted once,
@@ -40,6 +41,8 @@ pub enum Deed {
     Leave,
     /// The MIMI side has taken somebody of theirs out.
     Removal,
+    /// People here have taken somebody from elsewhere out.
+    Kick,
     /// Somebody has taken back what they wrote.
     Deletion,
 }
@@ -49,6 +52,7 @@ impl Deed {
         match self {
             Self::Leave => "leaves",
             Self::Removal => "removals",
+            Self::Kick => "kicks",
             Self::Deletion => "deletions",
         }
     }
@@ -63,6 +67,10 @@ impl Deed {
             Self::Removal => {
                 "Many people have been taken out of the room on the other side within a few minutes. The \
                               gateway waits for its admin's word before it shows more of them leaving."
+            }
+            Self::Kick => {
+                "Many people from elsewhere have been taken out of the room here within a few minutes. The gateway waits \
+                 for its admin's word before it takes more of them out on the other side."
             }
             Self::Deletion => {
                 "Very many messages have been deleted within a few minutes. The gateway waits for its \

@@ -61,7 +61,7 @@ enum Command {
     /// Reads lines such as `alice: hello` from stdin; piped input works too, and the exit code says
     /// whether everything arrived.
     Demo(crate::demo::DemoOptions),
-    /// Print an example to start from.
+    /// Print an example to start from, or what the adapters can.
     #[command(subcommand)]
     Config(example::ConfigCommand),
     /// The MIMI rooms of the running gateway, and the conversations they are linked with.

@@ -167,6 +167,12 @@ impl Core {
                 (Payload::Add { user, .. }, Destination::Hub(room)) => {
                     self.not_added(tx, room, &user, reason).await?;
                 }
+                (Payload::Describe { user, matter, .. }, Destination::Hub(room)) => {
+                    self.not_described(tx, room, &user, matter, reason.words).await?;
+                }
+                (Payload::Oust { by, user, .. }, Destination::Hub(room)) => {
+                    self.not_ousted(tx, room, &by, &user, reason.words).await?;
+                }
                 (Payload::Invite, Destination::Invite(room, user)) => {
                     if let Some(invite) = tx.invite(room, user).await? {
                         self.fail_invite(tx, invite, reason.words).await?;

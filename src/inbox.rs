@@ -19,6 +19,7 @@ use crate::{
     assets::Asset,
     breaker::Deed,
     core::{Core, Fault, at, hash},
+    description::Matter,
     event::{self, MimiEvent},
     janitor::NAMED_DAYS,
     mimi::{
@@ -194,8 +195,10 @@ impl Core {
         let portal = match tx.portal_of_conversation(adapter, &inbound.conversation).await? {
             Some(portal) => portal,
             None => match &inbound.direct {
-                Some(ghost) => self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?,
-                None => return Err(not_linked()),
+                Some(ghost) if begins_with(&inbound.event) => {
+                    self.begin_direct(tx, adapter, &inbound.conversation, &sender, ghost).await?
+                }
+                _ => return Err(not_linked()),
             },
         };
         let Some(mut room) = tx.room(&portal.room).await? else {
@@ -218,7 +221,26 @@ impl Core {
                 if tx.message_of_native(portal.id, &inbound.id).await?.is_some() {
                     return Ok(Accepted::Duplicate);
                 }
+                if let Event::Command { words, manages } = &event {
+                    let (words, manages) = (words.clone(), *manages);
+                    self.command(tx, &portal, &room, &sender, (&inbound.id, inbound.proof), (&words, manages)).await?;
+                    return Ok(Accepted::New);
+                }
                 self.ensure_member(tx, &mut room, &sender).await?;
+                if let Event::Oust { user, banned } = &event {
+                    let (user, banned) = (user.clone(), *banned);
+                    self.oust(tx, &portal, &sender, (&inbound.id, inbound.proof), (&user, banned)).await?;
+                    return Ok(Accepted::New);
+                }
+                let described = match &event {
+                    Event::Name { name } => Some((Matter::Name, &**name)),
+                    Event::Topic { topic } => Some((Matter::Topic, &**topic)),
+                    _ => None,
+                };
+                if let Some(described) = described {
+                    self.describe(tx, &portal, &sender, (&inbound.id, inbound.proof), described).await?;
+                    return Ok(Accepted::New);
+                }
                 let event = self.to_mimi(tx, &portal, &sender, inbound.proof, event).await?;
                 let topic = match &event {
                     Event::Edit { replaces, .. } | Event::Delete { replaces } => {
@@ -555,6 +577,11 @@ struct Read {
     octets: Vec<u8>,
     /// With which it could be reported, if that is kept.
     evidence: Option<AbusiveMessage>,
+}
+
+/// Whether a one-to-one conversation can begin with it: with something said.
+fn begins_with(event: &Event<NativeMessageId, Asset>) -> bool {
+    !matches!(event, Event::Name { .. } | Event::Topic { .. } | Event::Oust { .. } | Event::Command { .. })
 }
 
 fn not_linked() -> Fault {

@@ -26,7 +26,7 @@
 //!
 //! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
 //! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
-//! clients in a room · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
+//! clients in a room · [`description`] its name and topic · [`commands`] what people ask the gateway itself · [`moderation`] who is shown the door · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
 //! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`threads`] where in a conversation it is said · [`receipts`] who has read it ·
@@ -42,11 +42,13 @@ pub mod assets;
 pub mod breaker;
 pub mod cli;
 pub mod cluster;
+pub mod commands;
 pub mod config;
 pub mod consent;
 pub mod core;
 pub mod dead_letters;
 pub mod demo;
+pub mod description;
 pub mod discovery;
 pub mod doors;
 pub mod event;
@@ -62,6 +64,7 @@ pub mod lower;
 pub mod members;
 pub mod mimi;
 pub mod mls;
+pub mod moderation;
 pub mod outbox;
 pub mod provider;
 pub mod receipts;

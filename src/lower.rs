@@ -19,8 +19,8 @@ pub struct Lowered {
     pub loss: Option<String>,
 }
 
-/// The event as it can be delivered, or why it can't. `refused` says why an earlier attempt to show its file has failed
-/// for good.
+/// The event as it can be delivered, or why it can't. `refused` says why an earlier attempt to show it as what it is (a
+/// file, a name, a topic) has failed for good.
 pub fn lower(
     event: Event<NativeMessageId, Asset>,
     can: &Capabilities,
@@ -43,7 +43,7 @@ pub fn lower(
         },
         Event::File { file, caption, in_reply_to } => {
             let in_reply_to = in_reply_to.filter(|_| can.reply == Support::Full);
-            let why = match (refused, can.file) {
+            let why = match (refused.clone(), can.file) {
                 (_, Support::Refused) => return Err("files can't be shown there".into()),
                 (Some(refused), _) => Some(refused),
                 (None, Support::AsText) => Some("files can't be shown there".into()),
@@ -74,6 +74,16 @@ pub fn lower(
         Event::Reaction { emoji, .. } if can.reaction != Support::Full => as_text(can.reaction, || emoji)?,
         Event::Unlike { .. } if can.reaction != Support::Full => {
             as_text(can.reaction, || "(took back a reaction)".into())?
+        }
+        Event::Name { name } if can.name != Support::Full || refused.is_some() => as_text(can.name, || match &*name {
+            "" => format!("(took the room's name away{})", but_not_here(&refused)),
+            name => format!("(named the room “{name}”{})", but_not_here(&refused)),
+        })?,
+        Event::Topic { topic } if can.topic != Support::Full || refused.is_some() => {
+            as_text(can.topic, || match &*topic {
+                "" => format!("(took the room's topic away{})", but_not_here(&refused)),
+                topic => format!("(set the room's topic to “{topic}”{})", but_not_here(&refused)),
+            })?
         }
         other => other,
     };
@@ -111,9 +121,13 @@ fn unformatted(markdown: &str, can: &Capabilities) -> Result<Text, String> {
     Ok(Text::Plain(if words.trim().is_empty() { markdown.to_owned() } else { words }))
 }
 
+fn but_not_here(refused: &Option<String>) -> String {
+    refused.as_ref().map_or(String::new(), |why| format!("; here it stays as it is: {why}"))
+}
+
 fn as_text(support: Support, text: impl FnOnce() -> String) -> Result<Event<NativeMessageId, Asset>, String> {
     match support {
-        Support::Refused => Err("edits, deletions or reactions can't be shown there".into()),
+        Support::Refused => Err("edits, deletions, reactions, names or topics can't be shown there".into()),
         _ => Ok(Event::Message { text: Text::Plain(text()), in_reply_to: None }),
     }
 }

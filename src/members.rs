@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use crate::{
     breaker::Deed,
     core::{Core, Fault, hash},
+    description::Matter,
     mimi::{
         component,
         metadata::RoomMetaData,
@@ -36,6 +37,15 @@ use crate::{
 
 /// The handshakes that are read at once by who has nothing to say: some milliseconds' work in a large group.
 const PIECE: i64 = 8;
+
+/// What else a commit has changed.
+struct Changed {
+    matters: Vec<Matter>,
+    /// Of our people.
+    ours_gone: Vec<(UserUri, bool)>,
+    /// `None` is the reader itself.
+    by: Option<UserUri>,
+}
 
 impl Core {
     /// Founds the group of a room of ours. `others` are participants from the start (a direct room's list
@@ -223,19 +233,28 @@ impl Core {
                     let after = room_state::read(&staged.after, &staged.leaves).map_err(Fault::never)?;
                     let actor = room_state::user(&staged.committer).map_err(Fault::never)?;
                     // Every member judges anew (R§5): a hub that lets something pass does not make it right.
-                    room_state::judge(&before, &after, actor, &staged.leaving, &staged.removed_by_hub)
+                    room_state::judge(&before, &after, actor.clone(), &staged.leaving, &staged.removed_by_hub)
                         .map_err(|denied| Fault::never(format!("the commit is against the room's policy: {denied}")))?;
                     let removed = gone(leaves, &staged.leaves);
                     let removes_us = staged.removes_us;
+                    let ours_gone = self.ours_ousted(&before, &after, &staged.leaving);
                     member.merge(staged)?;
-                    Ok(Some((after, removed, removes_us, member.epoch())))
+                    let changed = Changed {
+                        matters: Matter::changed(&before.metadata, &after.metadata),
+                        ours_gone,
+                        by: Some(actor),
+                    };
+                    Ok(Some((after, removed, removes_us, member.epoch(), changed)))
                 }
                 Processed::OwnCommit => {
                     let before = member.leaves()?;
+                    let was = room_state::read(&member.dictionary(), &before).map_err(Fault::never)?;
                     member.merge_pending()?;
                     let leaves = member.leaves()?;
                     let after = room_state::read(&member.dictionary(), &leaves).map_err(Fault::never)?;
-                    Ok(Some((after, gone(before, &leaves), false, member.epoch())))
+                    let matters = Matter::changed(&was.metadata, &after.metadata);
+                    let changed = Changed { matters, ours_gone: Vec::new(), by: None };
+                    Ok(Some((after, gone(before, &leaves), false, member.epoch(), changed)))
                 }
                 Processed::Proposal => Ok(None),
                 Processed::Application { .. } | Processed::OwnMessage => Err(Fault::never("not a handshake")),
@@ -252,7 +271,7 @@ impl Core {
         };
         tx.leaf_has_read(group.reader, position).await?;
         mimi_adapter::failpoint!("members.advanced");
-        if let Some((after, removed, removes_us, epoch)) = step {
+        if let Some((after, removed, removes_us, epoch, changed)) = step {
             debug!(%room, epoch, "The room's group is in a new epoch.");
             for identity in &removed {
                 if let Ok(client) = ClientUri::parse(identity)
@@ -274,6 +293,13 @@ impl Core {
                 self.nobody_is_seen(tx, room).await?;
             } else {
                 self.participants_are(tx, room, &after.participants).await?;
+            }
+            let by = changed.by.filter(|by| !self.is_ours(by));
+            if let Some(by) = &by {
+                self.ours_were_ousted(tx, room, by, changed.ours_gone).await?;
+            }
+            if state.state == RoomState::Open {
+                self.described(tx, &state, by.as_ref(), &changed.matters).await?;
             }
             tx.trim_handshakes(room).await?;
         } else {

@@ -33,6 +33,7 @@ pub use dispatcher::Dispatcher;
 
 use crate::{
     core::{Core, Fault},
+    description::Matter,
     mimi::uri::{RoomUri, UserUri},
     store::Tx,
 };
@@ -131,6 +132,12 @@ pub enum Payload {
     Join { code: String },
     /// To the hub: how it stands with messages, by one of our users. Lost rather than late.
     Report { sender: UserUri, content: Vec<u8> },
+    /// To the hub: a commit of what one of our users has named the room, or said it is about.
+    Describe { user: UserUri, matter: Matter, text: String },
+    /// To the hub: a commit by which one of our users takes somebody from elsewhere out.
+    Oust { by: UserUri, user: UserUri, banned: bool },
+    /// To the portal: somebody from elsewhere has changed that, or one of ours. What it is by then is read in the room.
+    Described { by: Option<UserUri>, matter: Matter },
 }
 
 impl Payload {
@@ -151,6 +158,9 @@ impl Payload {
             Self::ReportAbuse { .. } => "report abuse",
             Self::Join { .. } => "join",
             Self::Report { .. } => "report",
+            Self::Describe { matter, .. } => matter.kind(),
+            Self::Oust { .. } => "oust",
+            Self::Described { .. } => "described",
         }
     }
 

@@ -150,7 +150,7 @@ impl Core {
     }
 
     /// Notes that somebody should be in a room, and sets out to get them there.
-    async fn want(&self, tx: &mut Tx, room: &RoomUri, user: &UserUri) -> Result<(), Fault> {
+    pub(crate) async fn want(&self, tx: &mut Tx, room: &RoomUri, user: &UserUri) -> Result<(), Fault> {
         let invite = Invite {
             room: room.clone(),
             user: user.clone(),

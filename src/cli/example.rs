@@ -1,4 +1,4 @@
-//! `config example`: what to start from.
+//! `config`: examples to start from, and what the adapters can.
 
 use std::io::Write;
 
@@ -21,16 +21,19 @@ pub(super) enum ConfigCommand {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
+    /// Print what people of each network are shown: as it is, as text (and which), or not at all.
+    Capabilities,
 }
 
 const FULL: &str = include_str!("../../config/gateway.toml");
 const MINIMAL: &str = include_str!("../../config/minimal.toml");
 
-pub(super) fn print(ConfigCommand::Example { name }: &ConfigCommand, out: &mut impl Write) -> Result<(), Failure> {
-    let text = match name.as_deref() {
-        None => FULL,
-        Some("minimal") => MINIMAL,
-        Some(kind) => adapters::kind(kind).map_err(Failure::Usage)?.example,
+pub(super) fn print(command: &ConfigCommand, out: &mut impl Write) -> Result<(), Failure> {
+    let text = match command {
+        ConfigCommand::Capabilities => adapters::page(adapters::KINDS),
+        ConfigCommand::Example { name: None } => FULL.to_owned(),
+        ConfigCommand::Example { name: Some(name) } if name == "minimal" => MINIMAL.to_owned(),
+        ConfigCommand::Example { name: Some(kind) } => adapters::kind(kind).map_err(Failure::Usage)?.example.to_owned(),
     };
     out.write_all(text.as_bytes())?;
     Ok(())

@@ -201,7 +201,11 @@ fn dead_letter(row: DeadRow, content: bool) -> Delivery {
 fn author(payload: &Payload) -> Option<UserUri> {
     match payload {
         Payload::Submit { sender, .. } | Payload::Content { sender, .. } => Some(sender.clone()),
-        Payload::Add { user, .. } | Payload::Remove { user } | Payload::Presence { user, .. } => Some(user.clone()),
+        Payload::Add { user, .. }
+        | Payload::Remove { user }
+        | Payload::Presence { user, .. }
+        | Payload::Describe { user, .. }
+        | Payload::Oust { by: user, .. } => Some(user.clone()),
         _ => None,
     }
 }

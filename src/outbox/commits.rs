@@ -129,7 +129,7 @@ impl Core {
         Ok(Some(Prepared::Leave { request: bundle.encode() }))
     }
 
-    pub(super) async fn make_commit(
+    pub(crate) async fn make_commit(
         &self,
         tx: &mut Tx,
         group: &RoomGroup,
@@ -149,7 +149,7 @@ impl Core {
             .await
     }
 
-    pub(super) fn prepared_commit(
+    pub(crate) fn prepared_commit(
         &self,
         material: CommitMaterial,
         committer: i64,

@@ -346,6 +346,26 @@ impl Core {
                     return Ok(Take::Done);
                 }
             },
+            Payload::Describe { user, matter, text } => {
+                match self.make_description(tx, &state, &group, row.id, (&user, matter, &text)).await? {
+                    Some(prepared) => prepared,
+                    // It may be written in another way there.
+                    None => {
+                        tx.remove_outbox_row(row.id);
+                        self.described(tx, &state, None, &[matter]).await?;
+                        return Ok(Take::Done);
+                    }
+                }
+            }
+            Payload::Oust { by, user, banned } => {
+                match self.make_ousting(tx, &state, &group, row.id, (&by, &user, banned)).await? {
+                    Some(prepared) => prepared,
+                    None => {
+                        tx.remove_outbox_row(row.id);
+                        return Ok(Take::Done);
+                    }
+                }
+            }
             Payload::CommitPending => {
                 let reader = self.reader(tx, &group).await?;
                 let look = |member: &mut Member| Ok::<_, Fault>((member.has_pending_proposals(), member.is_leaving()));

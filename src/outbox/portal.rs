@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mimi_adapter::{
     Capabilities, Delivery, DeliveryKey, Event, File, Ghost, NativeMessageId, NativeUserId, Octets, Refusal, Speaker,
-    Threads,
+    Support, Threads,
 };
 use tracing::{info, warn};
 
@@ -121,8 +121,13 @@ impl Core {
                         Err(Refusal::Retry { after, source }) => {
                             return Ok(Step::Later { problem: source.to_string(), after, unsure: true });
                         }
-                        // The people are told that there was a file.
-                        Err(Refusal::Reject { reason }) if matches!(delivery.event, Event::File { .. }) => {
+                        // The people are told in words.
+                        Err(Refusal::Reject { reason })
+                            if matches!(
+                                delivery.event,
+                                Event::File { .. } | Event::Name { .. } | Event::Topic { .. }
+                            ) =>
+                        {
                             self.write(move |_, tx| {
                                 Box::pin(async move {
                                     tx.prepare_outbox_row(row, Some(reason.as_bytes()));
@@ -182,7 +187,9 @@ impl Core {
             let Some(portal) = tx.unlinked_portal(room).await? else { return Ok(None) };
             // What comes after an unlink is shown if that is undone; who came and went is asked for then.
             match Payload::decode(&row.payload) {
-                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id),
+                Ok(Payload::Presence { .. } | Payload::Notice { .. } | Payload::Described { .. }) => {
+                    tx.remove_outbox_row(row.id)
+                }
                 _ => self.bury(tx, &to, &[row], &Reason::UNLINKED).await?,
             }
             return Ok(Some((portal, None)));
@@ -221,6 +228,14 @@ impl Core {
                 };
                 (Speaker::Gateway, self.now(), Ok(Event::Notice { text, about, to }), Vec::new(), None, row_key())
             }
+            Payload::Described { by, matter } => {
+                let event = match self.description(tx, room, matter).await? {
+                    Some(text) => Ok(matter.event(text)),
+                    None => Err("somebody here has changed it once more".to_owned()),
+                };
+                let speaker = by.map_or(Speaker::Gateway, |by| Speaker::Ghost(Ghost::new(by)));
+                (speaker, self.now(), event, Vec::new(), None, row_key())
+            }
             other => return Err(Fault::broken(format!("a {} row in a portal's queue", other.kind()))),
         };
         let event = match event {
@@ -239,8 +254,18 @@ impl Core {
             (Threads::AsReplies, Some(after)) => as_reply(event, after),
             _ => event,
         };
-        // A file that was refused before is shown as a text that says so.
+        // A file, name or topic that was refused before is shown as a text that says so.
         let refused = row.prepared.as_ref().map(|words| String::from_utf8_lossy(words).into_owned());
+        // People here have set it themselves: it need not be said to them.
+        let set_here = match (&speaker, &event) {
+            (Speaker::Gateway, Event::Name { .. }) => Some(can.name),
+            (Speaker::Gateway, Event::Topic { .. }) => Some(can.topic),
+            _ => None,
+        };
+        if set_here.is_some_and(|can| can != Support::Full || refused.is_some()) {
+            tx.remove_outbox_row(row.id);
+            return Ok(Some((portal, None)));
+        }
         let lowered = match lower(event, &can, refused) {
             Ok(lowered) => self.with_file(tx, room, sender.as_ref(), lowered, &can).await?,
             Err(reason) => Err(reason),

@@ -26,7 +26,7 @@ pub const UNDO: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Core {
     /// The conversation is no longer the room's, until that is taken back.
-    pub(super) async fn unlink(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
+    pub(crate) async fn unlink(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
         self.must_run(&portal.adapter)?;
         tx.mark_unlinked(portal.id, Some(self.now())).await?;
         self.clear_portal_queue(tx, &portal.room).await?;
@@ -112,7 +112,9 @@ impl Core {
             // The first may be in the adapter's hands at this moment.
             row.unsure |= messages.is_empty() && self.dispatcher.is_serving(&to);
             match Payload::decode(&row.payload) {
-                Ok(Payload::Presence { .. } | Payload::Notice { .. }) => tx.remove_outbox_row(row.id),
+                Ok(Payload::Presence { .. } | Payload::Notice { .. } | Payload::Described { .. }) => {
+                    tx.remove_outbox_row(row.id)
+                }
                 _ => messages.push(row),
             }
         }

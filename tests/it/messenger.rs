@@ -149,6 +149,15 @@ impl Messenger {
         assert_eq!(have, wanted);
     }
 
+    /// Waits until a conversation has this `name` or `topic`.
+    pub async fn is_described(&self, conversation: &ConversationId, matter: &'static str, text: &str) {
+        self.until(
+            |state| (state.description(conversation, matter).as_deref() == Some(text)).then_some(()),
+            |state| format!("the {matter} should be {text:?}, and is {:?}", state.description(conversation, matter)),
+        )
+        .await;
+    }
+
     /// From now on deliveries of these words are taken so.
     pub fn when(&self, words: &str, mood: Mood) {
         self.change(|state| state.moods.insert(words.to_owned(), mood));

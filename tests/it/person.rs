@@ -98,6 +98,52 @@ impl Person {
         self.tries_to_react_to_id(self.find(words), emoji).await.unwrap();
     }
 
+    /// Takes somebody from elsewhere out of the conversation.
+    pub async fn ousts(&self, other: &Person, banned: bool) {
+        let user = other.uri.clone();
+        self.does(|act| ClientFrame::Oust { act, user, banned }).await.unwrap();
+    }
+
+    /// Asks the gateway itself for something.
+    pub async fn asks(&self, words: &str) {
+        let words = words.to_owned();
+        self.does(|act| ClientFrame::Ask { act, words, manages: false }).await.unwrap();
+    }
+
+    /// The same, without waiting.
+    pub fn asks_unanswered(&self, words: &str) -> u64 {
+        let words = words.to_owned();
+        self.act(|act| ClientFrame::Ask { act, words, manages: false })
+    }
+
+    /// The same, as somebody who may change the conversation itself.
+    pub async fn demands(&self, words: &str) {
+        let words = words.to_owned();
+        self.does(|act| ClientFrame::Ask { act, words, manages: true }).await.unwrap();
+    }
+
+    /// Gives the conversation a name.
+    pub async fn names_it(&self, name: &str) {
+        let name = name.to_owned();
+        self.does(|act| ClientFrame::Name { act, name }).await.unwrap();
+    }
+
+    /// The same, whether or not the gateway is there to take it.
+    pub fn names_it_offline(&self, name: &str) -> u64 {
+        let name = name.to_owned();
+        self.act(|act| ClientFrame::Name { act, name })
+    }
+
+    pub async fn sets_topic(&self, topic: &str) {
+        let topic = topic.to_owned();
+        self.does(|act| ClientFrame::Topic { act, topic }).await.unwrap();
+    }
+
+    /// Waits until the conversation is called so.
+    pub async fn finds_it_called(&self, name: &str) {
+        self.messenger.is_described(&self.conversation, "name", name).await;
+    }
+
     /// Takes a reaction back.
     pub async fn unlikes(&self, emoji: &str) {
         let replaces = self.find(emoji);

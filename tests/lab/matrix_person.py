@@ -118,6 +118,28 @@ class MatrixPerson(Person):
             async with session.get(url) as response:
                 return content, await response.read()
 
+    async def sets_state(self, room: str, kind: str, content: dict):
+        """Changes the room itself: its name, its topic, who has which power."""
+        _check(await self._client.room_put_state(room, kind, content))
+
+    async def state(self, room: str, kind: str) -> dict:
+        return _check(await self._client.room_get_state_event(room, kind)).content
+
+    async def finds_state(self, room: str, kind: str, content: dict, within: float = 30):
+        """Waits until the room's state is this."""
+        async with asyncio.timeout(within):
+            # Until it is set for the first time there is none.
+            while getattr(await self._client.room_get_state_event(room, kind), "content", None) != content:
+                await asyncio.sleep(0.2)
+
+    async def kicks(self, room: str, user_id: str):
+        _check(await self._client.room_kick(room, user_id))
+
+    async def gives_power(self, room: str, user_id: str, level: int):
+        levels = await self.state(room, "m.room.power_levels")
+        levels["users"][user_id] = level
+        await self.sets_state(room, "m.room.power_levels", levels)
+
     async def shows_where(self, room: str, place: str) -> str:
         return await self._send(room, {"msgtype": "m.location", "body": place, "geo_uri": "geo:50.94,6.96"})
 

@@ -97,6 +97,18 @@ class XmppPerson(Person):
         """Says something in a group chat, perhaps in a thread; returns once the group chat has it."""
         await self._say(room, text, thread=thread)
 
+    def whispers(self, room: str, nick: str, text: str):
+        """Writes to somebody in a group chat alone (XEP-0045 §7.5)."""
+        message = self._client.make_message(mto=f"{room}/{nick}", mbody=text, mtype="chat")
+        message.append(ElementTree.Element("{http://jabber.org/protocol/muc#user}x"))
+        message.send()
+
+    async def kicks(self, room: str, nick: str):
+        await self._client.plugin["xep_0045"].set_role(slixmpp.JID(room), nick, "none")
+
+    def sets_subject(self, room: str, subject: str):
+        self._client.plugin["xep_0045"].set_subject(slixmpp.JID(room), subject)
+
     async def shows_file(self, room: str, url: str):
         """What clients send after they have uploaded a file: its address, marked as such (XEP-0066)."""
         await self._say(room, url, oob=url)

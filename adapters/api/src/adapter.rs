@@ -123,7 +123,8 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Speaker {
     Ghost(Ghost),
-    /// The gateway itself (only for [`Event::Notice`]).
+    /// The gateway itself: for [`Event::Notice`], and for a name or topic that somebody of this network has set. Those
+    /// come back so that conversations that were changed on both sides at once end with the same.
     Gateway,
 }
 

@@ -30,6 +30,11 @@ pub struct Capabilities {
     pub max_file: u64,
     /// [`Text::Markdown`](crate::Text::Markdown). As text, it is the words without the marks.
     pub formatting: Support,
+    /// [`Event::Name`](crate::Event::Name), of the conversation itself. The core says it again as text if the network
+    /// rejects it.
+    pub name: Support,
+    /// [`Event::Topic`](crate::Event::Topic), likewise.
+    pub topic: Support,
     /// The longest text, in octets of UTF-8. Longer ones are refused.
     pub max_text: usize,
 }
@@ -46,6 +51,8 @@ impl Capabilities {
         file: Support::AsText,
         max_file: 0,
         formatting: Support::AsText,
+        name: Support::AsText,
+        topic: Support::AsText,
         max_text: 65_536,
     };
 }

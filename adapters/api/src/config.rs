@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Adapter, Domain};
+use crate::{Adapter, Capabilities, Domain};
 
 /// One kind of adapter, as the gateway's table of kinds lists it.
 pub struct AdapterKind {
@@ -10,6 +10,9 @@ pub struct AdapterKind {
     pub name: &'static str,
     /// A complete, commented `[adapters.<name>]` table: `include_str!("../example.toml")`.
     pub example: &'static str,
+    /// What conversations of the kind can be shown at most, for the page that tells an admin. A server may take less:
+    /// [`Adapter::capabilities`] says that of one conversation, and begins with this.
+    pub capabilities: Capabilities,
     /// Turns the table (without `kind`) into an adapter. Pure apart from reading `*_file` secrets:
     /// connecting is [`Adapter::run`]'s work. Unknown keys are problems. Returns every problem at once.
     pub build: fn(toml::Table, &Context) -> Built,

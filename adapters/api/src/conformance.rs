@@ -200,6 +200,9 @@ macro_rules! conformance {
             a_reaction_comes_and_goes
             what_is_said_in_a_thread_stays_in_it
             who_has_read_a_message_is_seen
+            a_name_is_the_conversations
+            a_topic_is_the_conversations
+            the_longest_text_is_shown
             a_file_goes_both_ways
             half_a_file_is_not_shown
             a_join_makes_the_ghost_present

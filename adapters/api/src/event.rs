@@ -4,7 +4,7 @@
 //! the adapter's side of the line, a MIMI message ID inside the core. An adapter never sees the latter. `Asset` is
 //! the same for the octets of a [`File`].
 
-use crate::{File, Octets};
+use crate::{File, Octets, UserUri};
 
 /// Something a person did. The person is the `sender` of the [`Inbound`](crate::Inbound) or the
 /// `speaker` of the [`Delivery`](crate::Delivery) around it.
@@ -23,10 +23,19 @@ pub enum Event<Ref, Asset = Octets> {
     Reaction { in_reply_to: Ref, emoji: String },
     /// Took back a reaction, which is a message of its own and is what `replaces` points at.
     Unlike { replaces: Ref },
+    /// Has given the conversation this name; an empty one takes it away. What it is called so already changes nothing.
+    Name { name: String },
+    /// Has said what the conversation is about, in a line or a few; with nothing, that it is about nothing special.
+    Topic { topic: String },
     /// Is now in the conversation. Said of somebody who is there already, it changes nothing.
     Join,
     /// Is no longer in the conversation.
     Leave,
+    /// Inbound only: has taken the ghost of `user` out of the conversation, and if they are `banned`, for good.
+    Oust { user: UserUri, banned: bool },
+    /// Inbound only: has asked the gateway itself for something, and this is not for the others: `who`, `invite …`.
+    /// `manages`: the network lets them do that, since they may change the conversation itself, as its moderators may.
+    Command { words: String, manages: bool },
     /// Outbound only: the gateway itself has something to tell the people here, such as why a message
     /// was not carried. `about` is that message, `to` the person it is meant for: show it to that person
     /// alone if the network can.
@@ -59,7 +68,12 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Edit { replaces, .. } | Self::Delete { replaces } | Self::Unlike { replaces } => Some(replaces),
             Self::Reaction { in_reply_to, .. } => Some(in_reply_to),
             Self::Notice { about, .. } => about.as_ref(),
-            Self::Join | Self::Leave => None,
+            Self::Name { .. }
+            | Self::Topic { .. }
+            | Self::Join
+            | Self::Leave
+            | Self::Oust { .. }
+            | Self::Command { .. } => None,
         }
     }
 
@@ -72,8 +86,12 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Delete { replaces } => Event::Delete { replaces },
             Self::Reaction { in_reply_to, emoji } => Event::Reaction { in_reply_to, emoji },
             Self::Unlike { replaces } => Event::Unlike { replaces },
+            Self::Name { name } => Event::Name { name },
+            Self::Topic { topic } => Event::Topic { topic },
             Self::Join => Event::Join,
             Self::Leave => Event::Leave,
+            Self::Oust { user, banned } => Event::Oust { user, banned },
+            Self::Command { words, manages } => Event::Command { words, manages },
             Self::Notice { text, about, to } => Event::Notice { text, about, to },
         }
     }
@@ -87,8 +105,12 @@ impl<Ref, Asset> Event<Ref, Asset> {
             Self::Delete { .. } => "delete",
             Self::Reaction { .. } => "reaction",
             Self::Unlike { .. } => "unlike",
+            Self::Name { .. } => "name",
+            Self::Topic { .. } => "topic",
             Self::Join => "join",
             Self::Leave => "leave",
+            Self::Oust { .. } => "removal",
+            Self::Command { .. } => "command",
             Self::Notice { .. } => "notice",
         }
     }

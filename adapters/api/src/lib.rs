@@ -36,7 +36,9 @@
 //!    answer. Deaf, you help yourself: connect anew, read what you have missed, go on until you hear again.
 //! 7. **Raise the flags.** Start with [`Capabilities::PLAIN_TEXT`] and these events: `Message`, `Join`, `Leave`, `Notice`.
 //!    The core sends nothing that you have not declared, so every other feature is an arm of `match` to add
-//!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows.
+//!    when its flag goes to [`Support::Full`]. End the `match` with a reject: [`Event`] grows. A name or a topic
+//!    ([`Event::Name`]) is set unless it is so already. If people can speak to the gateway itself, offer what they say as
+//!    [`Event::Command`].
 //!    A **thread** is no event but where one is said: [`Inbound::thread`], [`Delivery::thread`].
 //!    A **receipt** is for [`Inbox::receipt`] and [`Adapter::receipt`]: how far people have read, on which nothing waits.
 //!    A **file** ([`Event::File`]) is never in memory: [`Octets::open`] it in `deliver` and pass on what you read; in `run`,
@@ -79,7 +81,7 @@
 //! ```
 //! use std::{collections::BTreeMap, sync::{Arc, Mutex}, time::Duration};
 //! use mimi_adapter::{
-//!     Adapter, AdapterKind, BoxError, Built, CancellationToken, ConfigError, Context, ConversationId, Delivered, Delivery,
+//!     Adapter, AdapterKind, BoxError, Built, CancellationToken, Capabilities, ConfigError, Context, ConversationId, Delivered, Delivery,
 //!     DeliveryKey, Event, Inbound, Inbox, NativeMessageId, NativeUserId, Refusal, SenderProof, Speaker, Text,
 //!     async_trait, toml,
 //! };
@@ -153,6 +155,7 @@
 //! pub const KIND: AdapterKind = AdapterKind {
 //!     name: "wall",
 //!     example: "[adapters.wall]\nkind = \"wall\"\n\n# Notes that may wait for the gateway.\nroom_for = 16\n",
+//!     capabilities: Capabilities::PLAIN_TEXT,
 //!     build,
 //! };
 //!

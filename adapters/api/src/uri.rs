@@ -102,12 +102,14 @@ impl UserUri {
         self.uri.rsplit('/').next().expect("a user URI has slashes")
     }
 
-    /// What to call this person where nothing better is known: `@alice:matrix.a.example` is `alice`.
+    /// What to call this person where nothing better is known: `@alice:matrix.a.example` is `alice`. Without what could
+    /// pass for the provider that is named behind it: nobody is `alice (a.example) (evil.example)`.
     pub fn short_name(&self) -> String {
         let native = decode_segment(self.segment());
         let name = native.trim_start_matches('@').split(['@', ':']).next().unwrap_or_default();
-        let name: String = name.chars().filter(|c| !is_invisible(*c)).take(64).collect();
-        if name.is_empty() { self.segment().to_owned() } else { name }
+        let name: String = name.chars().filter(|c| !is_invisible(*c) && !is_bracket(*c)).take(64).collect();
+        let name = name.trim();
+        if name.is_empty() { self.segment().to_owned() } else { name.to_owned() }
     }
 
     pub fn as_str(&self) -> &str {
@@ -126,6 +128,29 @@ fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn is_bracket(c: char) -> bool {
+    matches!(
+        c,
+        '(' | ')'
+            | '（'
+            | '）'
+            | '﹙'
+            | '﹚'
+            | '❨'
+            | '❩'
+            | '❪'
+            | '❫'
+            | '⁽'
+            | '⁾'
+            | '₍'
+            | '₎'
+            | '⦅'
+            | '⦆'
+            | '｟'
+            | '｠'
+    )
 }
 
 /// Takes `mimi://domain/path` apart and checks both halves (D5). For the URI kinds of the core; an
@@ -223,6 +248,8 @@ mod tests {
         assert_eq!(name("mimi://a.example/u/bob@xmpp.b.example"), "bob");
         // U+202E turns the rest of a line around.
         assert_eq!(name("mimi://a.example/u/%E2%80%AEalice"), "alice");
+        // Who says they are of another provider is not believed.
+        assert_eq!(name("mimi://evil.example/u/alice%20(a.example)"), "alice a.example");
     }
 
     #[test]

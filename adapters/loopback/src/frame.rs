@@ -66,6 +66,35 @@ pub enum ClientFrame {
         act: Act,
         replaces: NativeMessageId,
     },
+    /// Gives the conversation a name.
+    Name {
+        #[serde(flatten)]
+        act: Act,
+        name: String,
+    },
+    /// Says what the conversation is about.
+    Topic {
+        #[serde(flatten)]
+        act: Act,
+        topic: String,
+    },
+    /// Takes somebody from elsewhere out of the conversation.
+    Oust {
+        #[serde(flatten)]
+        act: Act,
+        user: UserUri,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        banned: bool,
+    },
+    /// Asks the gateway itself for something.
+    Ask {
+        #[serde(flatten)]
+        act: Act,
+        words: String,
+        /// May change the conversation itself.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        manages: bool,
+    },
     /// Is here: said for each conversation again on each connection.
     Join(Act),
     Leave(Act),
@@ -201,6 +230,12 @@ pub enum Shown {
     Unlike {
         replaces: NativeMessageId,
     },
+    Name {
+        name: String,
+    },
+    Topic {
+        topic: String,
+    },
     Join,
     Leave,
     Notice {
@@ -277,6 +312,8 @@ impl AdapterFrame {
             Event::Delete { replaces } => Shown::Delete { replaces },
             Event::Reaction { in_reply_to, emoji } => Shown::Reaction { reply_to: in_reply_to, emoji },
             Event::Unlike { replaces } => Shown::Unlike { replaces },
+            Event::Name { name } => Shown::Name { name },
+            Event::Topic { topic } => Shown::Topic { topic },
             Event::Join => Shown::Join,
             Event::Leave => Shown::Leave,
             Event::Notice { text, about, to } => Shown::Notice { text, about, to },

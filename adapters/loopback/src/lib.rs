@@ -34,7 +34,24 @@ mod socket;
 use frame::AdapterFrame;
 use network::{Answer, Connection, Network};
 
-pub const KIND: AdapterKind = AdapterKind { name: "loopback", example: include_str!("../example.toml"), build };
+pub const KIND: AdapterKind =
+    AdapterKind { name: "loopback", example: include_str!("../example.toml"), capabilities: CAPABILITIES, build };
+
+/// Files only with a directory for them.
+const CAPABILITIES: Capabilities = Capabilities {
+    reply: Support::Full,
+    edit: Support::Full,
+    delete: Support::Full,
+    reaction: Support::Full,
+    thread: Threads::Under,
+    receipts: true,
+    file: Support::Full,
+    max_file: u64::MAX,
+    formatting: Support::Full,
+    name: Support::Full,
+    topic: Support::Full,
+    max_text: 1 << 20,
+};
 
 /// How long a delivery waits for the network's confirmation.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,21 +180,8 @@ impl Adapter for Loopback {
     }
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
-        use Support::{AsText, Full};
-        let file = if self.network.files().is_some() { Full } else { AsText };
-        let (max_text, max_file) = (1 << 20, u64::MAX);
-        Capabilities {
-            reply: Full,
-            edit: Full,
-            delete: Full,
-            reaction: Full,
-            thread: Threads::Under,
-            receipts: true,
-            formatting: Full,
-            file,
-            max_file,
-            max_text,
-        }
+        let file = if self.network.files().is_some() { Support::Full } else { Support::AsText };
+        Capabilities { file, ..CAPABILITIES }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -4,7 +4,9 @@
 //! told so by the homeserver; then it is introduced, and speaks. So a restored backup, a moderator's kick or
 //! a room made anew mend themselves.
 
-use matrix_sdk::ruma::{OwnedRoomId, RoomId, UserId, api::client::receipt::create_receipt, api::error::ErrorKind};
+use matrix_sdk::ruma::{
+    OwnedRoomId, RoomId, UserId, api::client::receipt::create_receipt, api::error::ErrorKind, events::StateEventType,
+};
 use mimi_adapter::{ConversationId, Delivered, Delivery, Event, Ghost, NativeMessageId, Receipt, Refusal, Speaker};
 
 use crate::{
@@ -34,6 +36,8 @@ impl Homeserver {
                 Err(failure) if failure.is_forbidden() || failure.is_not_found() => Ok(Delivered::default()),
                 Err(failure) => Err(not_delivered(failure)),
             },
+            Event::Name { name } => self.describe(&room, StateEventType::RoomName, "name", name).await,
+            Event::Topic { topic } => self.describe(&room, StateEventType::RoomTopic, "topic", topic).await,
             said => self.say(delivery, said, &user, &room).await,
         }
     }
@@ -85,6 +89,24 @@ impl Homeserver {
         let event = event_id(&receipt.up_to)?;
         let request = create_receipt::v3::Request::new(room, create_receipt::v3::ReceiptType::Read, event);
         self.client.ask(&user, request).await.map(drop).map_err(not_delivered)
+    }
+
+    /// The room itself is changed by who speaks for the gateway in it, since ghosts have no power there.
+    async fn describe(
+        &self,
+        room: &RoomId,
+        kind: StateEventType,
+        field: &'static str,
+        text: &str,
+    ) -> Result<Delivered, Refusal> {
+        let voice = self.voice(room).await.map_err(not_delivered)?;
+        match self.set_state(&voice, room, kind, field, text).await {
+            Ok(()) => Ok(Delivered::default()),
+            Err(failure) if failure.is_forbidden() => {
+                Err(Refusal::reject(format!("{voice} may not change the room's {field}")))
+            }
+            Err(failure) => Err(not_delivered(failure)),
+        }
     }
 
     /// Lets the speaker into the room.

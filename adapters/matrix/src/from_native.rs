@@ -40,8 +40,12 @@ pub struct Happened {
 pub enum What {
     /// The sender said or did something, perhaps in a thread.
     Said(Event<NativeMessageId, OwnedMxcUri>, Option<Thread>),
+    /// The sender asked the gateway itself for something, in these words.
+    Asked(String),
     /// The sender took an event back. It takes a look at that event to know what this means.
     Redacted(OwnedEventId),
+    /// The sender changed what the room is called or is about.
+    Described(Event<NativeMessageId, OwnedMxcUri>),
     /// Somebody's place in the room changed, perhaps by another's hand.
     Member { whom: OwnedUserId, now: Membership },
     /// What is said in this room is encrypted, from now on at the latest.
@@ -58,6 +62,7 @@ pub enum What {
 pub enum Membership {
     Joined,
     Left,
+    Banned,
     Invited,
 }
 
@@ -136,8 +141,20 @@ fn message(content: RoomMessageEventContent, pills: &Pills) -> What {
                 other => other,
             }
         }
-        _ => shared_or_said(msgtype, None, pills),
+        _ => {
+            let words = match &msgtype {
+                MessageType::Text(text) => asked(&text.body).map(str::to_owned),
+                _ => None,
+            };
+            words.map_or_else(|| shared_or_said(msgtype, None, pills), What::Asked)
+        }
     }
+}
+
+/// The words after `!mimi`, by which people here speak to the gateway itself.
+fn asked(body: &str) -> Option<&str> {
+    let rest = body.trim_start().strip_prefix("!mimi")?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
 }
 
 fn shared_or_said(msgtype: MessageType, in_reply_to: Option<NativeMessageId>, pills: &Pills) -> What {
@@ -249,11 +266,18 @@ fn state(event: AnyStateEvent) -> What {
                 (Some(Join), Join) => return What::Nothing,
                 (_, Join) => Membership::Joined,
                 // Without the content before, it may have been a member who leaves.
-                (Some(Join) | None, Leave | Ban) => Membership::Left,
+                (Some(Join) | None, Leave) => Membership::Left,
+                (Some(Join) | None, Ban) => Membership::Banned,
                 (_, Invite) => Membership::Invited,
                 _ => return What::Nothing,
             };
             What::Member { whom: event.state_key, now }
+        }
+        AnyStateEvent::RoomName(StateEvent::Original(event)) => {
+            What::Described(Event::Name { name: event.content.name })
+        }
+        AnyStateEvent::RoomTopic(StateEvent::Original(event)) => {
+            What::Described(Event::Topic { topic: event.content.topic })
         }
         AnyStateEvent::RoomTombstone(StateEvent::Original(event)) => What::Moved(event.content.replacement_room),
         AnyStateEvent::RoomEncryption(StateEvent::Original(_)) => What::Encryption { said: false },
@@ -494,6 +518,25 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_with_mimi_is_for_the_gateway() {
+        let said = |body: &str| message(json!({ "msgtype": "m.text", "body": body }));
+        assert_eq!(said("!mimi"), What::Asked("".into()));
+        assert_eq!(said(" !mimi  invite mimi://b.example/u/bob "), What::Asked("invite mimi://b.example/u/bob".into()));
+        for body in ["!mimicry", "What does !mimi do?"] {
+            assert_eq!(said(body), What::Said(Event::Message { text: plain(body), in_reply_to: None }));
+        }
+    }
+
+    #[test]
+    fn a_rooms_name_and_topic_are_the_senders_doing() {
+        let state = |kind: &str, content: Value| read(json!({ "type": kind, "state_key": "", "content": content }));
+        let name = Event::Name { name: "Tea".into() };
+        assert_eq!(state("m.room.name", json!({ "name": "Tea" })), What::Described(name));
+        let topic = Event::Topic { topic: "Which?".into() };
+        assert_eq!(state("m.room.topic", json!({ "topic": "Which?" })), What::Described(topic));
+    }
+
+    #[test]
     fn a_tombstone_names_the_next_room() {
         let content = json!({ "body": "This room has been replaced", "replacement_room": "!next:a.example" });
         assert_eq!(
@@ -504,13 +547,13 @@ mod tests {
 
     #[test]
     fn a_change_of_membership_is_one_and_a_new_name_is_not() {
-        use Membership::{Invited, Joined, Left};
+        use Membership::{Banned, Invited, Joined, Left};
         for (before, after, now) in [
             (None, "join", Some(Joined)),
             (Some("invite"), "join", Some(Joined)),
             (Some("join"), "join", None),
             (Some("join"), "leave", Some(Left)),
-            (Some("join"), "ban", Some(Left)),
+            (Some("join"), "ban", Some(Banned)),
             (None, "leave", Some(Left)),
             (Some("invite"), "leave", None),
             (Some("ban"), "leave", None),

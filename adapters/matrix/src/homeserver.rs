@@ -26,7 +26,7 @@ use matrix_sdk::ruma::{
         profile::{DisplayName, get_profile_field, set_profile_field},
         redact::redact_event,
         room::get_room_event,
-        state::get_state_event_for_key,
+        state::{get_state_event_for_key, get_state_event_for_key::v3::StateEventFormat, send_state_event},
     },
     api::error::ErrorKind,
     events::{AnyTimelineEvent, StateEventType},
@@ -35,6 +35,7 @@ use matrix_sdk::ruma::{
     uint,
 };
 use mimi_adapter::{Canary, DeliveryKey, Domain, Event, Ghost, NativeMessageId, NativeUserId, Pulse, Refusal, UserUri};
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::{
@@ -291,6 +292,63 @@ impl Homeserver {
         Ok((page.chunk, page.end))
     }
 
+    /// Something of the room's state, if it has any.
+    async fn state(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kind: StateEventType,
+        format: StateEventFormat,
+    ) -> Result<Option<Value>, Failure> {
+        let mut request = get_state_event_for_key::v3::Request::new(room.to_owned(), kind, "".into());
+        request.format = format;
+        match self.client.ask(user, request).await {
+            Ok(response) => Ok(serde_json::from_str(response.event_or_content.get()).ok()),
+            Err(failure) if failure.is_not_found() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Whether somebody may change the room itself. Since room version 12 those who made it may without being listed.
+    pub async fn manages(&self, user: &UserId, room: &RoomId) -> Result<bool, Failure> {
+        let voice = self.voice(room).await?;
+        let levels = self.state(&voice, room, StateEventType::RoomPowerLevels, StateEventFormat::Content).await?;
+        if let Some(levels) = &levels {
+            let own = levels["users"][user.as_str()].as_i64().or(levels["users_default"].as_i64());
+            if own.unwrap_or(0) >= levels["state_default"].as_i64().unwrap_or(50) {
+                return Ok(true);
+            }
+        }
+        let created = self.state(&voice, room, StateEventType::RoomCreate, StateEventFormat::Event).await?;
+        let Some(created) = created else { return Ok(false) };
+        let version = created["content"]["room_version"].as_str().unwrap_or("1");
+        let all_power = levels.is_none() || version.parse::<u32>().is_ok_and(|version| version >= 12);
+        let others = created["content"]["additional_creators"].as_array().into_iter().flatten();
+        Ok(all_power && others.chain([&created["sender"]]).any(|maker| maker == user.as_str()))
+    }
+
+    /// Sets a field of the room's state, unless it is so already.
+    pub async fn set_state(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        kind: StateEventType,
+        field: &'static str,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let now = self.state(user, room, kind.clone(), StateEventFormat::Content).await?;
+        let now = now.as_ref().and_then(|content| content[field].as_str()).unwrap_or_default();
+        if now == text {
+            return Ok(());
+        }
+        let content = Raw::new(&json!({ field: text })).expect("JSON is JSON").cast_unchecked();
+        let begun = Instant::now();
+        let request = send_state_event::v3::Request::new_raw(room.to_owned(), kind, "".into(), content);
+        self.client.ask(user, request).await?;
+        self.owes(begun);
+        Ok(())
+    }
+
     // Sending.
 
     /// Sends under `key`, once. A homeserver recognises a transaction id until it restarts; should the answer
@@ -369,7 +427,7 @@ impl Homeserver {
             Err(failure) => return Err(failure),
         };
         let is_it = |event: &&Raw<AnyTimelineEvent>| {
-            let content = event.get_field::<serde_json::Value>("content").ok().flatten();
+            let content = event.get_field::<Value>("content").ok().flatten();
             content.is_some_and(|content| content[KEY] == key.as_str())
         };
         Ok(events.iter().find(is_it).and_then(|event| event.get_field("event_id").ok().flatten()))

@@ -46,7 +46,25 @@ use config::{Config, Secret};
 use homeserver::Homeserver;
 use transactions::Transactions;
 
-pub const KIND: AdapterKind = AdapterKind { name: "matrix", example: include_str!("../example.toml"), build };
+pub const KIND: AdapterKind =
+    AdapterKind { name: "matrix", example: include_str!("../example.toml"), capabilities: CAPABILITIES, build };
+
+const CAPABILITIES: Capabilities = Capabilities {
+    reply: Support::Full,
+    edit: Support::Full,
+    delete: Support::Full,
+    reaction: Support::Full,
+    thread: Threads::Under,
+    receipts: true,
+    file: Support::Full,
+    // The homeserver says how large.
+    max_file: u64::MAX,
+    formatting: Support::Full,
+    // Where the bot has the power.
+    name: Support::Full,
+    topic: Support::Full,
+    max_text: to_native::MAX_TEXT,
+};
 
 /// How long a delivery may take before the core is told to come again.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -114,19 +132,7 @@ impl Adapter for Matrix {
     }
 
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
-        use Support::Full;
-        Capabilities {
-            reply: Full,
-            edit: Full,
-            delete: Full,
-            reaction: Full,
-            thread: Threads::Under,
-            receipts: true,
-            file: Full,
-            max_file: self.homeserver.upload_limit.known(),
-            formatting: Full,
-            max_text: to_native::MAX_TEXT,
-        }
+        Capabilities { max_file: self.homeserver.upload_limit.known(), ..CAPABILITIES }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

@@ -173,6 +173,11 @@ impl Transactions {
                 let event = event.with_file(|file| media::stored(&self.homeserver, file));
                 self.said(room, id, sender, event, thread).await
             }
+            What::Asked(words) => self.asked(room, id, sender, words).await,
+            What::Described(event) => {
+                let event = event.with_file(|file| media::stored(&self.homeserver, file));
+                self.described(room, id, sender, event).await
+            }
             What::Redacted(target) => self.redacted(room, id, sender, target).await,
             What::Uncarried(what) => {
                 let text = format!("Not delivered to people elsewhere: the gateway can't carry {what} yet.");
@@ -207,6 +212,38 @@ impl Transactions {
         match self.place(&room, &sender).await? {
             Some(place) => self.offer(place, room, id, sender, event, thread).await,
             None => self.lost(room, id, sender).await,
+        }
+    }
+
+    /// Where nothing is connected, there is nothing else to be said than how that is done.
+    async fn asked(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        words: String,
+    ) -> Result<(), Refusal> {
+        if !self.homeserver.names.is_local_person(&sender) {
+            return Ok(());
+        }
+        let Some(place) = self.place(&room, &sender).await? else {
+            return self.homeserver.tell(&room, &id, Some(&sender), not_connected(&room)).await;
+        };
+        let manages = unless_final(self.homeserver.manages(&sender, &room).await)?.unwrap_or_default();
+        self.offer(place, room, id, sender, Event::Command { words, manages }).await
+    }
+
+    /// A one-to-one room is called what everybody likes to call it.
+    async fn described(
+        &self,
+        room: OwnedRoomId,
+        id: OwnedEventId,
+        sender: OwnedUserId,
+        event: Event<NativeMessageId>,
+    ) -> Result<(), Refusal> {
+        match self.place(&room, &sender).await? {
+            Some(place) if place.direct.is_none() => self.offer(place, room, id, sender, event).await,
+            _ => Ok(()),
         }
     }
 
@@ -295,24 +332,35 @@ impl Transactions {
         let names = &self.homeserver.names;
         self.homeserver.room(&room, |room| room.direct = None);
         match (now, names.is_ours(&whom)) {
-            (Membership::Joined | Membership::Left, false) if self.is_linked(&room) => {
+            (Membership::Joined | Membership::Left | Membership::Banned, false) if self.is_linked(&room) => {
                 let direct = unless_final(self.homeserver.direct(&room).await)?.flatten();
                 let event = if now == Membership::Joined { Event::Join } else { Event::Leave };
                 self.offer(Place { direct }, room, id, whom, event, None).await
             }
-            (Membership::Left, true) if whom == names.bot() && self.is_linked(&room) => {
+            (Membership::Left | Membership::Banned, true) if whom == names.bot() && self.is_linked(&room) => {
                 error!(%room, by = %sender, "The bot has been removed from a linked room. Invite it again, or unlink the room.");
                 Ok(())
+            }
+            (Membership::Left | Membership::Banned, true) if self.is_linked(&room) && !names.is_ours(&sender) => {
+                let Some(user) = names.user(&whom) else { return Ok(()) };
+                // In a one-to-one room it can only end there.
+                match unless_final(self.homeserver.direct(&room).await)?.flatten() {
+                    Some(_) => Ok(()),
+                    None => {
+                        let event = Event::Oust { user, banned: now == Membership::Banned };
+                        self.offer(Place { direct: None }, room, id, sender, event).await
+                    }
+                }
             }
             (Membership::Invited, true) if names.is_ours(&sender) => Ok(()),
             (Membership::Invited, true) if whom == names.bot() => self.bot_invited(room, id, sender).await,
             (Membership::Invited, true)
                 if self.is_linked(&room) && self.ghost_of(&room).await? != Some(whom.clone()) =>
             {
-                let text = format!(
-                    "{whom} comes by itself when that person joins on their side. An invitation from here can't reach them yet."
-                );
-                self.homeserver.tell(&room, &id, Some(&sender), text).await
+                let Some(user) = names.user(&whom) else { return Ok(()) };
+                // Who may invite here says the homeserver, and whether they come their provider.
+                let event = Event::Command { words: format!("invite {user}"), manages: true };
+                self.offer(Place { direct: None }, room, id, sender, event).await
             }
             (Membership::Invited, true) => {
                 unless_final(self.homeserver.welcome(&sender, &whom, &room).await).map(|_| ())
@@ -336,10 +384,7 @@ impl Transactions {
             let _ = self.invited.send(ConversationId::new(room.as_str()));
             return Ok(());
         }
-        let text = format!(
-            "This room is not connected to anybody elsewhere. To connect it, whoever runs the gateway needs its id: {room}"
-        );
-        self.homeserver.tell(&room, &id, None, text).await
+        self.homeserver.tell(&room, &id, None, not_connected(&room)).await
     }
 
     async fn offer(
@@ -387,4 +432,10 @@ pub fn unless_final<T>(answer: Result<T, Failure>) -> Result<Option<T>, Refusal>
         }
         Err(failure) => Err(failure.refusal("never read")),
     }
+}
+
+fn not_connected(room: &OwnedRoomId) -> String {
+    format!(
+        "This room is not connected to anybody elsewhere. To connect it, whoever runs the gateway needs its id: {room}"
+    )
 }

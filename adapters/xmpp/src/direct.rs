@@ -50,6 +50,11 @@ const CONVERSATIONS: usize = 5_000;
 /// How many messages of a conversation may wait for the core.
 const QUEUE: usize = 500;
 
+/// What the gateway says to who writes to it: which room is meant, it can't know there.
+const HELP: &str = "I carry messages between people here and people of other providers. In a group chat that is connected \
+                    to them, write to me privately (I am its occupant mimi-gateway): help, who, about, or, if you \
+                    moderate it, invite and leave.";
+
 pub struct Direct {
     component: BareJid,
     domains: Vec<BareJid>,
@@ -104,6 +109,10 @@ impl Direct {
         if message.has_child("x", ns::MUC_USER) {
             let text = "Private messages through a room are not carried. Write to the person directly.";
             return back("cancel", "feature-not-implemented", text);
+        }
+        if to.to_bare() == self.component && stanza::body(&message).is_some() && self.serves(&from.to_bare()) {
+            let id = message.attr("id").unwrap_or_default();
+            return link.send(to_native::notice(&to.to_bare().into(), &from, "chat", &format!("re-{id}"), HELP));
         }
         if ghost_user(&to).is_none() {
             return back("cancel", "item-not-found", "Nobody reads what is written to this address.");

@@ -17,7 +17,7 @@ use crate::{
 pub enum Meaning {
     /// Usually one event; a change of reactions may be several. Each has an id of its own.
     Events(Vec<(NativeMessageId, Event<NativeMessageId, Shared>)>),
-    /// Nothing to carry: typing, read markers, a new subject.
+    /// Nothing to carry: typing, read markers.
     Nothing,
     /// Something was said that we can't carry. The sentence is for who said it.
     CannotCarry(&'static str),
@@ -32,8 +32,23 @@ pub const FILE: &str =
     "Your file was not carried to the other providers: its address is not one that the gateway can read it at.";
 pub const OLD_REACTION: &str = "Your reaction was not taken back at the other providers: it is too long ago.";
 
+/// The room's new subject. One beside a body, or in a thread, is only a heading (XEP-0045 §8.1).
+pub fn subject(message: &Element) -> Option<String> {
+    let heading = message.has_child("body", ns::STANZA) || message.has_child("thread", ns::STANZA);
+    message.get_child("subject", ns::STANZA).filter(|_| !heading).map(Element::text)
+}
+
+/// The moderator by whom the room says that a message has been taken back (XEP-0425): an occupant.
+pub fn moderated_by(message: &Element) -> Option<Jid> {
+    let moderated = message.get_child("retract", ns::RETRACT)?.get_child("moderated", ns::MODERATE)?;
+    moderated.jid("by").filter(|by| by.resource().is_some())
+}
+
 /// What `message` means, said by `author` under the id `id`.
 pub fn understand(message: &Element, id: &NativeMessageId, author: &str, memory: &Memory) -> Meaning {
+    if let Some(topic) = subject(message).filter(|_| message.attr("type") == Some("groupchat")) {
+        return one(id, Event::Topic { topic });
+    }
     if let Some(retract) = message.get_child("retract", ns::RETRACT) {
         // A moderator's retraction (XEP-0425) is of somebody else's message and would be refused anyway.
         let of = retract.attr("id").filter(|_| retract.children().all(|child| child.name() != "moderated"));
@@ -347,6 +362,32 @@ mod tests {
         ] {
             assert!(matches!(said(&[], inside), Meaning::Nothing), "{inside}");
         }
+    }
+
+    #[test]
+    fn the_room_says_who_moderates() {
+        let message = |by: &str| {
+            let moderated = format!("<moderated {by} xmlns='urn:xmpp:message-moderate:1'/><reason>No.</reason>");
+            parse(&format!("<retract id='77' xmlns='urn:xmpp:message-retract:1'>{moderated}</retract>"))
+        };
+        let alice = Jid::new("tea@muc.b.example/Alice").unwrap();
+        assert_eq!(moderated_by(&message("by='tea@muc.b.example/Alice'")), Some(alice));
+        assert_eq!(moderated_by(&message("by='tea@muc.b.example'")), None);
+        assert_eq!(moderated_by(&message("")), None);
+        assert_eq!(moderated_by(&parse("<retract id='77' xmlns='urn:xmpp:message-retract:1'/>")), None);
+    }
+
+    #[test]
+    fn a_subject_alone_is_the_rooms_topic() {
+        let said = |inside: &str| {
+            let message = format!("<message xmlns='jabber:component:accept' type='groupchat'>{inside}</message>");
+            understand(&message.parse().unwrap(), &native("9"), BOB, &Memory::new(1))
+        };
+        let topic = |topic: &str| one(Event::Topic { topic: topic.into() });
+        assert_eq!(said("<subject>Which\ntea?</subject>"), topic("Which\ntea?"));
+        assert_eq!(said("<subject/>"), topic(""));
+        assert_eq!(said("<subject>Tea</subject><body>Which?</body>"), one(message("Which?", None)));
+        assert_eq!(said("<subject>Tea</subject><thread>1</thread>"), Meaning::Nothing);
     }
 
     #[test]

@@ -49,7 +49,27 @@ use rooms::Rooms;
 use stanza::ElementExt;
 use stream::ConnectError;
 
-pub const KIND: AdapterKind = AdapterKind { name: "xmpp", example: include_str!("../example.toml"), build };
+pub const KIND: AdapterKind =
+    AdapterKind { name: "xmpp", example: include_str!("../example.toml"), capabilities: CAPABILITIES, build };
+
+const CAPABILITIES: Capabilities = Capabilities {
+    reply: Support::Full,
+    edit: Support::Full,
+    delete: Support::Full,
+    reaction: Support::Full,
+    thread: Threads::Named,
+    // Between two people.
+    receipts: true,
+    file: Support::Full,
+    // The server says how large.
+    max_file: u64::MAX,
+    formatting: Support::Full,
+    // It stands in the room's configuration, which is its owners'.
+    name: Support::AsText,
+    // Where occupants may change it.
+    topic: Support::Full,
+    max_text: 65_536,
+};
 
 /// What `deliver` may take in all.
 const DELIVERY: Duration = Duration::from_secs(30);
@@ -145,20 +165,8 @@ impl Adapter for Xmpp {
     }
 
     fn capabilities(&self, conversation: &ConversationId) -> Capabilities {
-        use Support::Full;
-        let max_file = self.files.most();
-        Capabilities {
-            reply: Full,
-            edit: Full,
-            delete: Full,
-            reaction: Full,
-            thread: Threads::Named,
-            receipts: matches!(Place::of(conversation), Some(Place::Direct { .. })),
-            formatting: Full,
-            file: Full,
-            max_file,
-            max_text: 65_536,
-        }
+        let receipts = matches!(Place::of(conversation), Some(Place::Direct { .. }));
+        Capabilities { max_file: self.files.most(), receipts, ..CAPABILITIES }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {
@@ -215,6 +223,11 @@ impl Xmpp {
                 service::presence(&stanza, &self.config.component).into_iter().for_each(|answer| link.send(answer));
             }
             ("message", Some("groupchat"), Some(room)) => room.heard(stanza),
+            ("message", None | Some("chat" | "normal"), Some(room))
+                if stanza.jid("to").is_some_and(|to| to.to_bare() == self.config.component) =>
+            {
+                room.asked(stanza)
+            }
             ("message", _, _) => self.direct.heard(link, stanza, way),
             _ => {}
         }

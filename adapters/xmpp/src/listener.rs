@@ -49,6 +49,10 @@ pub async fn offer(inbox: &Inbox, inbound: Inbound, stop: &CancellationToken) ->
     }
 }
 
+/// For a moderator (C§9.3).
+const MODERATED: &str =
+    "Only its author can take a message back for people elsewhere. They can still read what you have taken away.";
+
 pub struct Listener {
     room: Arc<Room>,
     inbox: Inbox,
@@ -92,6 +96,19 @@ impl Listener {
                 self.room.message_done();
                 done
             }
+            News::Ousted { ghost, by, banned } => {
+                let id = NativeMessageId::new(Uuid::new_v4().to_string());
+                let inbound = self.inbound(id, &by, Event::Oust { user: ghost, banned }, None);
+                if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
+                    self.tell(&by.user, &reason);
+                }
+                Ok(())
+            }
+            News::Moderated { by } => {
+                self.tell(&by.user, MODERATED);
+                Ok(())
+            }
+            News::Asked { message, person, manages } => self.asked(&message, &person, manages).await,
             News::Ours { read } => {
                 self.room.memory().read = Some(read);
                 Ok(())
@@ -197,6 +214,11 @@ impl Listener {
     async fn archived(&mut self, archived: Archived) -> Result<(), Stopped> {
         let Archived { id, message, read } = archived;
         let Some(from) = message.jid("from").filter(|from| from.resource().is_some()) else { return Ok(()) };
+        // In an archive a subject has no mark that would tell a ghost's from a person's.
+        if from_native::subject(&message).is_some() {
+            self.room.memory().read = Some(read);
+            return Ok(());
+        }
         let person = self.room.writer_of_archived(&from, &message);
         if self.was_ours(&message, &id, &person) {
             self.room.memory().read = Some(read);
@@ -261,6 +283,18 @@ impl Listener {
             }
         }
         self.room.memory().deal_with(&id, Some(read));
+        Ok(())
+    }
+
+    /// A word for the gateway itself. It is answered to the person alone, and is in no archive.
+    async fn asked(&self, message: &Element, person: &Person, manages: bool) -> Result<(), Stopped> {
+        let words = stanza::body(message).unwrap_or_default().trim().to_owned();
+        let words = words.strip_prefix("!mimi").map_or(&*words, str::trim).to_owned();
+        let id = from_native::room_message_id(message, &self.room.jid, false, person.user.as_str());
+        let inbound = self.inbound(id, person, Event::Command { words, manages }, None);
+        if let Some(reason) = offer(&self.inbox, inbound, &self.stop).await? {
+            self.tell(&person.user, &reason);
+        }
         Ok(())
     }
 

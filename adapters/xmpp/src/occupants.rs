@@ -3,7 +3,7 @@
 //! A person is who the room says they are: the real account where the room shows it (non-anonymous, or we
 //! are a moderator), else the nickname, which is a claim that anybody else can make a minute later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mimi_adapter::{NativeUserId, SenderProof};
 use minidom::Element;
@@ -27,6 +27,8 @@ pub struct Occupants {
     /// XEP-0421: the room's own lasting names for occupants, and to whom they belong.
     by_occupant_id: Bounded<String, Person>,
     by_nick: Bounded<String, Person>,
+    /// The nicknames of those who may change the room itself.
+    moderators: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +58,14 @@ impl Occupants {
             reported: BTreeMap::new(),
             by_occupant_id: Bounded::new(REMEMBERED),
             by_nick: Bounded::new(REMEMBERED),
+            moderators: BTreeSet::new(),
         }
     }
 
     /// The connection was lost, or we are out: nobody is seen any more.
     pub fn lose_sight(&mut self) {
         self.here.clear();
+        self.moderators.clear();
     }
 
     /// We are in and have seen everybody: who is here. Who was here before and is not now may only be away.
@@ -78,6 +82,10 @@ impl Occupants {
         match presence.attr("type") {
             None => {
                 let person = from_native::real_jid(presence).as_ref().map_or_else(|| claimed(&from), verified);
+                match moderates(presence) {
+                    true => self.moderators.insert(nick.clone()),
+                    false => self.moderators.remove(&nick),
+                };
                 let before = self.here.insert(nick.clone(), person.clone());
                 self.by_nick.insert(nick.clone(), person.clone());
                 if let Some(id) = occupant_id(presence) {
@@ -89,6 +97,7 @@ impl Occupants {
                 left.into_iter().chain(self.appeared(&nick, &ours)).collect()
             }
             Some("unavailable") => {
+                self.moderators.remove(&nick);
                 let Some(person) = self.here.remove(&nick) else { return Vec::new() };
                 // A new nickname (303) is followed by presence under it; only who is nothing but a nickname is
                 // somebody else then.
@@ -114,6 +123,10 @@ impl Occupants {
         let still_here = self.natives(ours).any(|other| other.user == person.user);
         let left = !still_here && self.reported.remove(&person.user).is_some();
         left.then_some(Change::Left(person))
+    }
+
+    pub fn moderates(&self, nick: &str) -> bool {
+        self.moderators.contains(nick)
     }
 
     /// Who has just written.
@@ -186,6 +199,13 @@ pub fn status(presence: &Element, code: &str) -> bool {
     let user = presence.get_child("x", ns::MUC_USER);
     let mut statuses = user.into_iter().flat_map(Element::children).filter(|child| child.is("status", ns::MUC_USER));
     statuses.any(|status| status.attr("code") == Some(code))
+}
+
+/// XEP-0045 §5: a moderator by role, or for good by affiliation.
+fn moderates(presence: &Element) -> bool {
+    let user = presence.children().filter(|child| child.is("x", ns::MUC_USER)).last();
+    let Some(item) = user.and_then(|user| user.get_child("item", ns::MUC_USER)) else { return false };
+    item.attr("role") == Some("moderator") || matches!(item.attr("affiliation"), Some("owner" | "admin"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mimi_adapter::{CancellationToken, ConversationId, DeliveryKey, Ghost, NativeMessageId};
+use mimi_adapter::{CancellationToken, ConversationId, DeliveryKey, Ghost, NativeMessageId, UserUri};
 use minidom::Element;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tracing::debug;
@@ -23,7 +23,7 @@ use xmpp_parsers::jid::{BareJid, FullJid, Jid};
 use crate::{
     component::Link,
     from_native,
-    id::{self, MessageId, Place, ReadUpTo},
+    id::{self, MessageId, Place, ReadUpTo, ghost_user},
     memory::{Memory, Voice},
     occupants::{Change, Marks, Occupants, Person, status},
     stanza::{self, ElementExt, StanzaError, ns},
@@ -51,6 +51,8 @@ pub struct Room {
     state: Mutex<State>,
     /// The number of the link on which the listener has caught up.
     live: watch::Sender<Option<u64>>,
+    /// The room's subject, once it has said it to the listener.
+    subject: watch::Sender<Option<String>>,
     /// One of ours is out and should be in.
     unseated: Notify,
     /// One enters at a time, so that a ghost is not sent in twice.
@@ -74,6 +76,22 @@ pub enum News {
     Message {
         message: Element,
         person: Person,
+    },
+    /// Somebody has taken a ghost out of the room.
+    Ousted {
+        ghost: UserUri,
+        by: Person,
+        banned: bool,
+    },
+    /// A moderator has taken back what somebody else had written (XEP-0425).
+    Moderated {
+        by: Person,
+    },
+    /// Somebody has written to the listener alone.
+    Asked {
+        message: Element,
+        person: Person,
+        manages: bool,
     },
     /// A ghost's own message went by.
     Ours {
@@ -128,6 +146,7 @@ impl Room {
             memory: Mutex::new(Memory::new(MEMORY)),
             state: Mutex::new(state),
             live: watch::Sender::new(None),
+            subject: watch::Sender::new(None),
             unseated: Notify::new(),
             entering: tokio::sync::Mutex::new(()),
             news,
@@ -190,22 +209,56 @@ impl Room {
             Some("unavailable") if status(presence, "303") => {} // A new nickname: presence under it follows.
             Some(_) => {
                 debug!(room = %self.jid, %who, "Out of the room.");
-                drop(state);
-                self.unseat(&who);
+                let by = ousted_by(presence).filter(|_| was_in && !listener).and_then(|nick| self.occupant(&nick));
+                match (by, ghost_user(&to)) {
+                    // The core decides whether the ghost comes back.
+                    (Some(by), Some(ghost)) => {
+                        seat.taken = false;
+                        let (by, banned) = (state.occupants.writer(&by), status(presence, "301"));
+                        self.tell(News::Ousted { ghost, by, banned });
+                    }
+                    _ => {
+                        drop(state);
+                        self.unseat(&who);
+                    }
+                }
             }
         }
+    }
+
+    /// A private message of an occupant: it is the gateway itself that they talk to.
+    pub fn asked(&self, message: Element) {
+        let Some(from) = message.jid("from") else { return };
+        let Some(nick) = from.resource().filter(|_| stanza::body(&message).is_some()) else { return };
+        let state = self.state();
+        let (person, manages) = (state.occupants.writer(&from), state.occupants.moderates(nick.as_str()));
+        drop(state);
+        self.tell(News::Asked { message, person, manages });
     }
 
     /// A groupchat message to one of ours. Only the listener's copy counts, and only while it is in the room:
     /// what an occupant of an earlier connection is still told would overtake what has been missed.
     pub fn heard(&self, message: Element) {
         let (Some(to), Some(from)) = (message.jid("to"), message.jid("from")) else { return };
-        let Some(nick) = from.resource().filter(|_| to == self.listener) else { return };
+        if to == self.listener
+            && from == self.jid
+            && let Some(by) = from_native::moderated_by(&message)
+        {
+            let by = self.state().occupants.writer(&by);
+            return self.tell(News::Moderated { by });
+        }
         let state = self.state();
-        if !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
+        if to != self.listener || !state.seats.get(&self.listener.to_bare()).is_some_and(|seat| seat.taken) {
             return;
         }
         self.spoken.store(true, Ordering::Relaxed);
+        // The first is what the room has been about before we came (XEP-0045 §7.2.15), perhaps in the room's own name.
+        if let Some(subject) = from_native::subject(&message)
+            && self.subject.send_replace(Some(subject)).is_none()
+        {
+            return;
+        }
+        let Some(nick) = from.resource() else { return };
         let delayed = message.has_child("delay", ns::DELAY);
         let person = if delayed {
             state.occupants.writer_of_archived(&from, &message, state.features.marks)
@@ -314,6 +367,7 @@ impl Room {
 
     fn leave_live(&self) {
         self.live.send_replace(None);
+        self.subject.send_replace(None);
     }
 
     fn tell(&self, news: News) {
@@ -324,6 +378,13 @@ impl Room {
     fn occupant(&self, nick: &str) -> Option<Jid> {
         self.jid.with_resource_str(nick).ok().map(Jid::from)
     }
+}
+
+/// Who has kicked or banned the occupant, as far as the room says that (XEP-0045 §8.2, §9.1).
+fn ousted_by(presence: &Element) -> Option<String> {
+    let ousted = status(presence, "307") || status(presence, "301");
+    let item = presence.get_child("x", ns::MUC_USER).filter(|_| ousted)?.get_child("item", ns::MUC_USER)?;
+    item.get_child("actor", ns::MUC_USER)?.attr("nick").map(str::to_owned)
 }
 
 pub fn voice(person: &Person, from: &Jid) -> Voice {

@@ -21,6 +21,7 @@ pub mod ns {
     pub const REPLY: &str = "urn:xmpp:reply:0"; // XEP-0461
     pub const FALLBACK: &str = "urn:xmpp:fallback:0"; // XEP-0428
     pub const RETRACT: &str = "urn:xmpp:message-retract:1"; // XEP-0424
+    pub const MODERATE: &str = "urn:xmpp:message-moderate:1"; // XEP-0425
     pub const HINTS: &str = "urn:xmpp:hints"; // XEP-0334
     pub const OOB: &str = "jabber:x:oob"; // XEP-0066
     pub const FILE_SHARING: &str = "urn:xmpp:sfs:0"; // XEP-0447

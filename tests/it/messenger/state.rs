@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mimi_adapter::{ConversationId, DeliveryKey, NativeMessageId};
+use mimi_adapter::{ConversationId, DeliveryKey, Ghost, NativeMessageId};
 use mimi_loopback::frame::{Act, AdapterFrame, ClientFrame, Deliver, Person, Received, Shown};
 use tokio::sync::mpsc;
 
@@ -13,6 +13,8 @@ pub struct State {
     pub ghosts: BTreeSet<(ConversationId, String)>,
     /// Who of ours is where, said anew on each connection.
     here: Vec<Act>,
+    /// What conversations are called, and are about.
+    described: BTreeMap<(ConversationId, &'static str), String>,
     acts: u64,
     pub unanswered: BTreeMap<u64, ClientFrame>,
     answered: HashMap<u64, ClientFrame>,
@@ -70,15 +72,25 @@ impl State {
         let frame = frame(act.clone());
         match shown(&frame) {
             Some(what) => {
+                if let Some((matter, text)) = described(&what) {
+                    self.described.insert((act.conversation.clone(), matter), text.to_owned());
+                }
                 let line = Line { id: act.id.clone(), who: act.from.to_string(), what, thread: act.thread };
                 self.conversations.entry(act.conversation).or_default().push(line);
             }
-            None => {
-                self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
-                if matches!(frame, ClientFrame::Join(_)) {
-                    self.here.push(act);
+            None => match &frame {
+                // The messenger's own people are not shown it.
+                ClientFrame::Ask { .. } => {}
+                ClientFrame::Oust { user, .. } => {
+                    self.ghosts.remove(&(act.conversation, Ghost::new(user.clone()).name));
                 }
-            }
+                frame => {
+                    self.here.retain(|here| (&here.from, &here.conversation) != (&act.from, &act.conversation));
+                    if matches!(frame, ClientFrame::Join(_)) {
+                        self.here.push(act);
+                    }
+                }
+            },
         }
         self.say(n, frame);
         n
@@ -173,6 +185,7 @@ impl State {
                         self.ghosts.remove(&(conversation, who));
                         None
                     }
+                    what if self.is_so_already(&conversation, &what) => None,
                     what => {
                         let line = Line { id: id.clone(), who, what, thread };
                         self.conversations.entry(conversation).or_default().push(line);
@@ -186,6 +199,16 @@ impl State {
         if confirm {
             self.answer(ClientFrame::Delivered { key, id });
         }
+    }
+
+    /// As a network does it: what a conversation is called already is no news.
+    fn is_so_already(&mut self, conversation: &ConversationId, what: &Shown) -> bool {
+        let Some((matter, text)) = described(what) else { return false };
+        self.described.insert((conversation.clone(), matter), text.to_owned()).as_deref() == Some(text)
+    }
+
+    pub fn description(&self, conversation: &ConversationId, matter: &'static str) -> Option<String> {
+        self.described.get(&(conversation.clone(), matter)).cloned()
     }
 
     fn answer(&self, frame: ClientFrame) {
@@ -222,6 +245,8 @@ impl State {
                     let about = about.as_ref().map_or(String::new(), |id| format!(" about {:?}", of(id)));
                     format!("{who}{to}{about}: {text}")
                 }
+                Shown::Name { name } => format!("{who} calls it {name}"),
+                Shown::Topic { topic } => format!("{who} sets the topic: {topic}"),
                 Shown::Join | Shown::Leave => unreachable!("who comes and goes is not said"),
             }
         };
@@ -264,8 +289,18 @@ fn shown(frame: &ClientFrame) -> Option<Shown> {
         ClientFrame::Delete { replaces, .. } => Shown::Delete { replaces },
         ClientFrame::React { reply_to, emoji, .. } => Shown::Reaction { reply_to, emoji },
         ClientFrame::Unlike { replaces, .. } => Shown::Unlike { replaces },
+        ClientFrame::Name { name, .. } => Shown::Name { name },
+        ClientFrame::Topic { topic, .. } => Shown::Topic { topic },
         _ => return None,
     })
+}
+
+fn described(what: &Shown) -> Option<(&'static str, &str)> {
+    match what {
+        Shown::Name { name } => Some(("name", name)),
+        Shown::Topic { topic } => Some(("topic", topic)),
+        _ => None,
+    }
 }
 
 /// The words by which people point at it.
@@ -283,6 +318,8 @@ fn words(what: &Shown) -> &str {
     match what {
         Shown::Edit { text, .. } => &text.text,
         Shown::Notice { text, .. } => text,
+        Shown::Name { name } => name,
+        Shown::Topic { topic } => topic,
         Shown::Join => "is here",
         Shown::Leave => "has left",
         what => said(what).unwrap_or_default(),

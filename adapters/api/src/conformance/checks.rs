@@ -305,6 +305,51 @@ pub async fn who_has_read_a_message_is_seen(network: impl Harness) {
     super::within("Alice sees that Bob has read it", scene.network.sees_read(&receipt(&from_alice))).await;
 }
 
+pub async fn a_name_is_the_conversations(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().name != Support::Full {
+        return;
+    }
+    let name = |name: &str| Event::Name { name: name.into() };
+    is_set_by_both(&mut scene, name("Tea"), name("Cocoa")).await;
+}
+
+pub async fn a_topic_is_the_conversations(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    if scene.capabilities().topic != Support::Full {
+        return;
+    }
+    let topic = |topic: &str| Event::Topic { topic: topic.into() };
+    is_set_by_both(&mut scene, topic("Which tea?"), topic("Why not cocoa?")).await;
+}
+
+async fn is_set_by_both(scene: &mut Scene<impl Harness>, hers: Event<NativeMessageId>, his: Event<NativeMessageId>) {
+    both_say_something(scene).await;
+    scene.alice_does(hers.clone()).await;
+    assert_eq!(scene.comes_in().await.event, hers);
+    // It comes back, and is so already.
+    let conversation = scene.network.conversation();
+    let back = delivery("k2", &conversation, &bob(), hers);
+    scene::deliver(&*scene.adapter, &crate::Delivery { speaker: Speaker::Gateway, ..back }).await;
+    for key in ["k3", "k3", "k4"] {
+        scene.deliver(key, &bob(), his.clone()).await;
+    }
+    assert_eq!(scene.alice_sees().await.event, his);
+    scene.deliver("k5", &bob(), message("Is it called so now?")).await;
+    assert_eq!(scene.alice_sees().await.event, message("Is it called so now?"), "what is so already is not set again");
+    // Nor does it come in again as if a person had set it.
+    scene.alice_does(message("It is.")).await;
+    assert_eq!(scene.comes_in().await.event, message("It is."));
+}
+
+pub async fn the_longest_text_is_shown(network: impl Harness) {
+    let mut scene = Scene::start(network).await;
+    let longest = "tea ".repeat(scene.capabilities().max_text / 4);
+    let longest = message(longest.trim_end());
+    scene.deliver("k1", &bob(), longest.clone()).await;
+    assert!(scene.alice_sees().await.event == longest, "the longest text that is declared is not shown as it is");
+}
+
 pub async fn a_file_goes_both_ways(network: impl Harness) {
     let mut scene = Scene::start(network).await;
     if scene.capabilities().file != Support::Full {

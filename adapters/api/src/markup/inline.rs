@@ -69,53 +69,30 @@ fn move_space_out(pieces: &mut Vec<Inline>) {
     let closes = |piece: &Inline| matches!(piece, Inline::Close(_) | Inline::CloseLink);
     // Before an opening mark goes what stands behind it, and behind a closing one what stands before it. Where a space
     // has come to is noted, and put there at the end: a message can have ten thousand marks.
+    let space = |there: bool| there.then(|| Inline::Text(" ".into()));
     let mut before = vec![false; pieces.len()];
     for at in (0..pieces.len().saturating_sub(1)).rev() {
         let mut mark = at;
-        while mark + 1 < pieces.len() && opens(&pieces[mark]) {
-            let space = std::mem::take(&mut before[mark + 1])
-                || match &mut pieces[mark + 1] {
-                    Inline::Break => {
-                        pieces.swap(mark, mark + 1);
-                        mark += 1;
-                        continue;
-                    }
-                    Inline::Text(text) => {
-                        let rest = text.trim_start().to_owned();
-                        let space = text.len() > rest.len();
-                        *text = rest;
-                        space
-                    }
-                    _ => false,
-                };
-            before[mark] |= space;
-            break;
+        while mark + 1 < pieces.len() && opens(&pieces[mark]) && !before[mark + 1] && pieces[mark + 1] == Inline::Break
+        {
+            pieces.swap(mark, mark + 1);
+            mark += 1;
+        }
+        if mark + 1 < pieces.len() && opens(&pieces[mark]) {
+            before[mark] |= std::mem::take(&mut before[mark + 1]) || trim(&mut pieces[mark + 1], str::trim_start);
         }
     }
-    let space = |there: bool| there.then(|| Inline::Text(" ".into()));
     *pieces =
         before.into_iter().zip(pieces.drain(..)).flat_map(|(there, it)| space(there).into_iter().chain([it])).collect();
     let mut behind = vec![false; pieces.len()];
     for at in 1..pieces.len() {
         let mut mark = at;
-        while mark > 0 && closes(&pieces[mark]) {
-            let space = std::mem::take(&mut behind[mark - 1])
-                || match &mut pieces[mark - 1] {
-                    Inline::Break => {
-                        pieces.swap(mark, mark - 1);
-                        mark -= 1;
-                        continue;
-                    }
-                    Inline::Text(text) => {
-                        let rest = text.trim_end().to_owned();
-                        let space = text.len() > rest.len();
-                        *text = rest;
-                        space
-                    }
-                    _ => false,
-                };
-            behind[mark] |= space;
-            break;
+        while mark > 0 && closes(&pieces[mark]) && !behind[mark - 1] && pieces[mark - 1] == Inline::Break {
+            pieces.swap(mark, mark - 1);
+            mark -= 1;
+        }
+        if mark > 0 && closes(&pieces[mark]) {
+            behind[mark] |= std::mem::take(&mut behind[mark - 1]) || trim(&mut pieces[mark - 1], str::trim_end);
         }
     }
     *pieces =
@@ -133,6 +110,15 @@ fn move_space_out(pieces: &mut Vec<Inline>) {
     }
     let silent = pieces.iter().take_while(|piece| !says(piece)).count();
     pieces.drain(..silent);
+}
+
+/// Whether there was space at that edge of a text.
+fn trim(piece: &mut Inline, trimmed: fn(&str) -> &str) -> bool {
+    let Inline::Text(text) = piece else { return false };
+    let rest = trimmed(text).to_owned();
+    let space = rest.len() < text.len();
+    *text = rest;
+    space
 }
 
 /// Spans without words.

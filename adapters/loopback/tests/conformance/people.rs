@@ -62,6 +62,8 @@ struct Memory {
     unanswered: BTreeMap<u64, ClientFrame>,
     shown: HashMap<DeliveryKey, Option<NativeMessageId>>,
     present: BTreeSet<UserUri>,
+    name: Option<String>,
+    topic: Option<String>,
 }
 
 impl People {
@@ -113,9 +115,18 @@ impl People {
             Event::Delete { replaces } => ClientFrame::Delete { act, replaces },
             Event::Reaction { in_reply_to, emoji } => ClientFrame::React { act, reply_to: in_reply_to, emoji },
             Event::Unlike { replaces } => ClientFrame::Unlike { act, replaces },
+            Event::Name { name } => ClientFrame::Name { act, name },
+            Event::Topic { topic } => ClientFrame::Topic { act, topic },
             other => panic!("nobody does a {} here", other.kind()),
         };
-        self.memory.lock().unwrap().unanswered.insert(n, frame);
+        let mut memory = self.memory.lock().unwrap();
+        match &frame {
+            ClientFrame::Name { name, .. } => memory.name = Some(name.clone()),
+            ClientFrame::Topic { topic, .. } => memory.topic = Some(topic.clone()),
+            _ => {}
+        }
+        memory.unanswered.insert(n, frame);
+        drop(memory);
         self.done.send_replace(n);
         id
     }
@@ -325,6 +336,11 @@ impl Memory {
             (Shown::Delete { replaces }, Some(_)) => Some(Event::Delete { replaces }),
             (Shown::Reaction { reply_to, emoji }, Some(_)) => Some(Event::Reaction { in_reply_to: reply_to, emoji }),
             (Shown::Unlike { replaces }, Some(_)) => Some(Event::Unlike { replaces }),
+            // What it is called already is no news here.
+            (Shown::Name { name }, _) if self.name.replace(name.clone()).as_ref() == Some(&name) => None,
+            (Shown::Topic { topic }, _) if self.topic.replace(topic.clone()).as_ref() == Some(&topic) => None,
+            (Shown::Name { name }, Some(_)) => Some(Event::Name { name }),
+            (Shown::Topic { topic }, Some(_)) => Some(Event::Topic { topic }),
             (event, from) => panic!("{event:?} from {from:?}"),
         };
         let id = event.map(|event| {

@@ -42,7 +42,7 @@ const TAGS: [(&str, &str); 6] =
 mimi_adapter::conformance!(TeaHouse::open().await);
 
 /// No more checks than this.
-const PLACES: usize = 24;
+const PLACES: usize = 26;
 
 struct House {
     url: String,
@@ -112,7 +112,13 @@ impl TeaHouse {
         let place = &house.places[number];
         let alice = Person::registers(&house.url, &format!("alice{number}")).await;
         let bot = format!("@gateway{number}:{SERVER}");
-        let room = alice.makes_room(json!({ "preset": "private_chat", "invite": [bot] })).await;
+        let room = alice
+            .makes_room(json!({
+                "preset": "private_chat", "invite": [bot],
+                // The bot may change what the room is called. Alice, who makes it, may anyway (since room version 12).
+                "power_level_content_override": { "users": { bot.clone(): 50 } },
+            }))
+            .await;
         let (mut wire, mut way_back) = (JoinSet::new(), JoinSet::new());
         wire.spawn(carry(place.homeserver_port, house.synapse_port));
         way_back.spawn(carry(place.url_port, place.listen_port));
@@ -129,6 +135,12 @@ impl TeaHouse {
         let path = format!("rooms/{}/state/m.room.member/{user}", self.room);
         let member = self.alice.ask(Method::GET, &path, Value::Null).await;
         member["displayname"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn alice_sets(&self, kind: &str, content: Value) -> NativeMessageId {
+        let path = format!("rooms/{}/state/{kind}", self.room);
+        let answer = self.alice.ask(Method::PUT, &path, content).await;
+        NativeMessageId::new(answer["event_id"].as_str().unwrap())
     }
 
     /// Alice reads what has come since she last looked.
@@ -181,6 +193,8 @@ impl TeaHouse {
                     let replaces = to(target);
                     if was_reaction { Event::Unlike { replaces } } else { Event::Delete { replaces } }
                 }
+                "m.room.name" => Event::Name { name: content["name"].as_str().unwrap().to_owned() },
+                "m.room.topic" => Event::Topic { topic: content["topic"].as_str().unwrap().to_owned() },
                 _ => continue,
             };
             let name = self.name_of(sender).await;
@@ -252,6 +266,8 @@ impl Harness for TeaHouse {
             Event::Delete { replaces } | Event::Unlike { replaces } => {
                 return NativeMessageId::new(self.alice.redacts(&room, replaces.as_str()).await);
             }
+            Event::Name { name } => return self.alice_sets("m.room.name", json!({ "name": name })).await,
+            Event::Topic { topic } => return self.alice_sets("m.room.topic", json!({ "topic": topic })).await,
             other => panic!("Alice does not {}", other.kind()),
         };
         NativeMessageId::new(self.alice.sends(&room, kind, content).await)

@@ -25,6 +25,9 @@ impl Room {
         }
         let ghost = match (&delivery.speaker, &delivery.event) {
             (_, Event::Notice { text, to, .. }) => return self.notice(link, &delivery.key, text, to.as_ref()).await,
+            (Speaker::Gateway, Event::Topic { topic }) => {
+                return self.set_subject(link, &delivery.key, &self.listener, topic).await;
+            }
             (Speaker::Ghost(ghost), _) => ghost,
             (Speaker::Gateway, _) => return Err(Refusal::reject("only people can say that")),
         };
@@ -41,7 +44,37 @@ impl Room {
         if delivery.event == Event::Join {
             return Ok(Delivered::default());
         }
-        self.say(link, delivery, &jid, files).await
+        match &delivery.event {
+            Event::Topic { topic } => self.set_subject(link, &delivery.key, &jid, topic).await,
+            _ => self.say(link, delivery, &jid, files).await,
+        }
+    }
+
+    /// Returns when the room has told everybody. What it tells is its own message, without our id, so what it says now is
+    /// all that tells whether an earlier attempt has arrived.
+    async fn set_subject(
+        &self,
+        link: &Link,
+        key: &DeliveryKey,
+        by: &FullJid,
+        topic: &str,
+    ) -> Result<Delivered, Refusal> {
+        let mut subject = self.subject.subscribe();
+        let is_so = |subject: &Option<String>| subject.as_deref() == Some(topic);
+        if is_so(&subject.borrow_and_update()) {
+            return Ok(Delivered::default());
+        }
+        let room = Jid::from(self.jid.clone());
+        let message = stanza::stanza("message", by, &room).attribute("type", "groupchat");
+        let message = message.attribute("id", key.as_str()).child(stanza::element("subject", ns::STANZA).says(topic));
+        let error = link.expect("message", key.as_str(), &room);
+        link.send(message);
+        tokio::select! {
+            biased;
+            told = subject.wait_for(is_so) => told.map(|_| Delivered::default()).map_err(|_| Failure::Lost.into()),
+            Ok(error) = error => Err(self.not_said(StanzaError::of(&error), key, by)),
+            () = tokio::time::sleep(PATIENCE) => Err(Failure::Timeout(room).into()),
+        }
     }
 
     /// Says it unless it has been said, and returns when the room has repeated it.

@@ -77,6 +77,11 @@ impl TeaRoom {
             }
             _ => String::new(),
         };
+        if let Event::Topic { topic } = &event {
+            let subject = format!("<subject>{topic}</subject>");
+            self.alice.send(&format!("<message xmlns='jabber:client' to='{TEA}' type='groupchat'>{subject}</message>"));
+            return NativeMessageId::new(own_id);
+        }
         let inside = match &event {
             Event::File { caption: None, in_reply_to: None, .. } => {
                 format!("<body>{shared}</body><x xmlns='jabber:x:oob'><url>{shared}</url></x>")
@@ -115,6 +120,15 @@ impl TeaRoom {
 
     /// What a ghost's message means to somebody who knows the XEPs.
     async fn read(&mut self, message: &Element) -> Option<Seen> {
+        if let Some(subject) = message.get_child("subject", "jabber:client").filter(|_| body(message).is_none()) {
+            let event = Event::Topic { topic: subject.text() };
+            return Some(Seen {
+                id: NativeMessageId::new("the subject"),
+                name: from_nick(message),
+                event,
+                thread: None,
+            });
+        }
         let (key, id) = (message.attr("id")?.to_owned(), stanza_id(message));
         let of = |name: &str, ns: &str| message.get_child(name, ns)?.attr("id").map(str::to_owned);
         let refer = |id: String| self.names.get(&id).cloned().unwrap_or_else(|| NativeMessageId::new(id));

@@ -132,6 +132,7 @@ storage = "internal"
 storage_archive_item_limit = 100000
 muc_room_locking = false
 muc_room_default_persistent = true
+muc_room_default_change_subject = true
 
 VirtualHost "b.example"
 
