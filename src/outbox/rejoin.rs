@@ -261,7 +261,17 @@ impl Core {
             (UpdateOutcome::WrongEpoch { current_epoch }, _) => {
                 format!("the room has moved on to epoch {current_epoch} meanwhile")
             }
-            (_, description) => format!("the room does not allow us to join it ({description})"),
+            (_, description) => {
+                let reason = format!("the room does not allow it ({description})");
+                // Who comes for the first time may try again with another link, or be invited meanwhile.
+                if tx.room(room).await?.is_some_and(|room| room.state == RoomState::Waiting) {
+                    tx.remove_outbox_row(row);
+                    tx.remove_leaf(joining.owner).await?;
+                    self.not_let_in(tx, room, user, &reason).await?;
+                    return Ok(Step::Settled);
+                }
+                reason
+            }
         };
         tx.remove_leaf(joining.owner).await?;
         tx.prepare_outbox_row(row, None);

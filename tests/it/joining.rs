@@ -117,6 +117,23 @@ async fn a_link_that_is_no_good_is_told_to_the_admin() {
 }
 
 #[tokio::test]
+async fn who_comes_by_a_good_link_into_a_full_room_is_told_so() {
+    let world = World::with_cathy_outside().await;
+    let mut roles: Vec<_> = group_policy(&domain("a.example"), 1).roles.iter().cloned().collect();
+    // Bob is the one ordinary user that there may be.
+    roles.iter_mut().find(|it| it.role_index == 2).unwrap().maximum_participants_constraint = Some(1);
+    let update = vec![(component::ROLES_LIST, RoleData::new(roles).unwrap().encode())];
+    world.turncoat(&world.alice).carries_out(&world, Change { update, ..Change::default() }).await;
+    world.desk("c.example").join(join(&world.link(1).await, &world.cathy)).await.unwrap();
+    let failed = async || {
+        let invites = world.desk("c.example").room(&tea()).await.unwrap().invites;
+        invites.iter().any(|it| it.state.starts_with("failed: the room does not allow it (role 2 "))
+    };
+    world.eventually("the admin can read why", failed).await;
+    world.still_talk().await;
+}
+
+#[tokio::test]
 async fn a_code_is_good_for_so_many_people_and_so_long_and_until_it_is_withdrawn() {
     let world = World::of_two().await;
     let (peer, desk) = (world.peer("c.example"), world.desk("a.example"));
