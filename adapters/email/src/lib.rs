@@ -1,0 +1,1 @@
+//! Email: people take part in a conversation by mail.
