@@ -1,0 +1,315 @@
+//! Whole mails, in the shapes that mail programs give them.
+
+use mimi_adapter::Text;
+use proptest::prelude::*;
+
+use super::*;
+
+fn plain(text: &str) -> Option<Text> {
+    Some(Text::Plain(text.to_owned()))
+}
+
+fn markdown(text: &str) -> Option<Text> {
+    Some(Text::Markdown(text.to_owned()))
+}
+
+/// A mail that answers another, of these words.
+fn answer(body: &str) -> Words {
+    read(
+        format!("Subject: Re: Tea\nIn-Reply-To: <k1@c.example>\nContent-Type: text/plain; charset=utf-8\n\n{body}")
+            .as_bytes(),
+    )
+    .unwrap()
+}
+
+fn html(body: &str) -> Words {
+    read(format!("Subject: Tea\nContent-Type: text/html; charset=utf-8\n\n{body}").as_bytes()).unwrap()
+}
+
+macro_rules! fixture {
+    ($name:literal) => {
+        read(include_bytes!(concat!("../../tests/fixtures/", $name, ".eml"))).unwrap()
+    };
+}
+
+#[test]
+fn gmail_above_a_quotation() {
+    let words = fixture!("gmail-top");
+    assert_eq!(words.text, markdown("Yes, at **five**.\\\nI bring the cups.\n\nSee you there"));
+    let trimmed = words.trimmed.unwrap();
+    assert!(trimmed.starts_with("On Mon, Feb 3, 2025") && trimmed.contains("> Is the tea ready?"), "{trimmed}");
+    assert!(trimmed.ends_with("Alice Liddell\nWonderland Ltd"), "{trimmed}");
+}
+
+#[test]
+fn gmail_between_quotations() {
+    let words = fixture!("gmail-interleaved");
+    assert_eq!(words.text, markdown("> Is the tea ready?\n\nYes.\n\n> And the cake?\n\nNot yet."));
+    let trimmed = "On Mon, Feb 3, 2025 at 10:11 AM Bob <tea@c.example> wrote:\n> Bob";
+    assert_eq!(words.trimmed.as_deref(), Some(trimmed));
+}
+
+#[test]
+fn thunderbird_below_a_quotation_with_flowed_lines() {
+    let words = fixture!("thunderbird-bottom");
+    assert_eq!(words.text, plain("Ja, gleich. Er muss nur noch drei Minuten ziehen, dann bringe ich ihn mit."));
+    let trimmed = words.trimmed.unwrap();
+    assert!(
+        trimmed.contains("> Ist der Tee fertig? Ich frage, weil das Wasser schon seit einer Weile kocht.\n"),
+        "{trimmed}"
+    );
+    assert!(trimmed.ends_with("--\nAlice\nIm Wunderland 1"), "{trimmed}");
+}
+
+#[test]
+fn thunderbird_in_html() {
+    let words = fixture!("thunderbird-html");
+    assert_eq!(words.text, markdown("Ja, _gleich_.\n\nMit Milch?"));
+    assert_eq!(
+        words.trimmed.as_deref(),
+        Some("Am 03.02.25 um 10:11 schrieb Bob:\n> Ist der Tee fertig?\n> Bob\n--\nAlice")
+    );
+}
+
+#[test]
+fn a_telephone_of_apple() {
+    let words = fixture!("apple-iphone");
+    assert_eq!(words.text, plain("On my way!"));
+    assert!(words.trimmed.unwrap().starts_with("Sent from my iPhone\n"));
+}
+
+#[test]
+fn outlook_with_its_block_of_fields() {
+    let words = fixture!("outlook-desktop");
+    assert_eq!(words.text, plain("Hallo Bob,\n\num fünf.\nAlice"));
+    assert!(words.trimmed.unwrap().starts_with("Von: Bob (b.example) <tea@c.example>"));
+}
+
+#[test]
+fn outlook_of_the_web_and_of_telephones() {
+    let words = fixture!("outlook-web");
+    assert_eq!(words.text, plain("At five."));
+    let trimmed = words.trimmed.unwrap();
+    assert!(trimmed.starts_with("Get Outlook for iOS") && trimmed.ends_with("Is the tea ready?"), "{trimmed}");
+}
+
+#[test]
+fn outlook_in_plain_text() {
+    let words = answer(
+        "At five.\n\n________________________________\nFrom: Bob\nSent: Monday, February 3, 2025\nTo: Alice\nSubject: Tea\n\nIs it ready?\n",
+    );
+    assert_eq!(words.text, plain("At five."));
+    let words = answer("At five.\n\n-----Original Message-----\nFrom: Bob\n\nIs it ready?\n");
+    assert_eq!(words.text, plain("At five."));
+    let plan = "From: Oxford\nTo: Wonderland\nSubject: a rabbit\n\nIs that right?";
+    assert_eq!(answer(plan).text, plain(plan), "somebody's plan is no header");
+}
+
+#[test]
+fn a_mail_that_is_only_a_quotation_is_kept_whole() {
+    let words = fixture!("k9-quote-only");
+    assert_eq!(
+        words.text,
+        markdown("On 3 February 2025 10:11:12 CET, Bob &lt;tea@c.example> wrote:\n\n> Is the tea ready?\\\n> Bob")
+    );
+    assert_eq!(words.trimmed, None);
+}
+
+#[test]
+fn a_photo_without_words_is_a_photo() {
+    let mail = include_bytes!("../../tests/fixtures/photo-only.eml");
+    let words = read(mail).unwrap();
+    assert_eq!(words.text, None);
+    assert!(words.trimmed.unwrap().contains("> Is the tea ready?"));
+    let [photo] = &words.attachments[..] else { panic!("{:?}", words.attachments) };
+    assert_eq!((photo.name.as_str(), photo.media_type.as_str()), ("thé.jpeg", "image/jpeg"));
+    assert_eq!(*photo.octets(mail), *b"\xff\xd8\xfftea");
+}
+
+#[test]
+fn what_is_passed_on_is_kept_whole() {
+    let words = fixture!("forwarded");
+    let text = words.text.unwrap();
+    assert!(
+        text.as_str().starts_with("Look at this.")
+            && text.as_str().contains("No, coffee.")
+            && text.as_str().ends_with("Cathy")
+    );
+    assert_eq!(words.trimmed, None);
+    let words = answer("Look.\n\n---------- Forwarded message ---------\nFrom: Cathy <cathy@c.example>\n\nTea?\n");
+    assert_eq!(words.trimmed, None, "whatever the subject says");
+}
+
+#[test]
+fn files_are_named_for_what_they_are() {
+    let mail = include_bytes!("../../tests/fixtures/files.eml");
+    let words = read(mail).unwrap();
+    assert_eq!(words.text, plain("The plan is attached."));
+    let files: Vec<_> =
+        words.attachments.iter().map(|file| (file.name.as_str(), file.media_type.as_str(), file.kind)).collect();
+    let expected = [
+        ("logo.png", "image/png", Kind::Inline),
+        ("plan.pdf", "application/pdf", Kind::File),
+        ("notes.txt", "text/plain", Kind::File),
+        ("forwarded.eml", "message/rfc822", Kind::Forwarded),
+        ("invite.ics", "text/calendar", Kind::Invite),
+    ];
+    assert_eq!(files, expected);
+    assert_eq!(*words.attachments[1].octets(mail), *b"%PDF-");
+    assert_eq!(*words.attachments[2].octets(mail), *b"th\xe9", "its own charset");
+    assert!(words.attachments[3].octets(mail).starts_with(b"From: Cathy"));
+    assert!(words.attachments[3].octets(mail).ends_with(b"--inner--\n"));
+}
+
+#[test]
+fn signed_words_are_words_and_encrypted_ones_are_not() {
+    let words = fixture!("list-signed");
+    assert_eq!((words.text, words.is_sealed), (plain("Signed words."), false));
+    assert_eq!(words.attachments[0].kind, Kind::Signature);
+    let words = fixture!("sealed");
+    assert_eq!((words.text, words.is_sealed), (None, true));
+}
+
+#[test]
+fn attributions_in_all_languages_go_with_their_quotation() {
+    for attribution in [
+        "On Mon, Feb 3, 2025 at 10:11 AM Bob of the very long name <bob@b.example>\nwrote:",
+        "Am Mo., 3. Feb. 2025 um 10:11 Uhr schrieb Bob <bob@b.example>:",
+        "Le lun. 3 févr. 2025 à 10:11, Bob <bob@b.example> a écrit :",
+        "El lun, 3 feb 2025 a las 10:11, Bob (<bob@b.example>) escribió:",
+        "Il giorno lun 3 feb 2025 alle ore 10:11 Bob <bob@b.example> ha scritto:",
+        "Op ma 3 feb 2025 om 10:11 schreef Bob <bob@b.example>:",
+        "pon., 3 lut 2025 o 10:11 Bob <bob@b.example> napisał(a):",
+        "Em seg., 3 de fev. de 2025 às 10:11, Bob <bob@b.example> escreveu:",
+        "Den mån 3 feb. 2025 kl 10:11 skrev Bob <bob@b.example>:",
+    ] {
+        let words = answer(&format!("Yes.\nAt five.\n\n{attribution}\n\n> Is the tea ready?\n"));
+        assert_eq!(words.text, plain("Yes.\nAt five."), "{attribution}");
+        assert_eq!(words.trimmed, Some(format!("{attribution}\n> Is the tea ready?")));
+    }
+}
+
+#[test]
+fn in_doubt_words_stay() {
+    for body in [
+        "Look what Bob wrote in 5 minutes:\n\nnothing",
+        "Sent from my grandmother, with love",
+        "a\n--\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\nm",
+        "This mail is confidential. If you are not the intended recipient, delete it.",
+        "Best wishes\nAlice",
+        "On Mon, Feb 3, 2025 Bob wrote:\nno quotation follows",
+    ] {
+        assert_eq!(answer(body).text, plain(body), "{body}");
+        assert_eq!(answer(body).trimmed, None, "{body}");
+    }
+    let unasked = read(b"Subject: Poems\n\n> Twinkle, twinkle\n\nDo you know it?\n").unwrap();
+    assert_eq!(
+        unasked.text,
+        markdown("> Twinkle, twinkle\n\nDo you know it?"),
+        "what answers nothing quotes something else"
+    );
+    let confidential = answer("Yes.\n-- \nThis mail is confidential.\n");
+    assert_eq!(
+        (confidential.text, confidential.trimmed.as_deref()),
+        (plain("Yes."), Some("--\nThis mail is confidential."))
+    );
+}
+
+#[test]
+fn quotations_between_words_are_kept_as_such() {
+    let words = answer(
+        "Hello Bob,\n\nOn Mon, 3 Feb 2025, Bob wrote:\n> Tea?\n>> Or coffee?\nTea.\n\n> When?\n\nAt five.\n\n> Bob\n\n-- \nAlice\n",
+    );
+    let text = "Hello Bob,\n\n> Tea?\n>\n> > Or coffee?\n\nTea.\n\n> When?\n\nAt five.";
+    assert_eq!(words.text, markdown(text));
+    assert_eq!(words.trimmed.as_deref(), Some("On Mon, 3 Feb 2025, Bob wrote:\n> Bob\n--\nAlice"));
+}
+
+#[test]
+fn empty_mails_say_nothing() {
+    for mail in
+        ["", "\n", "Subject: x\n\n", "Subject: x\n\n \n\n", "Content-Type: text/html\n\n<html><body><br></body></html>"]
+    {
+        assert_eq!(read(mail.as_bytes()), Ok(Words::default()), "{mail:?}");
+    }
+}
+
+#[test]
+fn html_is_read_as_it_looks() {
+    for (body, text) in [
+        ("<div>one</div><div>two</div><div><br></div><div>three</div>", plain("one\ntwo\n\nthree")),
+        ("<p>one<br>two</p><p>three</p>", plain("one\ntwo\n\nthree")),
+        ("<ul><li>tea</li><li><b>milk</b></li></ul>", markdown("- tea\n- **milk**")),
+        ("<pre>a  b\n c</pre>", markdown("```\na  b\n c\n```")),
+        ("<p>see <a href='https://a.example/'>here</a></p>", markdown("see [here](https://a.example/)")),
+        ("<p>a<script>x()</script><style>b</style><span style='display:none'>hidden</span></p>", plain("a")),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td><td>d</td></tr></table>", plain("a | b\nc | d")),
+        ("1 &lt; 2 *x* &amp;amp;", plain("1 < 2 *x* &amp;")),
+        ("<div>Yes.</div><div>-- <br>Alice<br>Wonderland</div>", plain("Yes.")),
+        ("<div>Yes.</div><div id=\"Signature\"><p>Alice</p><p>Wonderland</p></div>", plain("Yes.")),
+    ] {
+        assert_eq!(html(body).text, text, "{body}");
+    }
+}
+
+#[test]
+fn an_html_form_without_words_gives_way_to_the_plain_one() {
+    let mail = "Content-Type: multipart/alternative; boundary=b\n\n--b\n\nwords\n--b\nContent-Type: text/html\n\n<img src=x>\n--b--\n";
+    assert_eq!(read(mail.as_bytes()).unwrap().text, plain("words"));
+}
+
+#[test]
+fn what_is_too_long_for_words_is_a_file() {
+    let long = format!("Content-Type: text/plain\n\n{}", "\n".repeat(MOST_LINES + 1));
+    let words = read(long.as_bytes()).unwrap();
+    assert_eq!((words.text, words.attachments[0].name.as_str()), (None, "text.plain"));
+    let tags = format!("Content-Type: text/html\n\n{}", "<br>".repeat(MOST_LINES + 1));
+    assert_eq!(read(tags.as_bytes()).unwrap().attachments[0].media_type, "text/html");
+}
+
+#[test]
+fn forwards_in_forwards_are_one_file() {
+    let mail = "Content-Type: message/rfc822\n\n".repeat(100_000);
+    let words = read(mail.as_bytes()).unwrap();
+    assert_eq!(words.attachments.len(), 1);
+    let encoded = "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nQ29udGVudC1UeXBlOiBtZXNzYWdlL3JmYzgyMgoKdGVh";
+    assert_eq!(
+        *read(encoded.as_bytes()).unwrap().attachments[0].octets(encoded.as_bytes()),
+        *b"Content-Type: message/rfc822\n\ntea"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_read(mail in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(&mail);
+    }
+
+    #[test]
+    fn any_pieces_of_mail_are_read(pieces in proptest::collection::vec(prop_oneof![
+        Just("Content-Type: multipart/mixed; boundary=b\n"), Just("Content-Type: text/html\n"), Just("\n"), Just("--b\n"), Just("--b--\n"),
+        Just("Content-Type: multipart/alternative; boundary=b\n"), Just("> tea\n"), Just("-- \n"), Just("On 3 Feb, Bob <b@b> wrote:\n"),
+        Just("<blockquote>"), Just("</blockquote>"), Just("<p>"), Just("<div id=appendonsend>"), Just("From: a@b\nSent: 3\nTo: c\nSubject: d\n"),
+        Just("tea"), Just("<pre>"), Just("</pre>"), Just("<br>"), Just("\u{a0}"), Just("Content-Transfer-Encoding: base64\n"), Just("In-Reply-To: <a@b>\n"),
+    ], 0..40)) {
+        let mail = pieces.concat();
+        let words = read(mail.as_bytes()).unwrap();
+        // Nothing is said that was not in the mail.
+        let mut written = mail.chars();
+        let said = words.text.as_ref().map(Text::as_str).unwrap_or_default();
+        if !mail.contains("base64") && !mail.contains("<") {
+            prop_assert!(said.chars().filter(|c| c.is_alphabetic()).all(|c| written.any(|w| w == c)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_mail_without_quotations_comes_back_whole(text in "[A-Za-z0-9äöü .,:;!?()@#*_'\n-]{1,200}") {
+        prop_assume!(!text.trim().is_empty() && !text.contains("--") && !text.contains("__"));
+        let is_header = text.lines().any(|line| phrases::field(line).is_some());
+        prop_assume!(!is_header);
+        let whole: Vec<&str> = text.lines().map(str::trim_end).collect();
+        let whole = whole.join("\n");
+        let whole = whole.trim_start_matches('\n').trim_end();
+        prop_assert_eq!(answer(&text).text, plain(whole));
+    }
+}
