@@ -41,7 +41,7 @@ const LONGEST_WORDS: usize = 300;
 
 /// The reports in a mail: one for each recipient, none if it is none.
 pub fn read(mail: &[u8]) -> Result<Vec<Report>, TooMuch> {
-    let root = Entity::of(mail);
+    let root = Entity::of(mail)?;
     let header = fields(&String::from_utf8_lossy(&mail[..root.range().start]));
     let mut parts = Vec::new();
     flatten(root, &mut 0, &mut parts)?;

@@ -26,11 +26,13 @@ use mail_auth::{
     hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts},
     spf::verify::SpfParameters,
 };
-use mail_parser::{HeaderName, MessageParser};
+use mail_parser::HeaderName;
 use thiserror::Error;
 
 pub use author::{Author, NobodyError, author};
 use results::Results;
+
+use crate::words;
 
 /// Signatures of a mail that are looked at. Each is a question to somebody's DNS server.
 const MOST_SIGNATURES: usize = 10;
@@ -132,7 +134,7 @@ impl Trust {
     /// What our own MTA has found out; the uppermost field first.
     fn local_results(&self, mail: &[u8]) -> Results {
         let mut local = Results::default();
-        let (Some(id), Some(header)) = (&self.authserv_id, MessageParser::default().parse_headers(mail)) else {
+        let (Some(id), Ok(Some(header))) = (&self.authserv_id, words::header(mail)) else {
             return local;
         };
         for field in header.headers().iter().filter(|field| field.name == HeaderName::AuthenticationResults) {
@@ -235,7 +237,9 @@ fn dmarc_of(results: &Results, author: &Author) -> Option<Verdict> {
         "temperror" => Some(Verdict::Later),
         "fail" => {
             let policy = dmarc.property("policy.dmarc").map(str::to_ascii_lowercase).unwrap_or_default();
-            let asks_nothing = policy == "none" || dmarc.comments.contains("p=none");
+            // OpenDMARC, Gmail and rspamd say it in a comment; `sp` is another domain's.
+            let mut comments = dmarc.comments.split(|c: char| c.is_whitespace() || ";,".contains(c));
+            let asks_nothing = policy == "none" || comments.any(|word| matches!(word, "p=none" | "policy=none"));
             Some(if asks_nothing { Verdict::Unproven } else { Verdict::Forged })
         }
         _ => None,
@@ -322,6 +326,14 @@ mod tests {
             (
                 "Authentication-Results: mx.c.example; dmarc=fail policy.dmarc=none header.from=a.example",
                 Verdict::Unproven,
+            ),
+            (
+                "Authentication-Results: mx.c.example; dmarc=fail reason=\"no\" header.from=a.example (policy=none)",
+                Verdict::Unproven,
+            ),
+            (
+                "Authentication-Results: mx.c.example; dmarc=fail (p=QUARANTINE sp=NONE dis=NONE) header.from=a.example",
+                Verdict::Forged,
             ),
             ("Authentication-Results: mx.c.example; dmarc=temperror header.from=a.example", Verdict::Later),
             // The uppermost is the last written.

@@ -28,8 +28,10 @@ use trim::{Context, Kept};
 
 /// Octets of text that are read as words, in all of a mail. Longer ones are files.
 const LONGEST: usize = 25 * 1024 * 1024;
-/// Lines of a part, or tags, that are read as words. A part with more is a file.
+/// Lines of a plain text that are read as words. A part with more is a file.
 const MOST_LINES: usize = 200_000;
+/// The same for the tags of an HTML one.
+const MOST_TAGS: usize = 50_000;
 
 /// What a mail says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,9 +81,17 @@ impl Attachment {
 /// Reads a mail, headers and all.
 pub fn read(mail: &[u8]) -> Result<Words, TooMuch> {
     let mut walk = Walk { left: LONGEST, ..Walk::default() };
-    walk.entity(&Entity::of(mail))?;
-    let context = MessageParser::default().parse_headers(mail).as_ref().map(context);
+    walk.entity(&Entity::of(mail)?)?;
+    let context = header(mail)?.as_ref().map(context);
     Ok(walk.words(context.unwrap_or(Context { answers: false, forwards: false })))
+}
+
+/// Reads the header of a mail, and nothing else of it. `None` if it has none.
+pub fn header(mail: &[u8]) -> Result<Option<Message<'_>>, TooMuch> {
+    match mime::has_short_header(mail) {
+        true => Ok(MessageParser::default().parse_headers(mail)),
+        false => Err(TooMuch::Header),
+    }
 }
 
 fn context(header: &Message<'_>) -> Context {
@@ -165,7 +175,7 @@ impl Walk {
         let said = match is_html {
             _ if length > self.left => None,
             true => Some(entity.text())
-                .filter(|html| html.matches('<').count() <= MOST_LINES)
+                .filter(|html| html.matches('<').count() <= MOST_TAGS)
                 .map(|html| Said { html: Some(html), plain: None }),
             false => lines_of(entity).map(|lines| Said { html: None, plain: Some(lines) }),
         };
@@ -293,6 +303,31 @@ impl Part {
         Some(left.join("\n").trim().to_owned()).filter(|left| !left.is_empty())
     }
 
+    /// The HTML of the lines that are kept. Of the others the tags that the kept ones lie between.
+    fn html(&self) -> String {
+        let mut html = String::new();
+        let mut around: Vec<&str> = Vec::new();
+        for (at, line) in self.lines.iter().enumerate() {
+            if is_kept(&self.kept, at) {
+                around.drain(..).for_each(|tag| html.push_str(tag));
+                html.push_str(&line.html);
+                continue;
+            }
+            for tag in line.tags.split_inclusive('>') {
+                let name = |tag: &str| tag.trim_matches(['<', '>']).split(' ').next().unwrap_or_default().to_owned();
+                let closes = |open: &&&str| tag.strip_prefix("</").is_some_and(|closed| name(closed) == name(open));
+                // What is opened and closed without anything kept in it would be an empty block.
+                if around.last().filter(closes).is_some() {
+                    around.pop();
+                } else {
+                    around.push(tag);
+                }
+            }
+        }
+        around.into_iter().for_each(|tag| html.push_str(tag));
+        html
+    }
+
     fn text(self) -> Option<Text> {
         if self.kept == Kept::Nothing {
             return None;
@@ -300,14 +335,7 @@ impl Part {
         if !self.is_html {
             return from_lines(&self.lines, &self.kept);
         }
-        let html: String = self
-            .lines
-            .iter()
-            .enumerate()
-            .map(|(at, line)| if is_kept(&self.kept, at) { &*line.html } else { &*line.tags })
-            .collect();
-        // What was left out must not become a block of code without a line.
-        let html = html.replace("<code></code>", "").replace("<pre></pre>", "");
+        let html = self.html();
         match (from_html(&html, &|target| Some(target.to_owned())), &self.plain) {
             (Some(markdown), _) if is_formatted(&markdown) => Some(Text::Markdown(markdown)),
             (Some(markdown), _) => Some(Text::Plain(to_text(&markdown, &Marks::NONE))),

@@ -90,6 +90,10 @@ impl TokenSink for Reader {
 struct State {
     lines: Vec<Line>,
     open: Vec<Open>,
+    /// How many of the open ones hide what is in them, how many quote it, and how many keep its line breaks.
+    hidden: usize,
+    depth: usize,
+    preformatted: usize,
     /// The line that is being read.
     line: Line,
     /// Whether its first words have been read, so that its depth and role are known.
@@ -117,23 +121,29 @@ enum After {
 }
 
 impl State {
-    fn is(&self, mark: Mark) -> bool {
-        self.open.iter().any(|open| open.mark == mark)
+    fn open(&mut self, element: Open) {
+        self.count(&element, usize::wrapping_add);
+        self.open.push(element);
     }
 
-    fn depth(&self) -> usize {
-        self.open.iter().filter(|open| open.mark == Mark::Quote).count()
+    /// Closes this element and what is open inside of it.
+    fn close(&mut self, at: usize) {
+        for element in self.open.split_off(at) {
+            self.count(&element, usize::wrapping_sub);
+        }
     }
 
-    fn preformatted(&self) -> Option<&Open> {
-        self.open.iter().find(|open| open.name == "pre")
+    fn count(&mut self, element: &Open, one: fn(usize, usize) -> usize) {
+        self.hidden = one(self.hidden, usize::from(element.mark == Mark::Hidden));
+        self.depth = one(self.depth, usize::from(element.mark == Mark::Quote));
+        self.preformatted = one(self.preformatted, usize::from(element.name == "pre"));
     }
 
     fn text(&mut self, text: &str) {
-        if self.is(Mark::Hidden) {
+        if self.hidden > 0 {
             return;
         }
-        if self.preformatted().is_some() {
+        if self.preformatted > 0 {
             for (n, line) in text.split('\n').enumerate() {
                 if n > 0 {
                     self.end_line(After::Break);
@@ -164,7 +174,7 @@ impl State {
         }
         if !self.begun && !text.trim().is_empty() {
             self.begun = true;
-            self.line.depth = self.depth();
+            self.line.depth = self.depth;
             self.line.role = self.open.iter().rev().find_map(|open| match open.mark {
                 Mark::Role(role) => Some(role),
                 _ => None,
@@ -192,7 +202,7 @@ impl State {
         }
         // `p`, `li` and cells need no end.
         if matches!(name, "p" | "li" | "td" | "th" | "tr") && self.open.last().is_some_and(|open| open.name == name) {
-            self.open.pop();
+            self.close(self.open.len() - 1);
         }
         let bare = is_bare(name, &attribute);
         match name {
@@ -209,9 +219,9 @@ impl State {
         // An end that is not written is one only outside of HTML.
         let ended = is_void(name) || (tag.self_closing && matches!(name, "svg" | "math"));
         if !ended && (self.open.len() < DEEPEST || raw.is_some()) {
-            self.open.push(Open { name: name.to_owned(), mark, bare });
+            self.open(Open { name: name.to_owned(), mark, bare });
         }
-        if self.is(Mark::Hidden) {
+        if self.hidden > 0 {
             return raw.map_or(TokenSinkResult::Continue, TokenSinkResult::RawData);
         }
         match name {
@@ -240,13 +250,13 @@ impl State {
 
     fn end(&mut self, name: &str) {
         let Some(at) = self.open.iter().rposition(|open| open.name == name) else { return };
-        let (hidden, bare) = (self.is(Mark::Hidden), self.open[at].bare);
+        let (hidden, bare) = (self.hidden > 0, self.open[at].bare);
         match name {
             _ if bare => self.end_line(After::Line),
             _ if is_block(name) => self.end_line(After::Block),
             _ => {}
         }
-        self.open.truncate(at);
+        self.close(at);
         if !hidden && !bare && is_kept(name) {
             self.tag(&format!("</{name}>"));
         }
@@ -266,8 +276,8 @@ impl State {
             self.line.html.clone_from(&self.line.tags);
             return;
         }
-        let in_code = self.preformatted().is_some_and(|open| !open.bare);
-        let depth = self.depth();
+        let in_code = self.preformatted > 0 && self.open.iter().any(|open| open.name == "pre" && !open.bare);
+        let depth = self.depth;
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::take(&mut self.begun) {
             line.depth = depth;

@@ -17,6 +17,8 @@ use thiserror::Error;
 const DEEPEST: usize = 100;
 /// Parts in all of a mail, up to here.
 const MOST: usize = 10_000;
+/// Octets of a header, of a mail or a part. Some fields take longer by the square of their length to read.
+const LONGEST_HEADER: usize = 256 * 1024;
 
 /// Why a mail is not read. The sender's doing; trying again does not help. A person reads it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum TooMuch {
     Nested,
     #[error("your mail has more than {MOST} parts")]
     Parts,
+    #[error("your mail has a header of more than {} KiB", LONGEST_HEADER / 1024)]
+    Header,
 }
 
 /// A mail, or a part of one.
@@ -57,17 +61,20 @@ impl Encoding {
 }
 
 impl<'x> Entity<'x> {
-    pub fn of(mail: &'x [u8]) -> Self {
+    pub fn of(mail: &'x [u8]) -> Result<Self, TooMuch> {
         Self::at(mail, 0..mail.len(), 0)
     }
 
-    fn at(mail: &'x [u8], range: Range<usize>, depth: usize) -> Self {
+    fn at(mail: &'x [u8], range: Range<usize>, depth: usize) -> Result<Self, TooMuch> {
         let written = &mail[range.clone()];
+        if !has_short_header(written) {
+            return Err(TooMuch::Header);
+        }
         let mut stream = MessageStream::new(written);
         let mut headers = Vec::new();
         stream.parse_headers(&MessageParser::new().with_mime_headers(), &mut headers);
         let body = range.start + stream.offset().min(written.len())..range.end;
-        Self { mail, headers, body, depth }
+        Ok(Self { mail, headers, body, depth })
     }
 
     fn header(&self, name: HeaderName<'static>) -> Option<&HeaderValue<'x>> {
@@ -157,10 +164,16 @@ impl<'x> Entity<'x> {
                 let from = self.body.start;
                 let part =
                     |range: Range<usize>| Self::at(self.mail, from + range.start..from + range.end, self.depth + 1);
-                Ok(Some(ranges.into_iter().map(part).collect()))
+                ranges.into_iter().map(part).collect::<Result<_, _>>().map(Some)
             }
         }
     }
+}
+
+/// Whether an empty line comes soon enough, or the end.
+pub fn has_short_header(written: &[u8]) -> bool {
+    let Some(begin) = written.get(..LONGEST_HEADER) else { return true };
+    begin.split_inclusive(|octet| *octet == b'\n').any(|line| line.ends_with(b"\n") && line.trim_ascii().is_empty())
 }
 
 /// Where the parts lie between the lines that are `--boundary` (RFC 2046 §5.1.1). One more than the most is enough.
@@ -198,7 +211,7 @@ mod tests {
     use super::*;
 
     fn parts(mail: &str) -> Vec<(String, String)> {
-        let parts = Entity::of(mail.as_bytes()).parts(&mut 0).unwrap().unwrap_or_default();
+        let parts = Entity::of(mail.as_bytes()).unwrap().parts(&mut 0).unwrap().unwrap_or_default();
         parts.iter().map(|part| (part.media_type(), part.text())).collect()
     }
 
@@ -233,7 +246,7 @@ mod tests {
             ("Content-Type: nonsense", b"tea", "tea"),
         ] {
             let mail = [headers.as_bytes(), b"\r\n\r\n", body].concat();
-            assert_eq!(Entity::of(&mail).text(), text, "{headers}");
+            assert_eq!(Entity::of(&mail).unwrap().text(), text, "{headers}");
         }
     }
 
@@ -245,7 +258,7 @@ mod tests {
         };
         let deepest = |mail: &str| {
             let mut parts = 0;
-            let mut entity = Entity::of(mail.as_bytes());
+            let mut entity = Entity::of(mail.as_bytes())?;
             while let Some(inside) = entity.parts(&mut parts)? {
                 entity = inside.into_iter().next().unwrap();
             }
@@ -257,7 +270,21 @@ mod tests {
         let many = |parts: usize| {
             format!("Content-Type: multipart/mixed; boundary=b\n\n{}--b--\n", "--b\n\nx\n".repeat(parts))
         };
-        assert_eq!(Entity::of(many(10_000).as_bytes()).parts(&mut 0).map(|parts| parts.unwrap().len()), Ok(10_000));
-        assert!(matches!(Entity::of(many(10_001).as_bytes()).parts(&mut 0), Err(TooMuch::Parts)));
+        assert_eq!(
+            Entity::of(many(10_000).as_bytes()).unwrap().parts(&mut 0).map(|parts| parts.unwrap().len()),
+            Ok(10_000)
+        );
+        assert!(matches!(Entity::of(many(10_001).as_bytes()).unwrap().parts(&mut 0), Err(TooMuch::Parts)));
+    }
+
+    #[test]
+    fn a_header_is_bounded_in_a_mail_and_in_a_part() {
+        let header = |octets: usize| format!("Subject: {}\n\ntea", "x".repeat(octets - 10));
+        assert!(Entity::of(header(256 * 1024 - 1).as_bytes()).is_ok());
+        assert_eq!(Entity::of(header(256 * 1024 + 1).as_bytes()).err(), Some(TooMuch::Header));
+        let part = format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n{}", header(300 * 1024));
+        assert_eq!(Entity::of(part.as_bytes()).unwrap().parts(&mut 0).err(), Some(TooMuch::Header));
+        let body = format!("\n{}", "x".repeat(300 * 1024));
+        assert_eq!(Entity::of(body.as_bytes()).unwrap().text().len(), 300 * 1024);
     }
 }

@@ -1,10 +1,10 @@
 //! What mail programs write around people's words, in the languages they write it in.
 //!
-//! English, German, French, Spanish, Italian, Dutch, Polish, Portuguese, Swedish, Danish, Norwegian; Czech and Finnish
-//! where they have a word of their own. A word is only a hint: each function also asks for the shape around it.
+//! English, German, French, Spanish, Italian, Dutch, Polish, Portuguese, Swedish, Danish, Norwegian; Czech, Finnish
+//! and Russian where they have a word of their own. A word is only a hint: each function also asks for the shape around it.
 
 /// What an attribution line begins with, in lower case.
-const OPENINGS: [&str; 21] = [
+const OPENINGS: [&str; 27] = [
     "on ",
     "am ",
     "le ",
@@ -16,6 +16,12 @@ const OPENINGS: [&str; 21] = [
     "w dniu ",
     "dnia ",
     "pon., ",
+    "wt., ",
+    "śr., ",
+    "czw., ",
+    "pt., ",
+    "sob., ",
+    "niedz., ",
     "a ",
     "à ",
     "på ",
@@ -48,7 +54,7 @@ const WROTE: [&str; 24] = [
     " kirjoitti",
     " napsal",
     " skreiv",
-    " <notifications@",
+    " написал",
     " said:",
     " geschrieben",
     " écrit :",
@@ -56,19 +62,47 @@ const WROTE: [&str; 24] = [
     " wrote :",
 ];
 
-/// Whether a paragraph says whose words are quoted after it: when, who, and that they wrote it.
-pub fn is_attribution(paragraph: &str) -> bool {
-    let paragraph = paragraph.trim().trim_matches(['*', '_']).trim();
+/// Whether these lines, which stand before a quotation, say whose words it is: when, who, and that they wrote it.
+pub fn is_attribution(lines: &[&str]) -> bool {
+    let paragraph = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+    let paragraph = paragraph.trim_matches(['*', '_']).trim();
     if !paragraph.ends_with(':') || paragraph.chars().count() > 300 {
         return false;
     }
     let lower = paragraph.to_lowercase().replace(['\u{a0}', '\u{202f}'], " ");
-    let has_date = lower.contains(|c: char| c.is_ascii_digit());
-    let has_address = lower.find('<').is_some_and(|at| lower[at..].contains('@') || lower[at..].contains("mailto:"));
+    let opens = lower.starts_with(|c: char| c.is_ascii_digit()) || OPENINGS.iter().any(|is| lower.starts_with(is));
+    if let [first, .., _] = lines {
+        // Wrapped. What stands above a short one is a person's, and must not be taken for its beginning.
+        let ends = lines[..lines.len() - 1].iter().any(|line| line.trim_end().ends_with(['.', '!', '?']));
+        let has_date = first.contains(|c: char| c.is_ascii_digit());
+        if ends || !has_date || !(opens || (has_time(first) && has_year(first))) {
+            return false;
+        }
+    }
     let wrote = WROTE.iter().any(|wrote| lower.contains(wrote));
-    let opens = OPENINGS.iter().any(|opening| lower.starts_with(opening));
-    let opens_with_date = lower.starts_with(|c: char| c.is_ascii_digit());
-    has_date && ((wrote && (opens || opens_with_date || has_address)) || (has_address && (opens || opens_with_date)))
+    let has_date = lower.contains(|c: char| c.is_ascii_digit());
+    // An address in brackets is nothing that people type, whatever the language is.
+    let has_address = lower.find('<').is_some_and(|at| lower[at..].contains('@') || lower[at..].contains("mailto:"));
+    let is_dated = has_time(&lower) && has_year(&lower);
+    (has_address && (wrote || has_time(&lower))) || (is_dated && lower.contains('@')) || (opens && has_date && wrote)
+}
+
+/// Whether there is a time of day: `10:11`, `10.11`.
+fn has_time(text: &str) -> bool {
+    let digit = |octet: Option<&u8>| octet.is_some_and(u8::is_ascii_digit);
+    let octets = text.as_bytes();
+    (1..octets.len()).any(|at| {
+        matches!(octets[at], b':' | b'.')
+            && digit(octets.get(at - 1))
+            && digit(octets.get(at + 1))
+            && digit(octets.get(at + 2))
+            && !digit(octets.get(at + 3))
+    })
+}
+
+fn has_year(text: &str) -> bool {
+    let is_year = |word: &str| word.len() == 4 && (word.starts_with("19") || word.starts_with("20"));
+    text.split(|c: char| !c.is_ascii_digit()).any(is_year)
 }
 
 const ORIGINAL: [&str; 20] = [
@@ -170,7 +204,7 @@ pub enum Field {
 }
 
 const FIELDS: [(Field, &[&str]); 4] = [
-    (Field::From, &["from", "von", "de", "da", "van", "od", "från", "fra", "lähettäjä"]),
+    (Field::From, &["from", "von", "de", "da", "van", "od", "från", "fra", "lähettäjä", "от"]),
     (
         Field::Date,
         &[
@@ -196,9 +230,11 @@ const FIELDS: [(Field, &[&str]); 4] = [
             "dato",
             "odesláno",
             "lähetetty",
+            "отправлено",
+            "дата",
         ],
     ),
-    (Field::To, &["to", "an", "à", "para", "a", "aan", "do", "till", "til", "komu", "vastaanottaja"]),
+    (Field::To, &["to", "an", "à", "para", "a", "aan", "do", "till", "til", "komu", "vastaanottaja", "кому"]),
     (
         Field::Subject,
         &[
@@ -214,6 +250,7 @@ const FIELDS: [(Field, &[&str]); 4] = [
             "emne",
             "předmět",
             "aihe",
+            "тема",
         ],
     ),
 ];
@@ -295,6 +332,7 @@ const DEVICES: [&str; 23] = [
 pub fn is_sent_from(line: &str) -> bool {
     let line = line.trim().trim_matches(['*', '_', '.', '-']).trim().to_lowercase();
     line.chars().count() <= 80
+        && !line.contains(',')
         && SENT_FROM.iter().any(|phrase| line.starts_with(phrase))
         && DEVICES.iter().any(|device| line.contains(device))
 }
@@ -323,17 +361,28 @@ mod tests {
             "2025-02-03 10:11 GMT+01:00 Bob <bob@b.example>:",
             "*On Mon, 3 Feb 2025 at 10:11, Bob <bob@b.example> wrote:*",
         ] {
-            assert!(is_attribution(line), "{line}");
+            assert!(is_attribution(&[line]), "{line}");
         }
         for line in [
             "Look what Bob wrote:",
             "Three things (1, 2, 3):",
             "On the 3rd we have tea:",
             "Bob <bob@b.example> said 3 words",
+            "I asked <bob@b.example> 3 times:",
             "wrote:",
         ] {
-            assert!(!is_attribution(line), "{line}");
+            assert!(!is_attribution(&[line]), "{line}");
         }
+    }
+
+    #[test]
+    fn an_attribution_may_be_wrapped_and_does_not_take_along_what_stands_above() {
+        assert!(is_attribution(&["On Mon, Feb 3, 2025 at 10:11 AM Bob of the long name", "<bob@b.example> wrote:"]));
+        assert!(is_attribution(&["чт, 26 июн. 2014 г. в 14:00, Боб", "<bob@b.example>:"]));
+        assert!(is_attribution(&["Alice <alice@a.example> wrote:"]));
+        assert!(!is_attribution(&["Yes, at 10:11", "Alice <alice@a.example> wrote:"]));
+        assert!(!is_attribution(&["On second thought, at 10:11.", "Alice <alice@a.example> wrote:"]));
+        assert!(!is_attribution(&["On second thought, yes", "On 3 Feb 2025, Alice wrote:"]));
     }
 
     #[test]

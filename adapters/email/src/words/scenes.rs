@@ -189,6 +189,74 @@ fn attributions_in_all_languages_go_with_their_quotation() {
     }
 }
 
+/// What each of them puts below "Yes.".
+#[test]
+fn other_programs_and_their_marks() {
+    for (program, below) in [
+        (
+            "K-9",
+            "<br><div class=\"k9mail-signature\">-- <br>Sent from my Android device</div><br><div class=\"gmail_quote\">On 3 February 2025 10:11:12 CET, Bob &lt;bob@b.example&gt; wrote:<blockquote class=\"gmail_quote\" style=\"border-left: 1px solid\">Tea?</blockquote></div>",
+        ),
+        (
+            "Samsung",
+            "<div><br></div><div>-------- Original message --------</div><div>From: Bob &lt;bob@b.example&gt; </div><div>Date: 03/02/2025 10:11 (GMT+01:00) </div><div>To: Alice </div><div>Subject: Tea </div><div>Tea?</div>",
+        ),
+        (
+            "Proton",
+            "<div class=\"protonmail_signature_block\"><div>Alice</div></div><div class=\"protonmail_quote\">On Monday, February 3rd, 2025 at 10:11 AM, Bob &lt;bob@b.example&gt; wrote:<br><blockquote class=\"protonmail_quote\" type=\"cite\">Tea?</blockquote></div>",
+        ),
+        (
+            "Yahoo",
+            "<div id=\"ydp1yahoo_quoted_2\" class=\"yahoo_quoted\"><div>On Monday, February 3, 2025, 10:11 AM, Bob &lt;bob@b.example&gt; wrote:</div><div>Tea?</div></div>",
+        ),
+        (
+            "Zimbra",
+            "<hr id=\"zwchr\" data-marker=\"__DIVIDER__\"><div data-marker=\"__HEADERS__\"><b>From: </b>Bob<br><b>Sent: </b>Monday</div><div>Tea?</div>",
+        ),
+        (
+            "GMX",
+            "<div style=\"margin:10px\" name=\"quote\"><div><b>Gesendet:</b>&nbsp;Montag, 03. Februar 2025 um 10:11 Uhr<br/><b>Von:</b>&nbsp;Bob &lt;bob@b.example&gt;<br/><b>An:</b>&nbsp;alice@a.example<br/><b>Betreff:</b>&nbsp;Tee</div><div name=\"quoted-content\">Tea?</div></div>",
+        ),
+        (
+            "Roundcube",
+            "<p id=\"reply-intro\">On 2025-02-03 10:11, Bob wrote:</p><blockquote type=\"cite\" style=\"padding: 0 0.4em\"><div>Tea?</div></blockquote>",
+        ),
+        (
+            "Tutanota",
+            "<br>3 Feb 2025, 10:11 by bob@b.example:<br><blockquote class=\"tutanota_quote\"><div>Tea?</div></blockquote>",
+        ),
+        (
+            "Apple Mail",
+            "<div><br><blockquote type=\"cite\"><div>On 3 Feb 2025, at 10:11, Bob &lt;bob@b.example&gt; wrote:</div><br class=\"Apple-interchange-newline\"><div>Tea?</div></blockquote></div><br>",
+        ),
+        (
+            "Outlook in French",
+            "<p class=\"MsoNormal\"><b>De\u{a0}:</b> Bob<br><b>Envoyé\u{a0}:</b> lundi 3 février 2025 10:11<br><b>À\u{a0}:</b> Alice<br><b>Objet\u{a0}:</b> Thé</p><p>Tea?</p>",
+        ),
+    ] {
+        let mail = format!(
+            "In-Reply-To: <k1@c.example>\nContent-Type: text/html; charset=utf-8\n\n<html><body><div>Yes.</div>{below}</body></html>"
+        );
+        let words = read(mail.as_bytes()).unwrap();
+        assert_eq!(words.text, plain("Yes."), "{program}");
+        assert!(words.trimmed.unwrap().ends_with("Tea?"), "{program}");
+    }
+}
+
+#[test]
+fn an_answer_above_a_short_attribution_stays() {
+    let words = answer("Yes, at 10:11\nBob <bob@b.example> wrote:\n> When?\n");
+    assert_eq!(words.text, plain("Yes, at 10:11"));
+}
+
+#[test]
+fn what_is_left_out_leaves_no_marks_behind() {
+    let quoted =
+        "<div>From: <a href='mailto:bob@b.example'>bob@b.example</a><br>Sent: now<br>To: me<br>Subject: <b>x</b></div>";
+    let more = "<blockquote><pre>code\n</pre><ul><li>x</li></ul></blockquote>";
+    assert_eq!(html(&format!("<div>Yes<br></div>{quoted}{more}")).text, plain("Yes"));
+}
+
 #[test]
 fn in_doubt_words_stay() {
     for body in [
@@ -263,7 +331,7 @@ fn what_is_too_long_for_words_is_a_file() {
     let long = format!("Content-Type: text/plain\n\n{}", "\n".repeat(MOST_LINES + 1));
     let words = read(long.as_bytes()).unwrap();
     assert_eq!((words.text, words.attachments[0].name.as_str()), (None, "text.plain"));
-    let tags = format!("Content-Type: text/html\n\n{}", "<br>".repeat(MOST_LINES + 1));
+    let tags = format!("Content-Type: text/html\n\n{}", "<br>".repeat(MOST_TAGS + 1));
     assert_eq!(read(tags.as_bytes()).unwrap().attachments[0].media_type, "text/html");
 }
 

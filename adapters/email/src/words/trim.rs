@@ -80,18 +80,20 @@ fn divider(lines: &[Line]) -> Option<usize> {
 
 /// Whether these lines begin with the fields of a mail, as Outlook writes them.
 fn is_header(lines: &[Line]) -> bool {
-    let Some((Field::From, from)) = phrases::field(&lines[0].text) else { return false };
-    let fields: Vec<Field> = lines[1..]
-        .iter()
-        .take(7)
-        .take_while(|line| !line.is_blank())
-        .filter_map(|line| Some(phrases::field(&line.text)?.0))
-        .collect();
-    let has = |field| fields.contains(&field);
-    let others = usize::from(has(Field::Date)) + usize::from(has(Field::To)) + usize::from(has(Field::Subject));
+    if phrases::field(&lines[0].text).is_none() {
+        return false;
+    }
+    let block = lines.iter().take(8).take_while(|line| !line.is_blank());
+    let fields: Vec<(Field, &str)> = block.filter_map(|line| phrases::field(&line.text)).collect();
+    let value = |of| fields.iter().find(|(field, _)| *field == of).map(|(_, value)| *value);
+    let Some(from) = value(Field::From) else { return false };
+    let others = [Field::Date, Field::To, Field::Subject].into_iter().filter(|field| value(*field).is_some()).count();
     // Somebody's plan may say from where, to where and when.
     others == 3 || (others == 2 && from.contains('@'))
 }
+
+/// Lines from an attribution to what it is of, at most.
+const GAP: usize = 5;
 
 /// Finds the lines that say whose words follow.
 fn attribute(lines: &[Line], kinds: &mut [Kind]) {
@@ -100,17 +102,13 @@ fn attribute(lines: &[Line], kinds: &mut [Kind]) {
             continue;
         }
         let Some(last) = kinds[..at].iter().rposition(|kind| *kind != Kind::Blank) else { continue };
-        if kinds[last] != Kind::New || at - last > 3 {
+        if kinds[last] != Kind::New || at - last > GAP {
             continue;
         }
         // It may have been wrapped.
-        let mut paragraph = String::new();
-        for first in (last.saturating_sub(2)..=last).rev() {
-            if kinds[first] != Kind::New {
-                break;
-            }
-            paragraph = format!("{} {paragraph}", lines[first].text.trim());
-            if phrases::is_attribution(&paragraph) {
+        for first in last.saturating_sub(2)..=last {
+            let wrapped: Vec<&str> = lines[first..=last].iter().map(|line| line.text.as_str()).collect();
+            if kinds[first..=last].iter().all(|kind| *kind == Kind::New) && phrases::is_attribution(&wrapped) {
                 kinds[first..=last].fill(Kind::Attribution);
                 break;
             }
