@@ -188,7 +188,7 @@ fn value<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
     fields.iter().find(|(is, _)| is == name).map(|(_, value)| value.as_str())
 }
 
-/// The Message-ID in a header, or in a copy of one among words.
+/// The first Message-ID in a header, or in a copy of one among words.
 fn message_id(text: &str) -> Option<String> {
     id_of(value(&fields(text), "message-id")?)
 }

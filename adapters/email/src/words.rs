@@ -139,9 +139,12 @@ impl Walk {
             }
             "multipart/signed" | "multipart/related" => {
                 let kind = if media_type == "multipart/signed" { Kind::Signature } else { Kind::Inline };
-                let (root, others) = parts.split_first().expect("a multipart has parts");
-                self.entity(root)?;
-                others.iter().for_each(|part| self.attach(part, kind));
+                let is_text =
+                    |part: &Entity<'_>| ["text/", "multipart/"].iter().any(|of| part.media_type().starts_with(of));
+                let root = parts.iter().position(is_text).unwrap_or_default();
+                for (at, part) in parts.iter().enumerate() {
+                    if at == root { self.entity(part)? } else { self.attach(part, kind) }
+                }
             }
             _ => parts.iter().try_for_each(|part| self.entity(part))?,
         }
@@ -224,7 +227,7 @@ impl Walk {
     fn words(self, context: Context) -> Words {
         let mut parts: Vec<Part> = self.said.into_iter().map(|said| Part::of(said, context)).collect();
         let nothing_new = parts.iter().all(|part| part.kept == Kept::Nothing);
-        if nothing_new && self.attachments.is_empty() {
+        if nothing_new && self.attachments.iter().all(|file| file.kind == Kind::Signature) {
             // A mail that is nothing but a quotation means it.
             parts.iter_mut().for_each(|part| part.kept = Kept::All);
         }

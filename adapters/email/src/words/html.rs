@@ -61,6 +61,7 @@ pub fn read(html: &str) -> Vec<Line> {
     tokenizer.end();
     let mut state = tokenizer.sink.0.into_inner();
     state.end_line(After::Block);
+    state.close(0);
     let State { mut lines, line, .. } = state;
     if let Some(last) = lines.last_mut() {
         last.html.push_str(&line.tags);
@@ -105,8 +106,10 @@ struct State {
 struct Open {
     name: String,
     mark: Mark,
-    /// It only breaks lines, and no tag is written for it.
+    /// It only breaks lines, like `div`.
     bare: bool,
+    /// Its tag stays, so its end has to be written too: nobody reads what stands in a `pre` without one.
+    kept: bool,
 }
 
 /// What ends a line.
@@ -126,10 +129,13 @@ impl State {
         self.open.push(element);
     }
 
-    /// Closes this element and what is open inside of it.
+    /// Closes this element and what is open inside of it, which may not have an end of its own.
     fn close(&mut self, at: usize) {
-        for element in self.open.split_off(at) {
+        for element in self.open.split_off(at).into_iter().rev() {
             self.count(&element, usize::wrapping_sub);
+            if element.kept {
+                self.tag(&format!("</{}>", element.name));
+            }
         }
     }
 
@@ -219,47 +225,33 @@ impl State {
         // An end that is not written is one only outside of HTML.
         let ended = is_void(name) || (tag.self_closing && matches!(name, "svg" | "math"));
         if !ended && (self.open.len() < DEEPEST || raw.is_some()) {
-            self.open(Open { name: name.to_owned(), mark, bare });
-        }
-        if self.hidden > 0 {
-            return raw.map_or(TokenSinkResult::Continue, TokenSinkResult::RawData);
-        }
-        match name {
-            "td" | "th" if self.begun => self.say(" | "),
-            // A picture inside of the mail is one of its files.
-            "img" if !attribute("src").is_some_and(|src| src.starts_with("cid:") || src.starts_with("data:")) => {
-                self.say(attribute("alt").unwrap_or_default());
+            let kept = is_kept(name) && !bare && self.hidden == 0 && mark != Mark::Hidden;
+            if kept {
+                self.tag(&written(name, &attribute));
             }
-            _ if is_kept(name) && !bare => {
-                let mut written = format!("<{name}");
-                for kept in ["href", "start"] {
-                    let wanted = matches!((name, kept), ("a", "href") | ("ol", "start"));
-                    if let Some(value) = attribute(kept).filter(|_| wanted) {
-                        written.push_str(&format!(" {kept}=\""));
-                        escape(value, &mut written);
-                        written.push('"');
-                    }
+            self.open(Open { name: name.to_owned(), mark, bare, kept });
+        }
+        if self.hidden == 0 && mark != Mark::Hidden {
+            match name {
+                "td" | "th" if self.begun => self.say(" | "),
+                // A picture inside of the mail is one of its files.
+                "img" if !attribute("src").is_some_and(|src| src.starts_with("cid:") || src.starts_with("data:")) => {
+                    self.say(attribute("alt").unwrap_or_default());
                 }
-                written.push('>');
-                self.tag(&written);
+                _ => {}
             }
-            _ => {}
         }
         raw.map_or(TokenSinkResult::Continue, TokenSinkResult::RawData)
     }
 
     fn end(&mut self, name: &str) {
         let Some(at) = self.open.iter().rposition(|open| open.name == name) else { return };
-        let (hidden, bare) = (self.hidden > 0, self.open[at].bare);
         match name {
-            _ if bare => self.end_line(After::Line),
+            _ if self.open[at].bare => self.end_line(After::Line),
             _ if is_block(name) => self.end_line(After::Block),
             _ => {}
         }
         self.close(at);
-        if !hidden && !bare && is_kept(name) {
-            self.tag(&format!("</{name}>"));
-        }
     }
 
     fn tag(&mut self, tag: &str) {
@@ -290,6 +282,18 @@ impl State {
         }
         self.lines.push(line);
     }
+}
+
+/// A tag with those of its attributes that Markdown has too.
+fn written<'t>(name: &str, attribute: &impl Fn(&str) -> Option<&'t str>) -> String {
+    let kept = match name {
+        "a" => "href",
+        "ol" => "start",
+        _ => return format!("<{name}>"),
+    };
+    let mut value = String::new();
+    escape(attribute(kept).unwrap_or_default(), &mut value);
+    format!("<{name} {kept}=\"{value}\">")
 }
 
 /// Whether it only breaks lines: `div`, and what some programs use for that.

@@ -313,6 +313,8 @@ fn html_is_read_as_it_looks() {
         ("<p>a<script>x()</script><style>b</style><span style='display:none'>hidden</span></p>", plain("a")),
         ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td><td>d</td></tr></table>", plain("a | b\nc | d")),
         ("1 &lt; 2 *x* &amp;amp;", plain("1 < 2 *x* &amp;")),
+        ("a<pre>b", markdown("a\n\n```\nb\n```")),
+        ("<div>a<pre>b</div>c", markdown("a\n\n```\nb\n```\n\nc")),
         ("<div>Yes.</div><div>-- <br>Alice<br>Wonderland</div>", plain("Yes.")),
         ("<div>Yes.</div><div id=\"Signature\"><p>Alice</p><p>Wonderland</p></div>", plain("Yes.")),
     ] {
@@ -367,6 +369,28 @@ proptest! {
         let said = words.text.as_ref().map(Text::as_str).unwrap_or_default();
         if !mail.contains("base64") && !mail.contains("<") {
             prop_assert!(said.chars().filter(|c| c.is_alphabetic()).all(|c| written.any(|w| w == c)), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn no_word_of_html_is_lost_however_it_is_tagged(pieces in proptest::collection::vec(prop_oneof![
+        4 => "[a-z]{3,6} ",
+        1 => Just("<p>".to_owned()), 1 => Just("</p>".to_owned()), 1 => Just("<div>".to_owned()), 1 => Just("</div>".to_owned()),
+        1 => Just("<pre>".to_owned()), 1 => Just("</pre>".to_owned()), 1 => Just("<code>".to_owned()), 1 => Just("</code>".to_owned()),
+        1 => Just("<b>".to_owned()), 1 => Just("</b>".to_owned()), 1 => Just("<blockquote>".to_owned()), 1 => Just("</blockquote>".to_owned()),
+        1 => Just("<ul><li>".to_owned()), 1 => Just("</ul>".to_owned()), 1 => Just("<a href='https://a.example'>".to_owned()),
+        1 => Just("</a>".to_owned()), 1 => Just("<br>".to_owned()), 1 => Just("<h1>".to_owned()), 1 => Just("</h1>".to_owned()),
+        1 => Just("<td>".to_owned()), 1 => Just("<i>".to_owned()), 1 => Just("&nbsp;".to_owned()), 1 => Just("<s>".to_owned()),
+        1 => Just("<p class=MsoNormal>".to_owned()), 1 => Just("\n".to_owned()), 1 => Just("<div>".repeat(300)),
+    ], 1..40)) {
+        let words: Vec<&str> = pieces.iter().filter(|piece| piece.ends_with(' ')).map(|piece| piece.trim()).collect();
+        let read = html(&pieces.concat());
+        prop_assert_eq!(read.trimmed, None);
+        let mut said = read.text.as_ref().map(Text::as_str).unwrap_or_default();
+        for word in words {
+            let at = said.find(word);
+            prop_assert!(at.is_some(), "{} is not in {:?}", word, said);
+            said = &said[at.unwrap() + word.len()..];
         }
     }
 
