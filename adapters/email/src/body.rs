@@ -106,9 +106,9 @@ fn push(line: &str, out: &mut String) {
     out.push('\n');
 }
 
-/// Exactly these characters, and each line on its own.
+/// Exactly these characters. `br` alone: a line feed beside it would be a second line here.
 fn as_html(text: &str) -> String {
-    format!("<p style=\"white-space:pre-wrap\">{}</p>", escaped(text).replace('\n', "<br>\n"))
+    format!("<p style=\"white-space:pre-wrap\">{}</p>", escaped(text).replace('\n', "<br>"))
 }
 
 fn escaped(text: &str) -> String {
@@ -143,6 +143,12 @@ mod tests {
                 .contains("<p>Is the <strong>tea</strong> ready?</p>\n<ul>\n<li>milk</li>\n<li>&lt;b&gt;</li>\n</ul>")
         );
         assert!(body.html.contains("<a href=\"mailto:leave@c.example\">Leave the conversation</a>"), "{}", body.html);
+    }
+
+    #[test]
+    fn plain_text_looks_in_html_as_it_was_typed() {
+        let html = write(&Text::Plain("if a < b:\n    tea()".to_owned()), &FOOTER).html;
+        assert!(html.contains("<p style=\"white-space:pre-wrap\">if a &lt; b:<br>    tea()</p>"), "{html}");
     }
 
     #[test]

@@ -388,4 +388,41 @@ mod tests {
             assert!(verdict.refusal(&author).unwrap().contains("a.example"));
         }
     }
+
+    /// Signed and sealed mail with something else somewhere in it.
+    #[tokio::test(start_paused = true)]
+    async fn whatever_stands_in_a_mail_it_is_judged() {
+        let trust =
+            Trust::new(Some("127.0.0.1:1".parse().unwrap()), Some("mx.c.example"), &["list.example".into()]).unwrap();
+        let mails = [
+            include_bytes!("../tests/fixtures/trust/sealed-by-list.eml").as_slice(),
+            include_bytes!("../tests/fixtures/trust/signed-ed25519.eml").as_slice(),
+        ];
+        let others = [
+            b"\0".as_slice(),
+            b";",
+            b"=",
+            b"\r\n",
+            b"\n\n",
+            b"\xff",
+            b"<",
+            b"(",
+            b"\"",
+            b"i=2",
+            b"99999999999999999999",
+            b"",
+        ];
+        let author = author_of("alice@a.example");
+        for mail in mails {
+            let header = mail.windows(4).position(|octets| octets == b"\r\n\r\n").unwrap();
+            for at in (0..header).step_by(7) {
+                let other = others[at % others.len()];
+                let changed = [&mail[..at], other, &mail[(at + 1 + at % 5).min(mail.len())..]].concat();
+                let envelope = Envelope { client: Some(IpAddr::from([192, 0, 2, 1])), helo: "\0..", sender: "<>@@" };
+                assert_ne!(trust.judge(&changed, &author, &envelope).await, Verdict::Aligned);
+                let _ = words::header(&changed).unwrap().map(|header| super::author(&header));
+                let _ = words::read(&changed);
+            }
+        }
+    }
 }
