@@ -245,7 +245,14 @@ impl State {
     }
 
     fn end(&mut self, name: &str) {
-        let Some(at) = self.open.iter().rposition(|open| open.name == name) else { return };
+        // What is not open in this cell is not closed by what stands in it ("in scope", HTML §13.2.4.2).
+        let ends_scope = |open: &Open| match name {
+            "table" => false,
+            "td" | "th" | "tr" | "tbody" | "thead" | "tfoot" => open.name == "table",
+            _ => matches!(&*open.name, "td" | "th" | "caption" | "table"),
+        };
+        let found = self.open.iter().rposition(|open| open.name == name || ends_scope(open));
+        let Some(at) = found.filter(|at| self.open[*at].name == name) else { return };
         match name {
             _ if self.open[at].bare => self.end_line(After::Line),
             _ if is_block(name) => self.end_line(After::Block),

@@ -244,6 +244,21 @@ fn other_programs_and_their_marks() {
 }
 
 #[test]
+fn ends_without_a_beginning_do_not_end_a_quotation() {
+    let quoted = "<table><tr><td><div>Tea?</div></div></blockquote></p></td></tr></tbody></table>More.";
+    let body = format!("<div>Yes.</div>On 3 Feb 2025, Bob wrote:<blockquote><div>{quoted}</div></blockquote>");
+    let words = html(&body);
+    assert_eq!(words.text, plain("Yes."));
+    assert_eq!(words.trimmed.as_deref(), Some("On 3 Feb 2025, Bob wrote:\n> Tea?\n> More."));
+}
+
+#[test]
+fn quoted_fields_of_a_mail_say_what_is_quoted() {
+    let mail = "Subject: RE: Tea\n\nYes.\n\n> Subject: Tea\n> From: bob@b.example\n> To: alice@a.example\n> Date: Mon, 3 Feb 2025\n>\n> Tea?\n";
+    assert_eq!(read(mail.as_bytes()).unwrap().text, plain("Yes."), "there is no In-Reply-To");
+}
+
+#[test]
 fn an_answer_above_a_short_attribution_stays() {
     let words = answer("Yes, at 10:11\nBob <bob@b.example> wrote:\n> When?\n");
     assert_eq!(words.text, plain("Yes, at 10:11"));

@@ -49,7 +49,9 @@ pub fn kept(lines: &[Line], context: Context) -> Kept {
     }
     attribute(lines, &mut kinds);
     sign(lines, &mut kinds);
-    let answers = context.answers || divider.is_some() || kinds.contains(&Kind::Attribution);
+    // Hotmail quotes the fields too.
+    let has_header = (0..lines.len()).any(|at| lines[at].depth > 0 && is_header(&lines[at..]));
+    let answers = context.answers || divider.is_some() || kinds.contains(&Kind::Attribution) || has_header;
     choose(&kinds, answers)
 }
 
