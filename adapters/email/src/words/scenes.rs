@@ -127,6 +127,17 @@ fn a_photo_without_words_is_a_photo() {
 }
 
 #[test]
+fn what_is_written_below_an_unmarked_quotation_stays() {
+    let header = "From: Bob <bob@b.example>\nSent: Monday\nTo: Alice\nSubject: Tea";
+    let file = "--b\nContent-Type: image/png\n\nx\n--b--\n";
+    let mail =
+        format!("Content-Type: multipart/mixed; boundary=b\n\n--b\n\n{header}\n\nTea?\n\nYes, and a picture.\n{file}");
+    let words = read(mail.as_bytes()).unwrap();
+    assert!(words.text.unwrap().as_str().ends_with("Yes, and a picture."));
+    assert_eq!(words.trimmed, None);
+}
+
+#[test]
 fn what_is_passed_on_is_kept_whole() {
     let words = fixture!("forwarded");
     let text = words.text.unwrap();
@@ -291,6 +302,9 @@ fn in_doubt_words_stay() {
         markdown("> Twinkle, twinkle\n\nDo you know it?"),
         "what answers nothing quotes something else"
     );
+    let long = format!("Above\n-- \n{}", "below\n".repeat(40));
+    assert_eq!(answer(&long).trimmed, None, "no signature is that long");
+    assert!(answer(&long.replacen("below\n", "", 1)).trimmed.is_some());
     let confidential = answer("Yes.\n-- \nThis mail is confidential.\n");
     assert_eq!(
         (confidential.text, confidential.trimmed.as_deref()),

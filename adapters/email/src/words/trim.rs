@@ -52,7 +52,11 @@ pub fn kept(lines: &[Line], context: Context) -> Kept {
     // Hotmail quotes the fields too.
     let has_header = (0..lines.len()).any(|at| lines[at].depth > 0 && is_header(&lines[at..]));
     let answers = context.answers || divider.is_some() || kinds.contains(&Kind::Attribution) || has_header;
-    choose(&kinds, answers)
+    match choose(&kinds, answers) {
+        // Behind a divider nothing is marked, and somebody may have written below it.
+        Kept::Nothing if divider.is_some() => Kept::All,
+        kept => kept,
+    }
 }
 
 fn kind(line: &Line) -> Kind {
@@ -118,7 +122,8 @@ fn attribute(lines: &[Line], kinds: &mut [Kind]) {
     }
 }
 
-/// Lines of a signature whose delimiter has lost its space.
+/// Lines of a signature, at most; and of one whose delimiter has lost its space, which people write too.
+const LONG: usize = 40;
 const SHORT: usize = 10;
 
 /// Finds signatures: behind their delimiter (RFC 3676 §4.3), and the line of a telephone.
@@ -127,9 +132,9 @@ fn sign(lines: &[Line], kinds: &mut [Kind]) {
     while at < lines.len() {
         let end = end_of_words(kinds, at);
         let is_delimiter = |n: &usize| {
-            let text = lines[*n].text.as_str();
-            kinds[*n] == Kind::New
-                && (matches!(text, "-- " | "--\u{a0}") || (text.trim() == "--" && end - n <= SHORT && end - n > 1))
+            let (text, length) = (lines[*n].text.as_str(), end - n);
+            let is_whole = matches!(text, "-- " | "--\u{a0}") && length <= LONG;
+            kinds[*n] == Kind::New && (is_whole || (text.trim() == "--" && (2..=SHORT).contains(&length)))
         };
         if let Some(delimiter) = (at..end).find(is_delimiter) {
             kinds[delimiter..end].fill(Kind::Signature);
