@@ -1,8 +1,8 @@
 //! What mail systems report about a mail: that it failed, waits, arrived, or was displayed.
 //!
-//! Delivery status notifications (RFC 3464, internationalised RFC 6533) and disposition notifications (RFC 8098) have fields for it. The
-//! bounces of Exim and qmail have words and a copy of the mail; what is certain in them is read too. A report can be
-//! forged by whoever knows a Message-ID, so its words are only shown to the one who wrote the mail.
+//! Delivery status notifications (RFC 3464, internationalised RFC 6533) and disposition notifications (RFC 8098) have
+//! fields for it. The bounces of Exim and qmail have words and a copy of the mail; what is certain in them is read too.
+//! A report can be forged by whoever knows a Message-ID, so its words are only for the one who wrote the mail.
 
 use crate::words::mime::{Entity, TooMuch};
 
@@ -46,23 +46,20 @@ pub fn read(mail: &[u8]) -> Result<Vec<Report>, TooMuch> {
     let mut parts = Vec::new();
     flatten(root, &mut 0, &mut parts)?;
 
-    let is = |part: &Entity<'_>, of: [&str; 2]| of.contains(&&*part.media_type());
-    let find = |of: [&str; 2]| parts.iter().find(|part| is(part, of)).map(Entity::text);
-    let returned = parts
-        .iter()
-        .filter(|part| {
-            is(part, ["message/rfc822", "text/rfc822-headers"])
-                || is(part, ["message/global", "message/global-headers"])
-        })
-        .find_map(|part| message_id(&part.text()));
-    let texts: String = parts.iter().filter(|part| is(part, ["text/plain", "text/plain"])).map(Entity::text).collect();
+    let texts_of =
+        |of: &'static [&str]| parts.iter().filter(|part| of.contains(&&*part.media_type())).map(Entity::text);
+    let returned = texts_of(&["message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"])
+        .find_map(|mail| message_id(mail.split("\n\n").next()?));
+    let texts: String = texts_of(&["text/plain"]).collect();
     // Gmail and Exchange answer the mail that they report about.
     let original = returned.or_else(|| message_id(&texts)).or_else(|| id_of(value(&header, "in-reply-to")?));
 
-    if let Some(disposition) = find(["message/disposition-notification", "message/global-disposition-notification"]) {
+    if let Some(disposition) =
+        texts_of(&["message/disposition-notification", "message/global-disposition-notification"]).next()
+    {
         return Ok(displayed(&fields(&disposition), original).into_iter().collect());
     }
-    if let Some(status) = find(["message/delivery-status", "message/global-delivery-status"]) {
+    if let Some(status) = texts_of(&["message/delivery-status", "message/global-delivery-status"]).next() {
         return Ok(delivery_status(&status, original));
     }
     Ok(in_words(&header, &texts, original))
@@ -96,13 +93,14 @@ fn displayed(fields: &[(String, String)], original: Option<String>) -> Option<Re
 
 /// RFC 3464 §2: first the fields of the mail, then those of each recipient, with empty lines between.
 fn delivery_status(status: &str, original: Option<String>) -> Vec<Report> {
-    let mut groups: Vec<Vec<(String, String)>> = Vec::new();
-    for group in status.replace("\r\n", "\n").split("\n\n").map(fields).filter(|group| !group.is_empty()) {
-        groups.push(group);
-    }
-    let recipients =
-        groups.iter().filter(|group| value(group, "final-recipient").is_some() || value(group, "action").is_some());
-    recipients.take(MOST_RECIPIENTS).filter_map(|group| recipient(group, original.clone())).collect()
+    let lines: Vec<&str> = status.lines().collect();
+    lines
+        .split(|line| line.trim().is_empty())
+        .map(|group| fields(&group.join("\n")))
+        .filter(|group| value(group, "final-recipient").is_some() || value(group, "action").is_some())
+        .take(MOST_RECIPIENTS)
+        .filter_map(|group| recipient(&group, original.clone()))
+        .collect()
 }
 
 fn recipient(fields: &[(String, String)], original: Option<String>) -> Option<Report> {

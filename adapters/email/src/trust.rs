@@ -7,7 +7,8 @@
 //!    that is configured. Everybody can write such a field, so the MTA has to remove those that come with its own
 //!    name (RFC 8601 §5); of several results of one kind the uppermost counts, which is the last written.
 //! 2. We look ourselves. SPF needs the address that connected to the MTA; DKIM needs nothing but the mail and DNS.
-//! 3. It failed, but somebody on the way whom the configuration trusts has sealed (ARC, RFC 8617) that it was well there.
+//! 3. It failed, but somebody on the way whom the configuration trusts has sealed that it was well there (ARC,
+//!    RFC 8617).
 //!
 //! Only a pass means something. A signature that does not fit is no worse than none: mailing lists break them.
 //! The time is the clock's: mail-auth asks it itself, and it only matters for signatures that expire.

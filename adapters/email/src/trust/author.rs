@@ -1,7 +1,8 @@
 //! Who a mail says it is from (RFC 5322 §3.6.2): exactly one address, or nobody.
 //!
-//! DMARC and every proof are about the `From` field. Two of them, two addresses in it or an address that readers and programs
-//! take apart differently are how somebody speaks as somebody else, so such mail is refused rather than understood.
+//! DMARC and every proof are about the `From` field. Two of them, two addresses in it or an address that readers and
+//! programs take apart differently are how somebody speaks as somebody else, so such mail is refused rather than
+//! understood.
 
 use mail_auth::common::to_a_label;
 use mail_parser::{Addr, Address, HeaderName, Message};

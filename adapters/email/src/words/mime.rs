@@ -1,8 +1,8 @@
 //! The parts of a mail (RFC 2045, 2046), as far as somebody's words and files are concerned.
 //!
 //! mail-parser reads header fields, encodings and charsets. The tree is ours, because its own goes down into forwarded
-//! mails without an end, and gives what it found there back by recursion: two megabytes of forwards in forwards would
-//! use up the stack and end the process. For us a forwarded mail is one file.
+//! mails without an end, and gives what it found there back by recursion: three megabytes of forwards in forwards use
+//! up the stack and end the process. For us a forwarded mail is one file.
 
 use std::{borrow::Cow, ops::Range};
 

@@ -1,7 +1,8 @@
 //! What mail programs write around people's words, in the languages they write it in.
 //!
 //! English, German, French, Spanish, Italian, Dutch, Polish, Portuguese, Swedish, Danish, Norwegian; Czech, Finnish
-//! and Russian where they have a word of their own. A word is only a hint: each function also asks for the shape around it.
+//! and Russian where they have a word of their own. A word is only a hint: each function also asks for the shape around
+//! it.
 
 /// What an attribution line begins with, in lower case.
 const OPENINGS: [&str; 27] = [
