@@ -13,7 +13,7 @@ mod phrases;
 mod scenes;
 mod trim;
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::HashSet, ops::Range};
 
 use mail_parser::{HeaderName, Message, MessageParser};
 use mimi_adapter::{
@@ -53,6 +53,7 @@ pub struct Attachment {
     /// In lower case, without parameters.
     pub media_type: String,
     pub kind: Kind,
+    content_id: Option<String>,
     range: Range<usize>,
     encoding: Encoding,
 }
@@ -69,6 +70,8 @@ pub enum Kind {
     Invite,
     /// Proves something to mail programs, and says nothing to people.
     Signature,
+    /// A picture of what was left out, such as the logo in a signature.
+    LeftOut,
 }
 
 impl Attachment {
@@ -205,7 +208,7 @@ impl Walk {
             }
             _ if is_invite(&media_type, name) => Kind::Invite,
             // Some programs make a part of `related` of what is no picture.
-            _ if kind == Kind::Inline && (!entity.has_content_id() || entity.is_attachment()) => Kind::File,
+            _ if kind == Kind::Inline && (entity.content_id().is_none() || entity.is_attachment()) => Kind::File,
             _ => kind,
         };
         let name: String = name.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
@@ -219,17 +222,29 @@ impl Walk {
             name,
             media_type,
             kind,
+            content_id: entity.content_id().map(str::to_owned),
             range: entity.range(),
             encoding: entity.encoding(),
         });
     }
 
-    fn words(self, context: Context) -> Words {
+    fn words(mut self, context: Context) -> Words {
         let mut parts: Vec<Part> = self.said.into_iter().map(|said| Part::of(said, context)).collect();
-        let nothing_new = parts.iter().all(|part| part.kept == Kept::Nothing);
-        if nothing_new && self.attachments.iter().all(|file| file.kind == Kind::Signature) {
+        let pictures = |kept| parts.iter().flat_map(|part| part.pictures(kept)).collect::<HashSet<_>>();
+        let (shown, not_shown) = (pictures(true), pictures(false));
+        let is_left_out = |id: &String| not_shown.contains(id.as_str()) && !shown.contains(id.as_str());
+        let is_left_out =
+            |file: &Attachment| file.kind == Kind::Inline && file.content_id.as_ref().is_some_and(is_left_out);
+        let is_left_out: Vec<bool> = self.attachments.iter().map(is_left_out).collect();
+        let says_nothing = |(file, is_left_out): (&Attachment, &bool)| file.kind == Kind::Signature || *is_left_out;
+        if parts.iter().all(|part| part.kept == Kept::Nothing)
+            && self.attachments.iter().zip(&is_left_out).all(says_nothing)
+        {
             // A mail that is nothing but a quotation means it.
             parts.iter_mut().for_each(|part| part.kept = Kept::All);
+        } else {
+            let left_out = self.attachments.iter_mut().zip(is_left_out).filter(|(_, is_left_out)| *is_left_out);
+            left_out.for_each(|(file, _)| file.kind = Kind::LeftOut);
         }
         let trimmed: Vec<String> = parts.iter().filter_map(Part::trimmed).collect();
         let texts = parts.into_iter().filter_map(Part::text).reduce(|said, more| match (said, more) {
@@ -304,6 +319,12 @@ impl Part {
             .map(|(_, line)| format!("{}{}", "> ".repeat(line.depth), line.text.trim_end()))
             .collect();
         Some(left.join("\n").trim().to_owned()).filter(|left| !left.is_empty())
+    }
+
+    /// The pictures in the lines that are kept, or in those that are not.
+    fn pictures(&self, kept: bool) -> impl Iterator<Item = &str> {
+        let lines = self.lines.iter().enumerate().filter(move |(at, _)| is_kept(&self.kept, *at) == kept);
+        lines.flat_map(|(_, line)| line.pictures.iter().map(String::as_str))
     }
 
     /// The HTML of the lines that are kept. Of the others the tags that the kept ones lie between.

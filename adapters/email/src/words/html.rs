@@ -178,19 +178,38 @@ impl State {
         if text.is_empty() {
             return;
         }
-        if !self.begun && !text.trim().is_empty() {
-            self.begun = true;
-            self.line.depth = self.depth;
-            self.line.role = self.open.iter().rev().find_map(|open| match open.mark {
-                Mark::Role(role) => Some(role),
-                _ => None,
-            });
-            if std::mem::take(&mut self.divided) {
-                self.line.role = Some(Role::Divider);
-            }
+        if !text.trim().is_empty() {
+            self.begin();
         }
         self.line.text.push_str(text);
         escape(text, &mut self.line.html);
+    }
+
+    /// What is seen first in a line says where the line is.
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        self.line.depth = self.depth;
+        self.line.role = self.open.iter().rev().find_map(|open| match open.mark {
+            Mark::Role(role) => Some(role),
+            _ => None,
+        });
+        if std::mem::take(&mut self.divided) {
+            self.line.role = Some(Role::Divider);
+        }
+    }
+
+    fn picture(&mut self, src: &str, alt: &str) {
+        match src.strip_prefix("cid:") {
+            // It is one of the mail's files.
+            Some(content_id) => {
+                self.begin();
+                self.line.pictures.push(content_id.to_owned());
+            }
+            None if src.starts_with("data:") => {}
+            None => self.say(alt),
+        }
     }
 
     fn start(&mut self, tag: &Tag) -> TokenSinkResult<()> {
@@ -234,10 +253,7 @@ impl State {
         if self.hidden == 0 && mark != Mark::Hidden {
             match name {
                 "td" | "th" if self.begun => self.say(" | "),
-                // A picture inside of the mail is one of its files.
-                "img" if !attribute("src").is_some_and(|src| src.starts_with("cid:") || src.starts_with("data:")) => {
-                    self.say(attribute("alt").unwrap_or_default());
-                }
+                "img" => self.picture(attribute("src").unwrap_or_default(), attribute("alt").unwrap_or_default()),
                 _ => {}
             }
         }
@@ -269,7 +285,8 @@ impl State {
     fn end_line(&mut self, after: After) {
         let is_blank = self.line.is_blank();
         // Outlook fills an empty line with a space that does not break.
-        if is_blank && after != After::Break && !self.line.text.contains('\u{a0}') {
+        let is_nothing = is_blank && self.line.pictures.is_empty() && !self.line.text.contains('\u{a0}');
+        if is_nothing && after != After::Break {
             // What has been opened or closed since the last line belongs to the next one.
             self.line.text.clear();
             self.line.html.clone_from(&self.line.tags);

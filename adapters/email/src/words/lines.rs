@@ -13,6 +13,8 @@ pub struct Line {
     pub html: String,
     /// The tags of `html` alone, which other lines may lie between.
     pub tags: String,
+    /// The pictures that stand in it, by their Content-ID.
+    pub pictures: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -113,8 +113,9 @@ impl<'x> Entity<'x> {
         Some(name.trim()).filter(|name| !name.is_empty())
     }
 
-    pub fn has_content_id(&self) -> bool {
-        self.header(HeaderName::ContentId).is_some()
+    /// By which other parts refer to it, without angle brackets.
+    pub fn content_id(&self) -> Option<&str> {
+        self.header(HeaderName::ContentId)?.as_text()
     }
 
     pub fn encoding(&self) -> Encoding {

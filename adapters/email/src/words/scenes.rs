@@ -173,6 +173,33 @@ fn files_are_named_for_what_they_are() {
 }
 
 #[test]
+fn pictures_go_with_the_lines_that_they_stand_in() {
+    let pictures = |body: &str, files: &[&str]| {
+        let picture =
+            |id: &&str| format!("--r\nContent-Type: image/png; name={id}.png\nContent-ID: <{id}@a.example>\n\nx\n");
+        let files: String = files.iter().map(picture).collect();
+        let mail = format!(
+            "In-Reply-To: <k1@c.example>\nContent-Type: multipart/related; boundary=r\n\n--r\nContent-Type: text/html\n\n{body}\n{files}--r--\n"
+        );
+        let words = read(mail.as_bytes()).unwrap();
+        (words.text, words.attachments.into_iter().map(|file| file.kind).collect::<Vec<_>>())
+    };
+    let signed = "<div class=gmail_signature><img src='cid:logo@a.example'></div>";
+    let quoted = "On 3 Feb 2025, Bob wrote:<blockquote>Look<div><img src='cid:theirs@a.example'></div></blockquote>";
+    let mine = "<div><img src='cid:mine@a.example' alt='mine.png'></div>";
+    use Kind::*;
+    let all = ["mine", "logo", "theirs"];
+    let said = pictures(&format!("<p>Yes.</p>{mine}{signed}{quoted}"), &all);
+    assert_eq!(said, (plain("Yes."), vec![Inline, LeftOut, LeftOut]));
+    let said = pictures(&format!("{mine}{signed}{quoted}"), &all);
+    assert_eq!(said, (None, vec![Inline, LeftOut, LeftOut]), "a picture says it");
+    let (text, kinds) = pictures(quoted, &["theirs"]);
+    assert_eq!((text.is_some(), kinds), (true, vec![Inline]), "where nothing is new all is kept");
+    let (text, kinds) = pictures(quoted, &["mine"]);
+    assert_eq!((text.is_some(), kinds), (false, vec![Inline]), "what nothing refers to is a file");
+}
+
+#[test]
 fn signed_words_are_words_and_encrypted_ones_are_not() {
     let words = fixture!("list-signed");
     assert_eq!((words.text, words.is_sealed), (plain("Signed words."), false));

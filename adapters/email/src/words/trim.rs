@@ -62,9 +62,9 @@ pub fn kept(lines: &[Line], context: Context) -> Kept {
 fn kind(line: &Line) -> Kind {
     match line.role {
         _ if line.depth > 0 => Kind::Quoted,
-        _ if line.is_blank() => Kind::Blank,
-        Some(Role::Attribution) => Kind::Attribution,
         Some(Role::Signature) => Kind::Signature,
+        _ if line.is_blank() && line.pictures.is_empty() => Kind::Blank,
+        Some(Role::Attribution) => Kind::Attribution,
         _ => Kind::New,
     }
 }
