@@ -124,12 +124,29 @@ impl Trust {
 
     /// Whether `mail` is from its `author`, who was read from the same octets.
     pub async fn judge(&self, mail: &[u8], author: &Author, envelope: &Envelope<'_>) -> Verdict {
+        tokio::time::timeout(LONGEST, self.find_out(mail, author, envelope)).await.unwrap_or(Verdict::Later)
+    }
+
+    async fn find_out(&self, mail: &[u8], author: &Author, envelope: &Envelope<'_>) -> Verdict {
         let local = self.local_results(mail);
-        if let Some(verdict) = dmarc_of(&local, author) {
+        let found = dmarc_of(&local, author);
+        if let Some(verdict @ (Verdict::Aligned | Verdict::Later)) = found {
             return verdict;
         }
-        let asked = self.look(mail, author, envelope, &local);
-        tokio::time::timeout(LONGEST, asked).await.unwrap_or(Verdict::Later)
+        let Some(mut message) = AuthenticatedMessage::parse(mail) else { return Verdict::Unproven };
+        // Two programs have read this field; they have to agree whose it is.
+        if !matches!(&message.from[..], [from] if is_same(from, &author.address)) {
+            return Verdict::Forged;
+        }
+        message.dkim_headers.truncate(MOST_SIGNATURES);
+        let verdict = match found {
+            Some(verdict) => verdict,
+            None => self.look(&message, author, envelope, &local).await,
+        };
+        match verdict {
+            Verdict::Unproven | Verdict::Forged => self.sealed(&message, author).await.unwrap_or(verdict),
+            verdict => verdict,
+        }
     }
 
     /// What our own MTA has found out; the uppermost field first.
@@ -148,16 +165,14 @@ impl Trust {
         local
     }
 
-    async fn look(&self, mail: &[u8], author: &Author, envelope: &Envelope<'_>, local: &Results) -> Verdict {
-        let Some(mut message) = AuthenticatedMessage::parse(mail) else { return Verdict::Unproven };
-        // Two programs have read this field; they have to agree whose it is.
-        let is_author =
-            |from: &String| from.rsplit_once('@').is_some_and(|(_, domain)| to_ascii(domain) == author.domain);
-        if message.from.len() != 1 || !message.from.iter().all(is_author) {
-            return Verdict::Forged;
-        }
-        message.dkim_headers.truncate(MOST_SIGNATURES);
-        let mut dkim = self.dns.verify_dkim(&message).await;
+    async fn look(
+        &self,
+        message: &AuthenticatedMessage<'_>,
+        author: &Author,
+        envelope: &Envelope<'_>,
+        local: &Results,
+    ) -> Verdict {
+        let mut dkim = self.dns.verify_dkim(message).await;
         // A signature that leaves `From` out says nothing about it (RFC 6376 §5.4).
         dkim.retain(|output| {
             output.signature().is_none_or(|it| it.h.iter().any(|name| name.eq_ignore_ascii_case("from")))
@@ -178,23 +193,19 @@ impl Trust {
         let dmarc = self
             .dns
             .verify_dmarc(DmarcParameters {
-                message: &message,
+                message,
                 dkim_output: &dkim,
                 dkim2_output: None,
                 rfc5321_mail_from_domain: sender_domain,
                 spf_output: &spf,
             })
             .await;
-        let verdict = match (dmarc.result(), dmarc.dmarc_record()) {
+        match (dmarc.result(), dmarc.dmarc_record()) {
             (DmarcResult::Pass, _) => Verdict::Aligned,
-            (DmarcResult::TempError(_), _) => return Verdict::Later,
+            (DmarcResult::TempError(_), _) => Verdict::Later,
             (_, Some(_)) if matches!(dmarc.policy(), Policy::Reject | Policy::Quarantine) => Verdict::Forged,
             (_, Some(_)) => Verdict::Unproven,
             (_, None) => aligned(&dkim, &spf, sender_domain, author),
-        };
-        match verdict {
-            Verdict::Unproven | Verdict::Forged => self.sealed(&message, author).await.unwrap_or(verdict),
-            verdict => verdict,
         }
     }
 
@@ -285,6 +296,15 @@ fn answers_for(domain: &str, other: &str) -> bool {
     let domain = to_ascii(domain);
     other == domain
         || (domain.contains('.') && other.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.')))
+}
+
+/// Whether two addresses are one, however their domain is written.
+fn is_same(one: &str, other: &str) -> bool {
+    let parts = |address: &str| {
+        let (local, domain) = address.rsplit_once('@')?;
+        Some((local.to_lowercase(), to_ascii(domain)))
+    };
+    parts(one).is_some() && parts(one) == parts(other)
 }
 
 fn to_ascii(domain: &str) -> String {
@@ -379,6 +399,13 @@ mod tests {
         ] {
             assert_eq!(answers_for(domain, other), expected, "{domain} {other}");
         }
+    }
+
+    #[test]
+    fn an_address_is_the_same_however_its_domain_is_written() {
+        assert!(is_same("älice@bücher.example", "Älice@xn--bcher-kva.example"));
+        assert!(!is_same("alice@a.example", "bob@a.example"));
+        assert!(!is_same("alice", "alice"));
     }
 
     #[test]

@@ -185,6 +185,13 @@ async fn a_list_that_we_trust_may_vouch_for_what_it_changed() {
             "{name} {sealers:?}"
         );
     }
+    // Also where our own MTA has looked, and found nothing good.
+    let field = b"Authentication-Results: mx.gw.example; dmarc=fail (p=reject) header.from=a.example\r\n";
+    let mail = [&field[..], &fixture("sealed-by-list")].concat();
+    for (sealers, verdict) in [(&["list.example"][..], Verdict::Aligned), (&[], Verdict::Forged)] {
+        let trust = knot.trust(Some("mx.gw.example"), sealers);
+        assert_eq!(judged(&trust, &mail, None, "list@list.example").await, verdict, "{sealers:?}");
+    }
     // What was changed after the seal is not sealed.
     let changed = String::from_utf8(fixture("sealed-by-list")).unwrap().replace("ready", "poisoned");
     let trust = knot.trust(None, &["list.example"]);
