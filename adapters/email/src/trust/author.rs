@@ -56,11 +56,13 @@ fn read(one: &Addr<'_>, written: &[u8]) -> Result<Author, NobodyError> {
     let is_local = |c: char| !c.is_control() && !c.is_whitespace() && !"()<>[]:;,\"\\@".contains(c);
     // A quoted local part is allowed, rare, and read differently by everybody.
     let is_address = !local.is_empty() && local.len() <= 64 && local.chars().all(is_local) && is_domain(&domain);
-    // What was read is what stands there, once.
+    // What was read is what stands there, and nothing else does.
     let written = std::str::from_utf8(written).map_err(|_| NobodyError::Malformed)?;
     let is_plain = written.chars().all(|c| !c.is_control() || matches!(c, '\r' | '\n' | '\t'));
     let bare = without_names(written);
-    if !is_address || !is_plain || bare.matches(address).count() != 1 || bare.matches('@').count() != 1 {
+    // Some programs write it twice, as the name too.
+    let mut addresses = bare.split(|c: char| c.is_whitespace() || "<>,;".contains(c)).filter(|word| word.contains('@'));
+    if !is_address || !is_plain || addresses.next() != Some(address) || addresses.any(|other| other != address) {
         return Err(NobodyError::Malformed);
     }
     let name = one.name().map(|name| name.chars().filter(|c| !is_hidden(*c)).collect::<String>());
@@ -132,6 +134,8 @@ mod tests {
             ("From: =?utf-8?q?bob=40b=2Eexample?= <alice@a.example>", "alice@a.example", None),
             ("From: \"Al\u{202e}ice\" <alice@a.example>", "alice@a.example", Some("Alice")),
             ("From: alice+tea@a.example", "alice+tea@a.example", None),
+            ("From: alice@a.example <alice@a.example>", "alice@a.example", None),
+            ("From: alice@a.example (Alice)", "alice@a.example", Some("Alice")),
         ] {
             assert_eq!(from(field), Ok((address.to_owned(), name.map(str::to_owned))), "{field}");
         }
@@ -150,6 +154,7 @@ mod tests {
             ("From: undisclosed:;", Several),
             ("From: alice@a", Malformed),
             ("From: bob@b.example <alice@a.example>", Malformed),
+            ("From: malice@a.example <alice@a.example>", Malformed),
             ("From: <alice@a.example> <bob@b.example>", Malformed),
             ("From: alice@a.example\0@b.example", Malformed),
             ("From: \"a b\"@a.example", Malformed),

@@ -258,7 +258,7 @@ const FIELDS: [(Field, &[&str]); 4] = [
 
 /// Which field a line is, and its value.
 pub fn field(line: &str) -> Option<(Field, &str)> {
-    let (label, value) = line.split_once(':')?;
+    let (label, value) = line.split_once(':').filter(|(label, _)| label.len() <= 60)?;
     let label = label.trim_matches(|c: char| c == '*' || c.is_whitespace()).to_lowercase().replace('’', "'");
     let field = FIELDS.iter().find(|(_, labels)| labels.contains(&label.as_str()))?.0;
     Some((field, value.trim_matches(|c: char| c == '*' || c.is_whitespace())))
