@@ -298,11 +298,16 @@ impl Part {
             (lines, kept)
         });
         let html = said.html.map(|html| html::read(&html)).filter(|lines| lines.iter().any(|line| !line.is_blank()));
+        let html = html.map(|lines| {
+            let kept = trim::kept(&lines, context);
+            (lines, kept)
+        });
         match (html, plain) {
-            (Some(lines), plain) => {
-                let kept = trim::kept(&lines, context);
-                Self { lines, is_html: true, plain, kept }
+            // Words that somebody wrote into their signature are new in the plain form.
+            (Some((_, Kept::Nothing)) | None, Some((lines, kept))) if kept != Kept::Nothing => {
+                Self { lines, is_html: false, plain: None, kept }
             }
+            (Some((lines, kept)), plain) => Self { lines, is_html: true, plain, kept },
             (None, plain) => {
                 let (lines, kept) = plain.unwrap_or((Vec::new(), Kept::Nothing));
                 Self { lines, is_html: false, plain: None, kept }

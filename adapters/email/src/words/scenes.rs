@@ -385,6 +385,13 @@ fn an_html_form_without_words_gives_way_to_the_plain_one() {
 }
 
 #[test]
+fn words_in_a_signature_are_found_in_the_plain_form() {
+    let mail = "In-Reply-To: <k1@c.example>\nContent-Type: multipart/alternative; boundary=b\n\n--b\n\nYes, gladly.\n\n> Tea?\n--b\n\
+        Content-Type: text/html\n\n<div class=gmail_signature>Yes, gladly.</div><blockquote>Tea?</blockquote>\n--b--\n";
+    assert_eq!(read(mail.as_bytes()).unwrap().text, plain("Yes, gladly."));
+}
+
+#[test]
 fn what_is_too_long_for_words_is_a_file() {
     let long = format!("Content-Type: text/plain\n\n{}", "\n".repeat(MOST_LINES + 1));
     let words = read(long.as_bytes()).unwrap();
