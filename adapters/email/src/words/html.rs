@@ -13,7 +13,7 @@ use html5ever::{
     },
 };
 
-use super::lines::{Line, Role};
+use super::lines::{Line, Role, unquoted};
 
 /// Elements that are remembered. What lies deeper is read without.
 const DEEPEST: usize = 256;
@@ -66,6 +66,11 @@ pub fn read(html: &str) -> Vec<Line> {
     if let Some(last) = lines.last_mut() {
         last.html.push_str(&line.tags);
         last.tags.push_str(&line.tags);
+    }
+    // Some programs quote here as they do in plain text.
+    for line in lines.iter_mut().filter(|line| line.depth == 0) {
+        let (depth, text) = unquoted(&line.text, None);
+        (line.depth, line.text) = (depth, text.to_owned());
     }
     lines
 }

@@ -69,7 +69,7 @@ pub fn read(text: &str, format: Format) -> Vec<Line> {
 }
 
 /// How deep a line is quoted, and what stands in it.
-fn unquoted<'t>(written: &'t str, before: Option<&Line>) -> (usize, &'t str) {
+pub fn unquoted<'t>(written: &'t str, before: Option<&Line>) -> (usize, &'t str) {
     // A mailbox file marks lines that begin like this one; nobody has quoted it.
     if written.starts_with(">From ") && before.is_none_or(|before| before.depth == 0) {
         return (0, &written[1..]);

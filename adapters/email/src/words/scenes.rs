@@ -260,6 +260,10 @@ fn other_programs_and_their_marks() {
             "<p id=\"reply-intro\">On 2025-02-03 10:11, Bob wrote:</p><blockquote type=\"cite\" style=\"padding: 0 0.4em\"><div>Tea?</div></blockquote>",
         ),
         (
+            "Hotmail",
+            "<div>&gt; Subject: Tea<br>&gt; From: bob@b.example<br>&gt; To: alice@a.example<br>&gt; Date: Mon<br>&gt; <br>&gt; Tea?</div>",
+        ),
+        (
             "Tutanota",
             "<br>3 Feb 2025, 10:11 by bob@b.example:<br><blockquote class=\"tutanota_quote\"><div>Tea?</div></blockquote>",
         ),
