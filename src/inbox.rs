@@ -9,7 +9,7 @@ mod files;
 use std::sync::Arc;
 
 use mimi_adapter::{
-    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, Refusal,
+    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, NativeUserId, Refusal,
     SenderProof, async_trait,
 };
 use tokio::sync::watch;
@@ -100,6 +100,52 @@ impl AdapterCore for AdapterDoor {
             })
         });
         cursor.await.map_err(Refusal::from)
+    }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
+        let members = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else {
+                    return Ok(Vec::new());
+                };
+                let participants = tx.participants(&portal.room).await?;
+                Ok(participants
+                    .into_iter()
+                    .map(|(user, _)| user)
+                    .filter(|user| core.is_ours(user))
+                    .map(|user| user.native())
+                    .collect::<Vec<_>>())
+            })
+        });
+        let members = members.await.map_err(Refusal::from)?;
+        let serves = &self.core.adapters.get(&self.adapter).expect("an adapter's door has its adapter's name").adapter;
+        Ok(members.into_iter().filter(|member| serves.serves(member)).collect())
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        info!(adapter = %self.adapter, %conversation, id = %message, reason, "Not delivered, says the network.");
+        let (adapter, conversation, native) = (self.adapter.clone(), conversation.clone(), message.clone());
+        let reason = reason.to_owned();
+        let told = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else { return Ok(()) };
+                let Some(message) = tx.message_of_native(portal.id, &native).await? else { return Ok(()) };
+                match tx.author(&portal.room, &message).await? {
+                    Some(author) if core.is_ours(&author) => {
+                        let text = format!("Your message has not reached everybody: {reason}.");
+                        core.notice(tx, &portal.room, text, Some(*message.as_bytes()), Some(&author)).await
+                    }
+                    _ => core.report_not_shown(tx, &portal.room, &[*message.as_bytes()]).await,
+                }
+            })
+        });
+        told.await.map_err(Refusal::from)
     }
 }
 

@@ -183,6 +183,8 @@
 //! #     fn links(&self) -> tokio::sync::watch::Receiver<Links> { unreachable!() }
 //! #     async fn ghosts(&self, _: &ConversationId) -> Result<Vec<Ghost>, Refusal> { unreachable!() }
 //! #     async fn cursor(&self, _: &ConversationId) -> Result<Option<Cursor>, Refusal> { unreachable!() }
+//! #     async fn members(&self, _: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> { unreachable!() }
+//! #     async fn not_delivered(&self, _: &ConversationId, _: &NativeMessageId, _: &str) -> Result<(), Refusal> { unreachable!() }
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {

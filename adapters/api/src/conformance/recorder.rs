@@ -13,7 +13,7 @@ use tokio::{
 
 use super::within;
 use crate::{
-    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Octets, Refusal,
+    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Refusal,
     file::broken_off,
 };
 
@@ -34,6 +34,8 @@ struct State {
     known: HashSet<(ConversationId, NativeMessageId)>,
     ghosts: HashMap<ConversationId, Vec<Ghost>>,
     cursors: HashMap<ConversationId, Cursor>,
+    members: HashMap<ConversationId, BTreeSet<NativeUserId>>,
+    not_delivered: Vec<(ConversationId, NativeMessageId, String)>,
 }
 
 impl Recorder {
@@ -98,6 +100,11 @@ impl Recorder {
         self.state().ghosts.insert(conversation, ghosts);
     }
 
+    /// What the adapter has reported as not delivered so far: conversation, message and reason.
+    pub fn not_delivered_so_far(&self) -> Vec<(ConversationId, NativeMessageId, String)> {
+        self.state().not_delivered.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,6 +142,11 @@ impl Core for Recorder {
         if let Some(cursor) = &inbound.cursor {
             state.cursors.insert(inbound.conversation.clone(), cursor.clone());
         }
+        let members = state.members.entry(inbound.conversation.clone()).or_default();
+        match inbound.event {
+            Event::Leave => members.remove(&inbound.sender),
+            _ => members.insert(inbound.sender.clone()),
+        };
         if !comes_or_goes && !state.known.insert((inbound.conversation.clone(), inbound.id.clone())) {
             return Ok(Accepted::Duplicate);
         }
@@ -152,5 +164,19 @@ impl Core for Recorder {
 
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         Ok(self.state().cursors.get(conversation).cloned())
+    }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        Ok(self.state().members.get(conversation).into_iter().flatten().cloned().collect())
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        self.state().not_delivered.push((conversation.clone(), message.clone(), reason.to_owned()));
+        Ok(())
     }
 }

@@ -203,6 +203,19 @@ impl Core for Ear {
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         self.inbox.cursor(conversation).await
     }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        self.inbox.members(conversation).await
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        self.inbox.not_delivered(conversation, message, reason).await
+    }
 }
 
 /// The same people, with a liar between them and the gateway.

@@ -8,7 +8,8 @@ use std::{
 
 use mimi_adapter::{
     Accepted, Adapter, Canary, CancellationToken, Context, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, Refusal, Speaker, Text, UserUri,
+    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal,
+    Speaker, Text, UserUri,
     async_trait, toml,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -59,6 +60,14 @@ impl Core for Recorder {
 
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         Ok(self.cursors.lock().unwrap().get(conversation).cloned())
+    }
+
+    async fn members(&self, _: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        unreachable!("the server knows who is there")
+    }
+
+    async fn not_delivered(&self, _: &ConversationId, _: &NativeMessageId, _: &str) -> Result<(), Refusal> {
+        unreachable!("the server confirms what it has shown")
     }
 }
 
