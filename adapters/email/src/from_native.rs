@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     id::{Addresses, hex},
-    words::{self, Attachment, Kind, TooMuch},
+    words::{self, Attachment, Kind},
 };
 
 /// Files of one mail that are carried.
@@ -27,7 +27,7 @@ pub struct Said {
 /// said nothing new.
 pub fn read(mail: &[u8], header: &Message<'_>, title: Option<&str>, at: &Addresses) -> Result<Said, String> {
     let id = header.message_id().map(str::trim).filter(|id| !id.is_empty());
-    let words = words::read(mail).map_err(|TooMuch| "your mail has too many parts to be read".to_owned())?;
+    let words = words::read(mail).map_err(|problem| problem.to_string())?;
     if words.is_sealed {
         return Err("your mail is encrypted or enclosed in a signature (OpenPGP, S/MIME), and can't be read here".into());
     }
@@ -58,7 +58,8 @@ pub fn read(mail: &[u8], header: &Message<'_>, title: Option<&str>, at: &Address
 /// The message it answers (RFC 5322 §3.6.4): the nearest that is named. What only makes a thread was never sent.
 fn in_reply_to(header: &Message<'_>, at: &Addresses) -> Option<NativeMessageId> {
     let is_thread = |id: &&str| at.is_ours(id) && id.starts_with("thread.");
-    let named = |value| ids(value).last().filter(|id| !is_thread(id));
+    let is_id = |id: &&str| id.contains('@') && !id.contains(char::is_whitespace);
+    let named = |value| ids(value).filter(is_id).last().filter(|id| !is_thread(id));
     named(header.in_reply_to()).or_else(|| named(header.references())).map(NativeMessageId::new)
 }
 
@@ -143,7 +144,7 @@ mod tests {
             (format!("References: <{thread}> <k1@mimi.c.example>"), Some("k1@mimi.c.example")),
             (format!("References: <{thread}>"), None),
             (format!("In-Reply-To: <{thread}>\nReferences: <{thread}>"), None),
-            ("In-Reply-To: your mail".to_owned(), Some("your mail").filter(|_| false)),
+            ("In-Reply-To: your mail".to_owned(), None),
         ] {
             assert_eq!(answers(&fields).as_deref(), expected, "{fields}");
         }

@@ -83,9 +83,11 @@ impl Reception {
         let header = MessageParser::default().parse_headers(&mail.octets[..]);
         let header = header.ok_or_else(|| Refusal::reject("your mail has no header that can be read"))?;
         let at = &self.config.addresses;
-        let id_domain = at.id_domain();
-        let own = Own { hop: (HOP, &id_domain), is_ours: &|id| at.is_ours(id) };
-        let written = automatic::written(&header, &mail.sender, &own);
+        let written = {
+            let id_domain = at.id_domain();
+            let own = Own { hop: (HOP, &id_domain), is_ours: &|id| at.is_ours(id) };
+            automatic::written(&header, &mail.sender, &own)
+        };
         match (&recipient.whom, &recipient.token, written) {
             (Whom::Canary, Some(token), Written::Own) => {
                 if let Some(number) = at.canary_number(token) {

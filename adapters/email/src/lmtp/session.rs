@@ -77,9 +77,7 @@ where
         };
         let next = match line {
             Line::End => return Ok(()),
-            Line::TooLong => {
-                session.mistake("500 5.5.2 this line is too long").await?
-            }
+            Line::TooLong => session.mistake("500 5.5.2 this line is too long").await?,
             Line::Command(line) => session.obey(&line).await?,
         };
         if let Next::End = next {
@@ -136,8 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Desk> Session<'_, S, D> {
                 self.greeted(Protocol::Smtp, &host);
                 self.answer("250 mimi-gateway").await
             }
-            _ if self.protocol.is_none() => self.mistake("503 5.5.1 say LHLO first").await,
             Request::Mail { from } => {
+                if self.protocol.is_none() {
+                    return self.mistake("503 5.5.1 say LHLO first").await;
+                }
                 if self.sender.is_some() {
                     return self.mistake("503 5.5.1 there is a mail already").await;
                 }
