@@ -25,7 +25,9 @@ pub struct Said {
 
 /// Reads a mail; or why it can't be carried, as a sentence for its author. `title` is what its subject would be if it
 /// said nothing new.
-pub fn read(mail: &[u8], header: &Message<'_>, title: Option<&str>, at: &Addresses) -> Result<Said, String> {
+pub fn read(mail: &[u8], title: Option<&str>, at: &Addresses) -> Result<Said, String> {
+    let header = words::header(mail).map_err(|problem| problem.to_string())?;
+    let header = &header.ok_or("your mail has no header that can be read")?;
     let id = header.message_id().map(str::trim).filter(|id| !id.is_empty());
     let words = words::read(mail).map_err(|problem| problem.to_string())?;
     if words.is_sealed {
@@ -109,15 +111,12 @@ impl Source for Enclosed {
 
 #[cfg(test)]
 mod tests {
-    use mail_parser::MessageParser;
-
     use super::*;
 
     fn said(mail: &str) -> Result<Said, String> {
         let mail = mail.replace('\n', "\r\n");
         let at = Addresses::parse("mimi.c.example", b"secret".to_vec()).unwrap();
-        let header = MessageParser::default().parse_headers(mail.as_bytes()).unwrap();
-        read(mail.as_bytes(), &header, Some("Tea"), &at)
+        read(mail.as_bytes(), Some("Tea"), &at)
     }
 
     fn text(mail: &str) -> Option<Text> {

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mail_parser::{Message, MessageParser};
+use mail_parser::Message;
 use mimi_adapter::{
     CancellationToken, ConversationId, Event, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Pulse, Refusal,
     SenderProof, async_trait,
@@ -32,6 +32,7 @@ use crate::{
     report::{self, Action},
     to_native::{Enclosed, HOP, Letter, Voice},
     trust::{self, Author, Envelope, Trust, Verdict},
+    words,
 };
 
 /// How long the MTA waits for its answer at the most; it has ten minutes (RFC 5321 §4.5.3.2.6).
@@ -80,7 +81,7 @@ impl Desk for Reception {
 
 impl Reception {
     async fn handle(&self, mail: &Mail, recipient: &Recipient) -> Result<(), Refusal> {
-        let header = MessageParser::default().parse_headers(&mail.octets[..]);
+        let header = words::header(&mail.octets).map_err(|problem| Refusal::reject(problem.to_string()))?;
         let header = header.ok_or_else(|| Refusal::reject("your mail has no header that can be read"))?;
         let at = &self.config.addresses;
         let written = {
@@ -126,8 +127,7 @@ impl Reception {
         let conversation = place.conversation();
         self.may_speak(&place, &sender).await?;
         let proof = self.proof(mail, &author, recipient, &place, &sender).await?;
-        let said = from_native::read(&mail.octets, header, self.postman.title(&place), &self.config.addresses);
-        let said = said.map_err(Refusal::reject)?;
+        let said = self.read(mail, &place).await?;
 
         let lane = self.lanes.of(&conversation);
         let _turn = lane.turn().await;
@@ -144,6 +144,14 @@ impl Reception {
             Place::List(_) => self.pass_round(&said, mail, header, &place, &author, &sender).await,
             Place::Direct { .. } => Ok(()),
         }
+    }
+
+    /// A large mail takes a while, in which others of this thread would wait.
+    async fn read(&self, mail: &Mail, place: &Place) -> Result<Said, Refusal> {
+        let (octets, config) = (mail.octets.clone(), self.config.clone());
+        let title = self.postman.title(place).map(str::to_owned);
+        let reading = tokio::task::spawn_blocking(move || from_native::read(&octets, title.as_deref(), &config.addresses));
+        reading.await.map_err(Refusal::retry)?.map_err(Refusal::reject)
     }
 
     fn is_named(&self, header: &Message<'_>, recipient: &Recipient) -> bool {
@@ -224,7 +232,7 @@ impl Reception {
         if others.is_empty() {
             return Ok(());
         }
-        let enclose = |file: &crate::words::Attachment| Enclosed {
+        let enclose = |file: &words::Attachment| Enclosed {
             name: file.name.clone(),
             media_type: file.media_type.clone(),
             octets: file.octets(&mail.octets).into_owned(),

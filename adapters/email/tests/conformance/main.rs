@@ -130,8 +130,8 @@ impl Harness for Mailboxes {
     async fn adapter(&mut self) -> Arc<dyn Adapter> {
         let secret = self.directory.path().join("secret");
         let table = toml::from_str(&format!(
-            "address = 'mimi.c.example'\nlisten = '127.0.0.1:{}'\npeople = ['c.example']\nsecret_file = '{}'\n\
-             server = '127.0.0.1:{}'\ntls = 'none'\nauthserv_id = 'mail.c.example'\ndns = '127.0.0.1:1'\n\
+            "address = 'mimi.c.example'\nlisten = '{}'\npeople = ['c.example']\nsecret_file = '{}'\n\
+             server = '{}'\ntls = 'none'\nauthserv_id = 'mail.c.example'\ndns = '127.0.0.1:1'\n\
              [lists.tea]\ntitle = 'Tea'\nmembers = ['{ALICE}']\n",
             self.office.lmtp,
             secret.display(),
@@ -144,7 +144,7 @@ impl Harness for Mailboxes {
     async fn connected(&mut self) {
         let mut greeting = [0; 3];
         loop {
-            if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.office.lmtp)).await
+            if let Ok(mut stream) = TcpStream::connect(self.office.lmtp).await
                 && stream.read_exact(&mut greeting).await.is_ok()
             {
                 assert_eq!(&greeting, b"220");

@@ -3,7 +3,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,10 +19,10 @@ use tokio::{
 };
 
 pub struct Office {
-    /// The port at which mail is submitted.
-    pub submission: u16,
-    /// The port at which the gateway takes mail.
-    pub lmtp: u16,
+    /// Where mail is submitted, at an address of its own: a port that is closed for a while is nobody else's meanwhile.
+    pub submission: SocketAddr,
+    /// Where the gateway takes mail.
+    pub lmtp: SocketAddr,
     rooms: Arc<Rooms>,
     counter: Option<JoinHandle<()>>,
     hands_over: watch::Sender<bool>,
@@ -42,9 +46,10 @@ struct Envelope {
 
 impl Office {
     pub async fn open() -> Self {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let (submission, lmtp) = (free(), free());
-        let (submission, lmtp) = (submission.local_addr().unwrap().port(), lmtp.local_addr().unwrap().port());
+        static OFFICES: AtomicU8 = AtomicU8::new(1);
+        let process = std::process::id().to_be_bytes();
+        let ip = Ipv4Addr::new(127, process[2] | 128, process[3], OFFICES.fetch_add(1, Ordering::Relaxed));
+        let (submission, lmtp) = ((ip, 2525).into(), (ip, 2424).into());
         let (rooms, hands_over) = (Arc::<Rooms>::default(), watch::Sender::new(true));
         let carrier = tokio::spawn(carry(rooms.clone(), lmtp, hands_over.subscribe()));
         let mut office = Self { submission, lmtp, rooms, counter: None, hands_over, carrier };
@@ -78,7 +83,7 @@ impl Office {
 
     pub async fn opens(&mut self) {
         if self.counter.is_none() {
-            let listener = TcpListener::bind(("127.0.0.1", self.submission)).await.unwrap();
+            let listener = TcpListener::bind(self.submission).await.unwrap();
             let rooms = self.rooms.clone();
             self.counter = Some(tokio::spawn(async move {
                 loop {
@@ -116,7 +121,7 @@ impl Rooms {
     }
 }
 
-async fn carry(rooms: Arc<Rooms>, lmtp: u16, mut hands_over: watch::Receiver<bool>) {
+async fn carry(rooms: Arc<Rooms>, lmtp: SocketAddr, mut hands_over: watch::Receiver<bool>) {
     loop {
         hands_over.wait_for(|it| *it).await.unwrap();
         let news = rooms.news.notified();
@@ -139,8 +144,8 @@ async fn carry(rooms: Arc<Rooms>, lmtp: u16, mut hands_over: watch::Receiver<boo
 }
 
 /// The answer to the mail, or the first that is no yes.
-async fn hand_over(envelope: &Envelope, lmtp: u16) -> std::io::Result<String> {
-    let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", lmtp)).await?);
+async fn hand_over(envelope: &Envelope, lmtp: SocketAddr) -> std::io::Result<String> {
+    let mut stream = BufReader::new(TcpStream::connect(lmtp).await?);
     answer(&mut stream).await?;
     for command in ["LHLO mail.c.example", &format!("MAIL FROM:<{}>", envelope.from), &format!("RCPT TO:<{}>", envelope.to), "DATA"] {
         stream.write_all(format!("{command}\r\n").as_bytes()).await?;
