@@ -9,8 +9,8 @@ mod files;
 use std::sync::Arc;
 
 use mimi_adapter::{
-    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, NativeUserId, Refusal,
-    SenderProof, async_trait,
+    Accepted, ConversationId, Core as AdapterCore, Cursor, Event, Ghost, Inbound, Links, NativeMessageId, NativeUserId,
+    Refusal, SenderProof, async_trait,
 };
 use tokio::sync::watch;
 use tracing::{debug, info, warn};

@@ -9,13 +9,18 @@ use std::{
 
 use mimi_adapter::{ConfigError, NativeUserId, toml};
 
-use crate::id::{self, Addresses};
+use crate::{
+    dkim::Signer,
+    id::{self, Addresses},
+};
 
 pub struct Config {
     pub addresses: Addresses,
     pub listen: Listen,
     pub people: People,
     pub submission: Submission,
+    /// With which what we send is signed, if the server does not do it.
+    pub dkim: Option<Signer>,
     /// Whose `Authentication-Results` are believed.
     pub authserv_id: Option<String>,
     /// Whose ARC seals are believed.
@@ -80,14 +85,18 @@ pub struct List {
 }
 
 const MIB: i64 = 1 << 20;
-const KEYS: &str = "address, listen, people, secret_file, server, tls, user, password_file, authserv_id, trusted_sealers, \
+const KEYS: &str = "address, listen, people, secret_file, server, tls, user, password_file, dkim_selector, dkim_key_file, authserv_id, trusted_sealers, \
                     dns, max_mail_mib, lists";
 
 impl Config {
     pub fn parse(table: toml::Table) -> Result<Self, Vec<ConfigError>> {
         let mut fields = Fields { table, problems: Vec::new() };
-        let address = fields.string("address", "a mail domain of the gateway's own: \"mimi.c.example\"; or a mailbox: \"mimi@c.example\"");
-        let secret = fields.secret("secret_file", "a file with 32 random octets or more: head -c 32 /dev/urandom | base64");
+        let address = fields.string(
+            "address",
+            "a mail domain of the gateway's own: \"mimi.c.example\"; or a mailbox: \"mimi@c.example\"",
+        );
+        let secret =
+            fields.secret("secret_file", "a file with 32 random octets or more: head -c 32 /dev/urandom | base64");
         let addresses = match (address, secret) {
             (Some(address), Some(secret)) => {
                 let addresses = Addresses::parse(&address, secret.into_bytes());
@@ -101,12 +110,14 @@ impl Config {
         let listen = fields.listen();
         let people = fields.people();
         let submission = fields.submission();
+        let dkim = fields.dkim(addresses.as_ref().map(Addresses::domain));
         let authserv_id = fields.optional("authserv_id");
         let sealers = fields.strings("trusted_sealers").unwrap_or_default();
         let dns = fields.optional("dns").and_then(|text| {
             let address = text.parse().ok();
             if address.is_none() {
-                fields.problem("dns", format!("{text:?} is not an address and a port (write it like \"127.0.0.1:53\")"));
+                fields
+                    .problem("dns", format!("{text:?} is not an address and a port (write it like \"127.0.0.1:53\")"));
             }
             address
         });
@@ -129,6 +140,7 @@ impl Config {
                 listen,
                 people,
                 submission,
+                dkim,
                 authserv_id,
                 sealers,
                 dns,
@@ -216,7 +228,8 @@ impl Fields {
         if !self.table.contains_key("people") {
             self.problem("people", format!("is missing ({HINT})"));
         }
-        let (anybody, domains): (Vec<_>, Vec<_>) = self.strings("people")?.into_iter().partition(|domain| domain == "*");
+        let (anybody, domains): (Vec<_>, Vec<_>) =
+            self.strings("people")?.into_iter().partition(|domain| domain == "*");
         for domain in &domains {
             if mimi_adapter::Domain::parse(domain).is_err() {
                 self.problem("people", format!("{domain:?} is not a domain ({HINT})"));
@@ -237,7 +250,10 @@ impl Fields {
             Some("implicit") => Tls::Implicit,
             Some("none") => Tls::None,
             Some(other) => {
-                self.problem("tls", format!("{other:?} is not a way of encryption (there are: starttls, implicit, none)"));
+                self.problem(
+                    "tls",
+                    format!("{other:?} is not a way of encryption (there are: starttls, implicit, none)"),
+                );
                 return None;
             }
         };
@@ -265,9 +281,32 @@ impl Fields {
         };
         let local = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
         if tls == Tls::None && !local {
-            self.problem("tls", format!("without encryption everybody between here and {host} reads along (choose starttls or implicit)"));
+            self.problem(
+                "tls",
+                format!(
+                    "without encryption everybody between here and {host} reads along (choose starttls or implicit)"
+                ),
+            );
         }
         Some(Submission { host: host.to_owned(), port, tls, credentials })
+    }
+
+    fn dkim(&mut self, domain: Option<&str>) -> Option<Signer> {
+        let selector = self.optional("dkim_selector");
+        let key = match self.table.contains_key("dkim_key_file") {
+            true => self.secret("dkim_key_file", "a file with an RSA key in PEM: openssl genrsa 2048"),
+            false => None,
+        };
+        match (selector, key, domain) {
+            (Some(selector), Some(key), Some(domain)) => match Signer::new(&key, domain, &selector) {
+                Ok(signer) => return Some(signer),
+                Err(problem) => self.problem("dkim_key_file", format!("{problem} (make one: openssl genrsa 2048)")),
+            },
+            (Some(_), None, _) => self.problem("dkim_key_file", "is missing (the key that dkim_selector is the name of)"),
+            (None, Some(_), _) => self.problem("dkim_selector", "is missing (where the key is in DNS: <selector>._domainkey)"),
+            _ => {}
+        }
+        None
     }
 
     fn lists(&mut self) -> BTreeMap<String, List> {
@@ -283,7 +322,10 @@ impl Fields {
         for (name, value) in table {
             let key = |inner: &str| format!("lists.{name}{inner}");
             if !id::is_list_name(&name) {
-                self.problem(&key(""), "is not a name for a list (up to 40 of: lower-case letters, digits, '-', '_', '.')");
+                self.problem(
+                    &key(""),
+                    "is not a name for a list (up to 40 of: lower-case letters, digits, '-', '_', '.')",
+                );
                 continue;
             }
             let toml::Value::Table(table) = value else {
@@ -349,7 +391,9 @@ mod tests {
     #[test]
     fn every_problem_is_told_at_once_with_what_to_do() {
         assert_eq!(
-            problems("address = \"mimi\"\nsecret_file = \"/nowhere\"\nlisten = \"2424\"\npeople = [\"c_example\"]\nserver = \"mail\"\nport = 1"),
+            problems(
+                "address = \"mimi\"\nsecret_file = \"/nowhere\"\nlisten = \"2424\"\npeople = [\"c_example\"]\nserver = \"mail\"\nport = 1"
+            ),
             [
                 "secret_file: cannot read /nowhere: No such file or directory (os error 2) (may the gateway's account read it?)",
                 "listen: \"2424\" is not host:port (where the MTA delivers by LMTP: \"127.0.0.1:2424\", or \"unix:/run/mimi-gateway/lmtp\")",

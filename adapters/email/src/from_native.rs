@@ -31,14 +31,17 @@ pub fn read(mail: &[u8], title: Option<&str>, at: &Addresses) -> Result<Said, St
     let id = header.message_id().map(str::trim).filter(|id| !id.is_empty());
     let words = words::read(mail).map_err(|problem| problem.to_string())?;
     if words.is_sealed {
-        return Err("your mail is encrypted or enclosed in a signature (OpenPGP, S/MIME), and can't be read here".into());
+        return Err(
+            "your mail is encrypted or enclosed in a signature (OpenPGP, S/MIME), and can't be read here".into()
+        );
     }
     let files: Vec<_> = words.attachments.into_iter().filter(|file| file.kind != Kind::Signature).collect();
     if files.len() > MOST_FILES {
         return Err(format!("your mail has {} files, and {MOST_FILES} are the most that are carried", files.len()));
     }
     let answers = ids(header.in_reply_to()).chain(ids(header.references())).next().is_some();
-    let subject = header.subject().map(str::trim).filter(|subject| !subject.is_empty() && !answers && Some(*subject) != title);
+    let subject =
+        header.subject().map(str::trim).filter(|subject| !subject.is_empty() && !answers && Some(*subject) != title);
     let text = match (subject, words.text) {
         (None, text) => text,
         (Some(subject), None) => Some(Text::Plain(subject.to_owned())),
@@ -50,7 +53,9 @@ pub fn read(mail: &[u8], title: Option<&str>, at: &Addresses) -> Result<Said, St
     }
     Ok(Said {
         // The same mail has the same octets when the MTA offers it again.
-        id: NativeMessageId::new(id.map_or_else(|| format!("{}@no-message-id.invalid", hex(&Sha256::digest(mail))), str::to_owned)),
+        id: NativeMessageId::new(
+            id.map_or_else(|| format!("{}@no-message-id.invalid", hex(&Sha256::digest(mail))), str::to_owned),
+        ),
         in_reply_to: in_reply_to(header, at),
         text,
         files,
@@ -135,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_mail_answers_the_nearest_that_it_names() {
-        let answers = |fields: &str| said(&format!("{fields}\n\nx\n")).unwrap().in_reply_to.map(|id| id.as_str().to_owned());
+        let answers =
+            |fields: &str| said(&format!("{fields}\n\nx\n")).unwrap().in_reply_to.map(|id| id.as_str().to_owned());
         let thread = "thread.0123@mimi.c.example";
         for (fields, expected) in [
             ("Message-ID: <1@c.example>".to_owned(), None),

@@ -75,7 +75,10 @@ pub fn ghost_user(local: &str) -> Option<UserUri> {
 /// What a conversation is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    Direct { user: NativeUserId, ghost: UserUri },
+    Direct {
+        user: NativeUserId,
+        ghost: UserUri,
+    },
     /// A list, by its name in the configuration.
     List(String),
 }
@@ -177,9 +180,8 @@ impl Addresses {
             None => (None, address.as_str()),
         };
         let plain = |local: &String| is_list_name(local);
-        let valid = mailbox.as_ref().is_none_or(plain)
-            && domain.contains('.')
-            && mimi_adapter::Domain::parse(domain).is_ok();
+        let valid =
+            mailbox.as_ref().is_none_or(plain) && domain.contains('.') && mimi_adapter::Domain::parse(domain).is_ok();
         valid.then(|| Self { mailbox, domain: domain.to_owned(), secret })
     }
 
@@ -216,7 +218,11 @@ impl Addresses {
 
     /// Where `user` answers. `None` if it would be too long.
     pub fn reply(&self, place: &Place, user: &NativeUserId) -> Option<String> {
-        self.address(&format!("{}+{}", place.local(), self.token("reply", place.conversation().as_str(), user.as_str())))
+        self.address(&format!(
+            "{}+{}",
+            place.local(),
+            self.token("reply", place.conversation().as_str(), user.as_str())
+        ))
     }
 
     /// Where `user` writes to leave.
@@ -342,7 +348,15 @@ mod tests {
             assert_eq!(ghost_local(&user(uri)).as_deref(), Some(local));
             assert_eq!(ghost_user(local), Some(user(uri)), "{local}");
         }
-        for nobody in ["alice", "=a.example", "alice=", "=61lice=a.example", "al=ice=a.example", "alice=A.example", "al=c3=bc=a_b"] {
+        for nobody in [
+            "alice",
+            "=a.example",
+            "alice=",
+            "=61lice=a.example",
+            "al=ice=a.example",
+            "alice=A.example",
+            "al=c3=bc=a_b",
+        ] {
             assert_eq!(ghost_user(nobody), None, "{nobody}");
         }
     }
@@ -351,7 +365,9 @@ mod tests {
     fn a_person_has_one_spelling() {
         assert_eq!(person("Bob@C.example"), Some(bob()));
         assert_eq!(person("jörg@c.example").unwrap().as_str(), "jörg@c.example");
-        for nobody in ["bob", "@c.example", "bob@localhost", "\"bob\"@c.example", "bob @c.example", "bob@c.example,x@c.example"] {
+        for nobody in
+            ["bob", "@c.example", "bob@localhost", "\"bob\"@c.example", "bob @c.example", "bob@c.example,x@c.example"]
+        {
             assert_eq!(person(nobody), None, "{nobody}");
         }
     }
@@ -393,7 +409,9 @@ mod tests {
             assert_eq!(at.recipient(nobody), None, "{nobody}");
         }
         assert_eq!(mailbox.recipient("MIMI+Tea@C.example").unwrap().whom, Whom::List("tea".into()));
-        assert!(Addresses::parse("mimi", Vec::new()).is_none() && Addresses::parse("a@b@c.example", Vec::new()).is_none());
+        assert!(
+            Addresses::parse("mimi", Vec::new()).is_none() && Addresses::parse("a@b@c.example", Vec::new()).is_none()
+        );
     }
 
     #[test]
@@ -413,7 +431,9 @@ mod tests {
             let tea = Place::List("tea".into());
             let leave = at.recipient(&at.leave(&tea, &bob()).unwrap()).unwrap().token.unwrap();
             let Token::Leave(leave) = leave else { panic!("it is for leaving") };
-            assert!(at.proves(&Token::Leave(leave.clone()), &tea, &bob()) && !at.proves(&Token::Reply(leave), &tea, &bob()));
+            assert!(
+                at.proves(&Token::Leave(leave.clone()), &tea, &bob()) && !at.proves(&Token::Reply(leave), &tea, &bob())
+            );
         }
     }
 
@@ -429,7 +449,10 @@ mod tests {
     #[test]
     fn who_has_too_long_a_name_has_no_reply_address() {
         let at = addresses("mimi.c.example");
-        let place = |name: usize| Place::Direct { user: bob(), ghost: user(&format!("mimi://a.example/u/{}", "x".repeat(name))) };
+        let place = |name: usize| Place::Direct {
+            user: bob(),
+            ghost: user(&format!("mimi://a.example/u/{}", "x".repeat(name))),
+        };
         assert_eq!(at.reply(&place(37), &bob()).unwrap().find('@'), Some(64));
         assert_eq!(at.reply(&place(38), &bob()), None);
     }

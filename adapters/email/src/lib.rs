@@ -4,7 +4,7 @@
 //! of the configuration. In reading order: this file is the plug; `id` the names and addresses; `from_native` and `to_native`
 //! the translation (pure), with `words` (what is new in a mail) and `body` (how it is written down); `lmtp` where the MTA hands
 //! over and `reception` what becomes of it, with `automatic` (did a person write it?), `trust` (is it from whom it says?) and
-//! `report` (bounces); `postman` and `submission` the way out; `lists` who is on a list; `liveness` whether mail reaches us.
+//! `report` (bounces); `postman` and `submission` the way out; `lists` who is on a list; `liveness` whether mail reaches us, `doctor` what stands in its way.
 //!
 //! In, nothing is lost or doubled: the MTA keeps a mail until the core has it, and its Message-ID is its name. Out, a mail
 //! whose answer was lost is sent again under the same Message-ID, and some mailboxes then show it twice. The order of
@@ -14,6 +14,8 @@
 pub mod automatic;
 pub mod body;
 mod config;
+mod dkim;
+mod doctor;
 mod from_native;
 mod id;
 mod lists;
@@ -30,8 +32,9 @@ pub mod words;
 use std::sync::{Arc, OnceLock};
 
 use mimi_adapter::{
-    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context, ConversationId,
-    Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support, async_trait, toml,
+    Adapter, AdapterKind, BoxError, Built, Canary, CancellationToken, Capabilities, ConfigError, Context,
+    ConversationId, Delivered, Delivery, Ghost, Inbox, NativeUserId, Problem, Pulse, Refusal, Session, Support,
+    async_trait, toml,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -146,12 +149,6 @@ impl Adapter for Email {
     }
 
     async fn probe(&self) -> Vec<Problem> {
-        match self.postman.check().await {
-            Ok(()) => Vec::new(),
-            Err(problem) => vec![Problem {
-                what: problem.to_string(),
-                next_step: "check server, tls, user and password_file, and the server's log".into(),
-            }],
-        }
+        doctor::examine(&self.config, &self.postman, &self.trust).await
     }
 }

@@ -7,8 +7,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mimi_adapter::{
-    BoxError, CancellationToken, ConversationId, Cursor, Event, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal,
-    SenderProof,
+    BoxError, CancellationToken, ConversationId, Cursor, Event, Inbound, Inbox, Links, NativeMessageId, NativeUserId,
+    Refusal, SenderProof,
 };
 use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
@@ -16,7 +16,12 @@ use tracing::{info, warn};
 use crate::{config::Config, id::Place};
 
 /// Until `stop`. `told` hears when everybody of what is linked at the start has been reported.
-pub async fn run(config: &Config, inbox: &Inbox, told: oneshot::Sender<()>, stop: &CancellationToken) -> Result<(), BoxError> {
+pub async fn run(
+    config: &Config,
+    inbox: &Inbox,
+    told: oneshot::Sender<()>,
+    stop: &CancellationToken,
+) -> Result<(), BoxError> {
     let mut links: watch::Receiver<Links> = inbox.links();
     let (mut known, mut told) = (Arc::new(BTreeSet::new()), Some(told));
     loop {

@@ -15,7 +15,13 @@ use crate::postman::Postman;
 pub const RHYTHM: Canary = Canary { every: Duration::from_secs(300), patience: Duration::from_secs(60) };
 
 /// Until `stop`. `heard` has the number of the last canary that came back.
-pub async fn run(postman: &Postman, pulse: &Pulse, mut heard: watch::Receiver<u64>, rhythm: Canary, stop: &CancellationToken) {
+pub async fn run(
+    postman: &Postman,
+    pulse: &Pulse,
+    mut heard: watch::Receiver<u64>,
+    rhythm: Canary,
+    stop: &CancellationToken,
+) {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     // Other than those before a restart, which may still be on their way.
     let mut number = since_epoch.as_millis() as u64;

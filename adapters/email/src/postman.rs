@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     id::{self, Place},
     submission::Submission,
-    to_native::{self, Enclosed, Letter, Voice},
+    to_native::{self, Enclosed, Letter, Post, Voice},
 };
 
 /// Messages of which is remembered who has them.
@@ -129,7 +129,7 @@ impl Postman {
                     let most = size_in_words(self.config.max_mail as u64);
                     Err(Refusal::reject(format!("{most} is the most that a mail may have there")))
                 }
-                Ok(post) => self.submission.send(&post.from, &post.to, &post.octets).await,
+                Ok(post) => self.send(post).await,
                 Err(refusal) => Err(refusal),
             };
             match sent {
@@ -148,7 +148,15 @@ impl Postman {
     pub async fn canary(&self, number: u64) -> Result<(), Refusal> {
         let post = to_native::canary(number, std::time::SystemTime::now(), &self.config.addresses);
         let post = post.ok_or_else(|| Refusal::retry("the gateway's own address is not valid"))?;
-        self.submission.send(&post.from, &post.to, &post.octets).await
+        self.send(post).await
+    }
+
+    async fn send(&self, post: Post) -> Result<(), Refusal> {
+        let octets = match &self.config.dkim {
+            Some(signer) => signer.sign(&post.octets).map_err(|error| Refusal::retry(error.to_string()))?,
+            None => post.octets,
+        };
+        self.submission.send(&post.from, &post.to, &octets).await
     }
 
     pub async fn check(&self) -> Result<(), Refusal> {

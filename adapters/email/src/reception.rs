@@ -150,7 +150,8 @@ impl Reception {
     async fn read(&self, mail: &Mail, place: &Place) -> Result<Said, Refusal> {
         let (octets, config) = (mail.octets.clone(), self.config.clone());
         let title = self.postman.title(place).map(str::to_owned);
-        let reading = tokio::task::spawn_blocking(move || from_native::read(&octets, title.as_deref(), &config.addresses));
+        let reading =
+            tokio::task::spawn_blocking(move || from_native::read(&octets, title.as_deref(), &config.addresses));
         reading.await.map_err(Refusal::retry)?.map_err(Refusal::reject)
     }
 
@@ -263,7 +264,8 @@ impl Reception {
             Ok(missed) => postman::report(&self.inbox, &conversation, &said.id, missed),
             // The room has it. That nobody else of ours could be reached is no reason to say that it was refused.
             Err(Refusal::Reject { reason }) => {
-                let missed = others.into_iter().map(|person| postman::Missed { person, reason: reason.clone() }).collect();
+                let missed =
+                    others.into_iter().map(|person| postman::Missed { person, reason: reason.clone() }).collect();
                 postman::report(&self.inbox, &conversation, &said.id, missed);
             }
             Err(retry) => return Err(retry),
@@ -282,7 +284,16 @@ impl Reception {
         info!(%conversation, %person, "Leaves, as they have asked for.");
         let id = NativeMessageId::new(format!("leave {person}"));
         let proof = SenderProof::Verified;
-        self.accept(Inbound { conversation, direct: None, id, sender: person, proof, event: Event::Leave, cursor: None }).await
+        self.accept(Inbound {
+            conversation,
+            direct: None,
+            id,
+            sender: person,
+            proof,
+            event: Event::Leave,
+            cursor: None,
+        })
+        .await
     }
 
     /// A mail system reports about a mail of ours. Only to an address that was told to nobody but who should have got it.
@@ -311,10 +322,14 @@ impl Reception {
             Whom::List(name) => self.inbox.members(&ConversationId::new(name)).await?,
             Whom::Ghost(_) => {
                 let links = self.links.borrow().clone();
-                links.iter().filter_map(Place::of).filter_map(|place| match place {
-                    Place::Direct { user, .. } => Some(user),
-                    Place::List(_) => None,
-                }).collect()
+                links
+                    .iter()
+                    .filter_map(Place::of)
+                    .filter_map(|place| match place {
+                        Place::Direct { user, .. } => Some(user),
+                        Place::List(_) => None,
+                    })
+                    .collect()
             }
             Whom::Canary => Vec::new(),
         };

@@ -45,7 +45,8 @@ impl Submission {
     /// with the server or our account there is an admin's to mend, and means `Retry`.
     pub async fn send(&self, from: &str, to: &str, mail: &[u8]) -> Result<(), Refusal> {
         let address = |text: &str| {
-            let problem = |error| Refusal::reject(format!("{text} is not an address that mail can be sent to: {error}"));
+            let problem =
+                |error| Refusal::reject(format!("{text} is not an address that mail can be sent to: {error}"));
             text.parse::<Address>().map_err(problem)
         };
         let envelope = Envelope::new(Some(address(from)?), vec![address(to)?]).map_err(BoxError::from);
@@ -54,7 +55,9 @@ impl Submission {
         self.check().await?;
         match self.0.send_raw(&envelope, mail).await {
             Ok(_) => Ok(()),
-            Err(error) if is_final(&error) => Err(Refusal::reject(format!("the mail server refused it ({})", in_words(&error)))),
+            Err(error) if is_final(&error) => {
+                Err(Refusal::reject(format!("the mail server refused it ({})", in_words(&error))))
+            }
             Err(error) => Err(retry(&error)),
         }
     }

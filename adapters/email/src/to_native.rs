@@ -36,7 +36,10 @@ pub struct Letter<'a> {
 /// Who speaks.
 pub enum Voice<'a> {
     /// Somebody, by the name people should read, at an address of ours.
-    Person { name: &'a str, address: Option<String> },
+    Person {
+        name: &'a str,
+        address: Option<String>,
+    },
     Gateway,
 }
 
@@ -99,11 +102,18 @@ pub fn write(letter: &Letter<'_>, at: &Addresses) -> Result<Post, Refusal> {
             leave = Some(format!("mailto:{address}"));
         }
     }
-    let boundary = |part: &str| hex(&sha2::Digest::finalize(sha2::Digest::chain_update(<sha2::Sha256 as sha2::Digest>::new(), format!("{part} {}", letter.id))))[..32].to_owned();
+    let boundary = |part: &str| {
+        hex(&sha2::Digest::finalize(sha2::Digest::chain_update(
+            <sha2::Sha256 as sha2::Digest>::new(),
+            format!("{part} {}", letter.id),
+        )))[..32]
+            .to_owned()
+    };
     let nothing = Text::Plain(String::new());
     let footer = Footer { from: name, room: letter.title, gateway: at.domain(), leave: leave.as_deref() };
     let body = body::write(letter.text.unwrap_or(&nothing), &footer);
-    let flowed = "text/plain; charset=utf-8; format=flowed".parse::<ContentType>().expect("a media type written by hand");
+    let flowed =
+        "text/plain; charset=utf-8; format=flowed".parse::<ContentType>().expect("a media type written by hand");
     let text = MultiPart::alternative()
         .boundary(boundary("text"))
         .singlepart(SinglePart::builder().header(flowed).body(body.plain))
@@ -144,11 +154,16 @@ fn enclose(file: &Enclosed) -> SinglePart {
     });
     let name = one_line(&file.name);
     let part = Attachment::new(if name.is_empty() { "file".to_owned() } else { name });
-    let body = lettre::message::Body::new_with_encoding(file.octets.clone(), lettre::message::header::ContentTransferEncoding::Base64);
+    let body = lettre::message::Body::new_with_encoding(
+        file.octets.clone(),
+        lettre::message::header::ContentTransferEncoding::Base64,
+    );
     match body {
         Ok(body) => part.body(body, media_type.unwrap_or(octets)),
         // Base64 takes any octets.
-        Err(octets_again) => SinglePart::builder().header(octets).header(ContentDisposition::attachment("file")).body(octets_again),
+        Err(octets_again) => {
+            SinglePart::builder().header(octets).header(ContentDisposition::attachment("file")).body(octets_again)
+        }
     }
 }
 

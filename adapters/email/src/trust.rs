@@ -122,6 +122,10 @@ impl Trust {
         Ok(Self { dns, authserv_id: authserv_id.map(str::to_ascii_lowercase), sealers })
     }
 
+    pub(crate) fn dns(&self) -> &MessageAuthenticator {
+        &self.dns
+    }
+
     /// Whether `mail` is from its `author`, who was read from the same octets.
     pub async fn judge(&self, mail: &[u8], author: &Author, envelope: &Envelope<'_>) -> Verdict {
         tokio::time::timeout(LONGEST, self.find_out(mail, author, envelope)).await.unwrap_or(Verdict::Later)

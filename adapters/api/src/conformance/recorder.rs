@@ -13,8 +13,8 @@ use tokio::{
 
 use super::within;
 use crate::{
-    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets, Refusal,
-    file::broken_off,
+    Accepted, ConversationId, Core, Cursor, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Octets,
+    Refusal, file::broken_off,
 };
 
 /// Stands behind an [`Inbox`] in tests, and keeps the core's rules: what is not linked is rejected, what

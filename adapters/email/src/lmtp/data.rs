@@ -107,11 +107,18 @@ mod tests {
         ] {
             for buffer in [1, 2, 3, 100] {
                 let (data, left) = reading(wire.as_bytes(), buffer, 1000).await;
-                assert_eq!((data.ok(), &*left), (read.as_ref().map(|data| match data {
-                    Data::Mail(mail) => Data::Mail(mail.clone()),
-                    Data::TooLarge => Data::TooLarge,
-                    Data::Bare => Data::Bare,
-                }), rest.as_bytes()), "{wire:?}");
+                assert_eq!(
+                    (data.ok(), &*left),
+                    (
+                        read.as_ref().map(|data| match data {
+                            Data::Mail(mail) => Data::Mail(mail.clone()),
+                            Data::TooLarge => Data::TooLarge,
+                            Data::Bare => Data::Bare,
+                        }),
+                        rest.as_bytes()
+                    ),
+                    "{wire:?}"
+                );
             }
         }
     }

@@ -202,7 +202,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Desk> Session<'_, S, D> {
         self.say("354 go on, and end with a dot").await?;
         let reading = data::read(&mut self.reader, self.desk.max_mail());
         // No stop here: what has begun may end. But a mail that trickles in does not keep us for ever.
-        let data = tokio::time::timeout(PATIENCE * 2, reading).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let data = tokio::time::timeout(PATIENCE * 2, reading)
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let octets: Arc<[u8]> = match data {
             Data::Mail(octets) => octets.into(),
             Data::TooLarge => return self.to_all(&self.too_large()).await,
@@ -375,7 +377,10 @@ mod tests {
               DATA\r\nTea?\r\n.\r\nQUIT\r\n",
         )
         .await;
-        assert_eq!(begin(&said), ["220", "250", "250", "250", "250", "250", "550", "250", "354", "250", "451", "550", "221"]);
+        assert_eq!(
+            begin(&said),
+            ["220", "250", "250", "250", "250", "250", "550", "250", "354", "250", "451", "550", "221"]
+        );
         assert_eq!(said[10], "451 4.3.0 Bob is out");
         assert_eq!(said[11], "550 5.7.0 Cathy wants??250 no ?mail?");
         let client = "192.0.2.1".parse().ok();
@@ -412,7 +417,15 @@ mod tests {
         }
         let long = [b"NOOP ".to_vec(), vec![b'x'; 1 << 15], b"\r\nQUIT\r\n".to_vec()].concat();
         assert_eq!(begin(&codes(&long).await.0), ["220", "500", "221"]);
-        let (said, desk) = codes(&[&b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@c.example>\r\nDATA\r\n"[..], &[b'x'; 200], b"\r\n.\r\nQUIT\r\n"].concat()).await;
+        let (said, desk) = codes(
+            &[
+                &b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<alice@c.example>\r\nDATA\r\n"[..],
+                &[b'x'; 200],
+                b"\r\n.\r\nQUIT\r\n",
+            ]
+            .concat(),
+        )
+        .await;
         assert_eq!(begin(&said), ["220", "250", "250", "250", "354", "552", "221"]);
         assert!(desk.taken.lock().await.is_empty());
         let mistakes = b"TEA\r\n".repeat(30);

@@ -2,6 +2,7 @@
 //! Real servers are in tests/real/test_mail.py.
 
 mod office;
+mod scenes;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ const ALICE: &str = "alice@c.example";
 struct Mailboxes {
     office: Office,
     directory: TempDir,
+    members: Vec<String>,
     written: usize,
     seen: Vec<Seen>,
     told: Vec<String>,
@@ -35,7 +37,7 @@ impl Mailboxes {
     async fn open() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("secret"), "only for the test").unwrap();
-        Self { office: Office::open().await, directory, written: 0, seen: Vec::new(), told: Vec::new() }
+        Self { office: Office::open().await, directory, members: vec![ALICE.to_owned()], written: 0, seen: Vec::new(), told: Vec::new() }
     }
 
     /// Alice writes a mail, and her MTA has seen that it is she.
@@ -111,7 +113,8 @@ fn formatted(mail: &Message<'_>) -> Option<Text> {
     if !words.contains("<strong>") {
         return None;
     }
-    let mut text = words.replace("<strong>", "**").replace("</strong>", "**").replace("<code>", "`").replace("</code>", "`");
+    let mut text =
+        words.replace("<strong>", "**").replace("</strong>", "**").replace("<code>", "`").replace("</code>", "`");
     while let Some((before, rest)) = text.clone().split_once('<') {
         text = format!("{before}{}", rest.split_once('>').unwrap().1);
     }
@@ -131,11 +134,12 @@ impl Harness for Mailboxes {
         let secret = self.directory.path().join("secret");
         let table = toml::from_str(&format!(
             "address = 'mimi.c.example'\nlisten = '{}'\npeople = ['c.example']\nsecret_file = '{}'\n\
-             server = '{}'\ntls = 'none'\nauthserv_id = 'mail.c.example'\ndns = '127.0.0.1:1'\n\
-             [lists.tea]\ntitle = 'Tea'\nmembers = ['{ALICE}']\n",
+             server = '{}'\ntls = 'none'\nauthserv_id = 'mail.c.example'\ndns = '127.0.0.1:1'\nmax_mail_mib = 1\n\
+             [lists.tea]\ntitle = 'Tea'\nmembers = {:?}\n",
             self.office.lmtp,
             secret.display(),
             self.office.submission,
+            self.members,
         ));
         let context = Context { name: "email".into(), domain: Domain::parse("c.example").unwrap() };
         mimi_email::build_with(table.unwrap(), &context, OFTEN).unwrap_or_else(|problems| panic!("{problems:?}"))

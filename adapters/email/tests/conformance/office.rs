@@ -2,7 +2,7 @@
 //! what the gateway refuses back as a bounce. A queue of its own, in order, so that the checks can ask for an order.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
@@ -34,6 +34,7 @@ struct Rooms {
     mailboxes: Mutex<HashMap<String, VecDeque<Vec<u8>>>>,
     for_the_gateway: Mutex<VecDeque<Envelope>>,
     news: Notify,
+    refused: Mutex<HashSet<String>>,
     connections: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -69,6 +70,10 @@ impl Office {
             }
             news.await;
         }
+    }
+
+    pub fn refuses(&self, address: &str) {
+        self.rooms.refused.lock().unwrap().insert(address.to_owned());
     }
 
     /// Nobody answers, and nothing is carried.
@@ -147,7 +152,12 @@ async fn carry(rooms: Arc<Rooms>, lmtp: SocketAddr, mut hands_over: watch::Recei
 async fn hand_over(envelope: &Envelope, lmtp: SocketAddr) -> std::io::Result<String> {
     let mut stream = BufReader::new(TcpStream::connect(lmtp).await?);
     answer(&mut stream).await?;
-    for command in ["LHLO mail.c.example", &format!("MAIL FROM:<{}>", envelope.from), &format!("RCPT TO:<{}>", envelope.to), "DATA"] {
+    for command in [
+        "LHLO mail.c.example",
+        &format!("MAIL FROM:<{}>", envelope.from),
+        &format!("RCPT TO:<{}>", envelope.to),
+        "DATA",
+    ] {
         stream.write_all(format!("{command}\r\n").as_bytes()).await?;
         let answer = answer(&mut stream).await?;
         if !answer.starts_with(['2', '3']) {
@@ -187,6 +197,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, rooms: Arc<Rooms>) -
                 (from, to) = (address(), Vec::new());
                 "250 ok\r\n"
             }
+            "RCPT" if rooms.refused.lock().unwrap().contains(&address()) => "550 5.1.1 no such mailbox\r\n",
             "RCPT" => {
                 to.push(address());
                 "250 ok\r\n"
@@ -199,7 +210,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, rooms: Arc<Rooms>) -
                 }
                 mail.truncate(mail.len() - 3);
                 let mail = String::from_utf8(mail).unwrap().replace("\r\n..", "\r\n.").into_bytes();
-                to.iter().for_each(|to| rooms.sort(Envelope { from: from.clone(), to: to.clone(), mail: mail.clone() }));
+                to.iter()
+                    .for_each(|to| rooms.sort(Envelope { from: from.clone(), to: to.clone(), mail: mail.clone() }));
                 "250 taken\r\n"
             }
             "QUIT" => return stream.write_all(b"221 goodbye\r\n").await,

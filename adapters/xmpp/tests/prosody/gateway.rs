@@ -8,9 +8,8 @@ use std::{
 
 use mimi_adapter::{
     Accepted, Adapter, Canary, CancellationToken, Context, ConversationId, Core, Cursor, Delivered, Delivery,
-    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal,
-    Speaker, Text, UserUri,
-    async_trait, toml,
+    DeliveryKey, Domain, Event, Ghost, Inbound, Inbox, Links, NativeMessageId, NativeUserId, Refusal, Speaker, Text,
+    UserUri, async_trait, toml,
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
