@@ -92,10 +92,9 @@ impl Postman {
             (Place::Direct { user, .. }, None) => vec![user.clone()],
             (Place::List(_), None) => inbox.members(&delivery.conversation).await?,
         };
-        let _room = self.files.acquire().await.ok().filter(|_| file.is_some());
-        let files = match file {
-            Some(file) => vec![self.enclose(file).await?],
-            None => Vec::new(),
+        let (_room, files) = match file {
+            Some(file) => (self.files.acquire().await.ok(), vec![self.enclose(file).await?]),
+            None => (None, Vec::new()),
         };
         let id = self.config.addresses.message_id(&delivery.key);
         let missed = self

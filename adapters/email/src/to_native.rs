@@ -5,11 +5,12 @@ use std::time::SystemTime;
 use lettre::{
     Address, Message,
     message::{
-        Attachment, Mailbox, MultiPart, SinglePart,
-        header::{ContentDisposition, ContentType, HeaderName, HeaderValue},
+        Attachment, Body, Mailbox, MultiPart, SinglePart,
+        header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue},
     },
 };
-use mimi_adapter::{NativeMessageId, NativeUserId, Refusal, Text};
+use mimi_adapter::{Ghost, NativeMessageId, NativeUserId, Refusal, Text};
+use sha2::{Digest, Sha256};
 
 use crate::{
     body::{self, Footer},
@@ -73,7 +74,7 @@ pub fn write(letter: &Letter<'_>, at: &Addresses) -> Result<Post, Refusal> {
     let about = match (letter.title, place) {
         (Some(title), _) => one_line(title),
         (None, Place::Direct { ghost, .. }) => {
-            format!("Conversation with {}", mimi_adapter::Ghost::new(ghost.clone()).name)
+            format!("Conversation with {}", Ghost::new(ghost.clone()).name)
         }
         (None, Place::List(name)) => name.clone(),
     };
@@ -102,13 +103,8 @@ pub fn write(letter: &Letter<'_>, at: &Addresses) -> Result<Post, Refusal> {
             leave = Some(format!("mailto:{address}"));
         }
     }
-    let boundary = |part: &str| {
-        hex(&sha2::Digest::finalize(sha2::Digest::chain_update(
-            <sha2::Sha256 as sha2::Digest>::new(),
-            format!("{part} {}", letter.id),
-        )))[..32]
-            .to_owned()
-    };
+    // The same for the same letter, and in no text by chance.
+    let boundary = |part: &str| hex(&Sha256::digest(format!("{part} {}", letter.id)))[..32].to_owned();
     let nothing = Text::Plain(String::new());
     let footer = Footer { from: name, room: letter.title, gateway: at.domain(), leave: leave.as_deref() };
     let body = body::write(letter.text.unwrap_or(&nothing), &footer);
@@ -146,25 +142,14 @@ pub fn canary(number: u64, date: SystemTime, at: &Addresses) -> Option<Post> {
 }
 
 fn enclose(file: &Enclosed) -> SinglePart {
-    // Whatever somebody calls it, its text is not ours to encode anew, and it is no part of the mail's structure.
-    let octets = "application/octet-stream".parse::<ContentType>().expect("a media type written by hand");
-    let media_type = file.media_type.parse().ok().filter(|_| {
-        let kind = file.media_type.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        kind != "multipart" && kind != "message"
-    });
+    let unknown = || "application/octet-stream".parse::<ContentType>().expect("a media type written by hand");
+    // Whatever somebody calls a file, it is no part of the mail's structure, and its octets stay as they are.
+    let is_structure = ["multipart/", "message/"].iter().any(|it| file.media_type.to_ascii_lowercase().starts_with(it));
+    let media_type = file.media_type.parse().ok().filter(|_| !is_structure).unwrap_or_else(unknown);
     let name = one_line(&file.name);
-    let part = Attachment::new(if name.is_empty() { "file".to_owned() } else { name });
-    let body = lettre::message::Body::new_with_encoding(
-        file.octets.clone(),
-        lettre::message::header::ContentTransferEncoding::Base64,
-    );
-    match body {
-        Ok(body) => part.body(body, media_type.unwrap_or(octets)),
-        // Base64 takes any octets.
-        Err(octets_again) => {
-            SinglePart::builder().header(octets).header(ContentDisposition::attachment("file")).body(octets_again)
-        }
-    }
+    let name = if name.is_empty() { "file".to_owned() } else { name };
+    let body = Body::new_with_encoding(file.octets.clone(), ContentTransferEncoding::Base64);
+    Attachment::new(name).body(body.expect("Base64 takes any octets"), media_type)
 }
 
 fn mailbox(name: Option<&str>, address: &str) -> Result<Mailbox, Refusal> {
@@ -181,4 +166,91 @@ fn field(name: &'static str, value: String) -> HeaderValue {
 fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mimi_adapter::UserUri;
+
+    use super::*;
+    use crate::id::person;
+
+    fn at() -> Addresses {
+        Addresses::parse("mimi.c.example", b"secret".to_vec()).unwrap()
+    }
+
+    fn direct() -> Place {
+        Place::Direct { user: person("bob@c.example").unwrap(), ghost: UserUri::parse("mimi://a.example/u/alice").unwrap() }
+    }
+
+    fn written(place: &Place, title: Option<&str>, name: &str, text: &str, files: &[Enclosed]) -> String {
+        let (to, id) = (person("bob@c.example").unwrap(), NativeMessageId::new("k1@mimi.c.example"));
+        let answered = NativeMessageId::new("1@c.example");
+        let letter = Letter {
+            place,
+            title,
+            to: &to,
+            voice: Voice::Person { name, address: Some("alice=a.example@mimi.c.example".into()) },
+            date: SystemTime::UNIX_EPOCH + Duration::from_secs(1_760_000_000),
+            id: &id,
+            in_reply_to: Some(&answered),
+            text: Some(&Text::Plain(text.into())),
+            files,
+        };
+        let post = write(&letter, &at()).unwrap();
+        assert_eq!(post.octets, write(&letter, &at()).unwrap().octets, "an attempt is like the other");
+        assert_eq!((post.to.as_str(), Some(post.from)), ("bob@c.example", at().reply(place, &to)));
+        String::from_utf8(post.octets).unwrap()
+    }
+
+    fn has(mail: &str, line: &str) {
+        let unfolded = mail.replace("\r\n ", " ");
+        assert!(unfolded.lines().any(|it| it == line), "{line:?} is not in\n{mail}");
+    }
+
+    #[test]
+    fn a_mail_says_who_it_is_from_and_where_it_belongs() {
+        let mail = written(&direct(), None, "alice (a.example)", "Is the tea ready?", &[]);
+        let reply = at().reply(&direct(), &person("bob@c.example").unwrap()).unwrap();
+        let thread = at().thread_id(&direct());
+        for line in [
+            "From: \"alice (a.example)\" <alice=a.example@mimi.c.example>",
+            "To: bob@c.example",
+            &format!("Reply-To: {reply}"),
+            "Subject: Re: Conversation with alice (a.example)",
+            "Date: Thu, 09 Oct 2025 08:53:20 +0000",
+            "Message-ID: <k1@mimi.c.example>",
+            &format!("References: <{thread}> <1@c.example>"),
+            "In-Reply-To: <1@c.example>",
+            "X-Mimi-Gateway: mimi.c.example",
+            "Is the tea ready?",
+        ] {
+            has(&mail, line);
+        }
+        assert!(!mail.contains("List-"));
+    }
+
+    #[test]
+    fn a_list_says_how_to_leave() {
+        let tea = Place::List("tea".into());
+        let mail = written(&tea, Some("Tea"), "alice (a.example)", "x", &[]);
+        let leave = at().leave(&tea, &person("bob@c.example").unwrap()).unwrap();
+        has(&mail, "Subject: Re: Tea");
+        has(&mail, "List-Id: <tea.mimi.c.example>");
+        has(&mail, &format!("List-Unsubscribe: <mailto:{leave}>"));
+        assert!(mail.contains("To leave: mailto:tea+leave-"));
+    }
+
+    #[test]
+    fn nobodys_name_is_a_field() {
+        let name = "alice\r\nBcc: everybody@c.example\r\n\r\nx";
+        let file = Enclosed { name: name.into(), media_type: "message/rfc822\r\nX: y".into(), octets: b"tea".to_vec() };
+        let mail = written(&Place::List("tea".into()), Some(name), name, "x", &[file]);
+        let (header, body) = mail.split_once("\r\n\r\n").unwrap();
+        assert!(!header.lines().any(|line| line.starts_with("Bcc")), "{header}");
+        assert!(body.contains("application/octet-stream") && body.contains("dGVh"), "{body}");
+        assert!(!body.lines().any(|line| line.starts_with("X: y") || line.starts_with("Bcc")), "{body}");
+    }
 }
