@@ -15,6 +15,9 @@ from email.utils import make_msgid
 from .mail import DOMAIN, PASSWORD, Dovecot, Postfix
 from .people import Person
 
+# Python would take a long Message-ID apart to keep a line short, as no mail program does.
+_POLICY = SMTP.clone(max_line_length=998)
+
 
 class MailPerson(Person):
     def __init__(self, postfix: Postfix, dovecot: Dovecot, name: str):
@@ -31,7 +34,7 @@ class MailPerson(Person):
 
     async def writes_to(self, address: str, text: str, subject: str = "", **fields: str) -> str:
         """Returns the Message-ID once the server has the mail."""
-        mail = EmailMessage(policy=SMTP)
+        mail = EmailMessage(policy=_POLICY)
         mail.set_content(text)
         return await self.sends(mail, address, subject, **fields)
 
@@ -69,7 +72,7 @@ class MailPerson(Person):
     def _submit(self, mail: EmailMessage):
         with smtplib.SMTP("127.0.0.1", self._postfix.submission) as server:
             server.login(self.address, PASSWORD)
-            server.send_message(mail)
+            server.sendmail(self.address, str(mail["To"]), mail.as_bytes(policy=_POLICY))
 
     async def _read(self):
         while True:

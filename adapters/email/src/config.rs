@@ -302,8 +302,12 @@ impl Fields {
                 Ok(signer) => return Some(signer),
                 Err(problem) => self.problem("dkim_key_file", format!("{problem} (make one: openssl genrsa 2048)")),
             },
-            (Some(_), None, _) => self.problem("dkim_key_file", "is missing (the key that dkim_selector is the name of)"),
-            (None, Some(_), _) => self.problem("dkim_selector", "is missing (where the key is in DNS: <selector>._domainkey)"),
+            (Some(_), None, _) => {
+                self.problem("dkim_key_file", "is missing (the key that dkim_selector is the name of)")
+            }
+            (None, Some(_), _) => {
+                self.problem("dkim_selector", "is missing (where the key is in DNS: <selector>._domainkey)")
+            }
             _ => {}
         }
         None
@@ -399,7 +403,7 @@ mod tests {
                 "listen: \"2424\" is not host:port (where the MTA delivers by LMTP: \"127.0.0.1:2424\", or \"unix:/run/mimi-gateway/lmtp\")",
                 "people: \"c_example\" is not a domain (the domains whose addresses take part: [\"c.example\"]; or [\"*\"] for anybody)",
                 "server: \"mail\" is not host:port (the server that carries our mail: \"mail.c.example:587\")",
-                "port: there is no such key (there are: address, listen, people, secret_file, server, tls, user, password_file, \
+                "port: there is no such key (there are: address, listen, people, secret_file, server, tls, user, password_file, dkim_selector, dkim_key_file, \
                  authserv_id, trusted_sealers, dns, max_mail_mib, lists)",
             ]
         );

@@ -30,7 +30,8 @@ pub struct Signer(DkimSigner<RsaKey<Sha256>, Done>);
 impl Signer {
     /// `key` is an RSA key in PEM; the DNS record with its other half is at `selector._domainkey.domain`.
     pub fn new(key: &str, domain: &str, selector: &str) -> Result<Self, String> {
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("is not a key in PEM: {error}"))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| format!("is not a key in PEM: {error}"))?;
         let key = RsaKey::from_key_der(key).map_err(|error| format!("is not an RSA key: {error}"))?;
         Ok(Self(DkimSigner::from_key(key).domain(domain).selector(selector).headers(FIELDS)))
     }

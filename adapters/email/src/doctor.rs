@@ -18,7 +18,11 @@ pub async fn examine(config: &Config, postman: &Postman, trust: &Trust) -> Vec<P
     let mx = trust.dns().mx_lookup(domain, None::<&NoCache<Box<str>, RecordSet<MX>>>).await.map(drop);
     let spf = trust.dns().txt_lookup::<Spf>(domain, None::<&NoCache<Box<str>, Txt>>).await.map(drop);
     let records = [
-        (mx, "MX", "is sent to the host of that name itself, if there is one: add an MX record that points at your MTA"),
+        (
+            mx,
+            "MX",
+            "is sent to the host of that name itself, if there is one: add an MX record that points at your MTA",
+        ),
         (spf, "SPF", "is taken for spam: add a TXT record that names who sends, such as \"v=spf1 mx -all\""),
     ];
     let records = records.into_iter().filter_map(|(found, name, next_step)| record(found, domain, name, next_step));
@@ -97,9 +101,14 @@ mod tests {
 
     #[test]
     fn a_record_that_is_missing_has_a_next_step() {
-        let missing = || Err(Error::Dns(DnsError::RecordNotFound(mail_auth::hickory_resolver::proto::op::ResponseCode::NXDomain)));
+        let missing = || {
+            Err(Error::Dns(DnsError::RecordNotFound(mail_auth::hickory_resolver::proto::op::ResponseCode::NXDomain)))
+        };
         let problem = record(missing(), "mimi.c.example", "MX", "goes astray").unwrap();
-        assert_eq!((&*problem.what, &*problem.next_step), ("mimi.c.example has no MX record", "mail without one goes astray"));
+        assert_eq!(
+            (&*problem.what, &*problem.next_step),
+            ("mimi.c.example has no MX record", "mail without one goes astray")
+        );
         assert_eq!(record(Ok(()), "mimi.c.example", "MX", ""), None);
     }
 }

@@ -35,7 +35,8 @@ pub fn read(mail: &[u8], title: Option<&str>, at: &Addresses) -> Result<Said, St
             "your mail is encrypted or enclosed in a signature (OpenPGP, S/MIME), and can't be read here".into()
         );
     }
-    let files: Vec<_> = words.attachments.into_iter().filter(|file| file.kind != Kind::Signature).collect();
+    let is_said = |file: &Attachment| !matches!(file.kind, Kind::Signature | Kind::LeftOut);
+    let files: Vec<_> = words.attachments.into_iter().filter(is_said).collect();
     if files.len() > MOST_FILES {
         return Err(format!("your mail has {} files, and {MOST_FILES} are the most that are carried", files.len()));
     }

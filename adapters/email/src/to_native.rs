@@ -182,7 +182,10 @@ mod tests {
     }
 
     fn direct() -> Place {
-        Place::Direct { user: person("bob@c.example").unwrap(), ghost: UserUri::parse("mimi://a.example/u/alice").unwrap() }
+        Place::Direct {
+            user: person("bob@c.example").unwrap(),
+            ghost: UserUri::parse("mimi://a.example/u/alice").unwrap(),
+        }
     }
 
     fn written(place: &Place, title: Option<&str>, name: &str, text: &str, files: &[Enclosed]) -> String {
@@ -216,7 +219,8 @@ mod tests {
         let reply = at().reply(&direct(), &person("bob@c.example").unwrap()).unwrap();
         let thread = at().thread_id(&direct());
         for line in [
-            "From: \"alice (a.example)\" <alice=a.example@mimi.c.example>",
+            // In Base64: alice (a.example)
+            "From: =?utf-8?b?YWxpY2UgKGEuZXhhbXBsZSk=?= <alice=a.example@mimi.c.example>",
             "To: bob@c.example",
             &format!("Reply-To: {reply}"),
             "Subject: Re: Conversation with alice (a.example)",

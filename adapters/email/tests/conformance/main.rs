@@ -37,7 +37,14 @@ impl Mailboxes {
     async fn open() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("secret"), "only for the test").unwrap();
-        Self { office: Office::open().await, directory, members: vec![ALICE.to_owned()], written: 0, seen: Vec::new(), told: Vec::new() }
+        Self {
+            office: Office::open().await,
+            directory,
+            members: vec![ALICE.to_owned()],
+            written: 0,
+            seen: Vec::new(),
+            told: Vec::new(),
+        }
     }
 
     /// Alice writes a mail, and her MTA has seen that it is she.
