@@ -1,8 +1,5 @@
 //! What the native side says to a delivery, and what becomes of it.
 
-use mimi_adapter::{ConversationId, Core, NativeMessageId};
-use mimi_gateway::inbox::AdapterDoor;
-
 use crate::{messenger::Mood, world::World};
 
 #[tokio::test]
@@ -79,34 +76,4 @@ async fn a_stop_settles_what_is_in_hand() {
     world.start("b.example").await;
     world.bob.sees(&["alice (a.example): In hand.", "alice (a.example): After it."]).await;
     assert_eq!((messenger.attempts("In hand."), messenger.attempts("After it.")), (1, 1));
-}
-
-#[tokio::test]
-async fn what_a_network_reports_later_is_told_to_the_author_and_nobody_else() {
-    let world = World::of_two().await;
-    world.alice.says("Hello?").await;
-    world.bob.reads("alice (a.example): Hello?").await;
-    let b = AdapterDoor { core: world.core("b.example").clone(), adapter: "loopback".into() };
-    let id = world.bob.messenger.find(world.bob.conversation(), "Hello?");
-    b.not_delivered(world.bob.conversation(), &id, "the mailbox is full").await.unwrap();
-    let told = "the gateway to alice about \"Hello?\": b.example could not show your message to its people.";
-    world.alice.reads(told).await;
-
-    // Of ours, with the reason; and nothing of what was never carried.
-    world.bob.says("Here I am.").await;
-    world.alice.reads("bob (b.example): Here I am.").await;
-    let id = world.bob.messenger.find(world.bob.conversation(), "Here I am.");
-    b.not_delivered(world.bob.conversation(), &NativeMessageId::new("nothing"), "?").await.unwrap();
-    b.not_delivered(world.bob.conversation(), &id, "cathy@b.example: the mailbox is full").await.unwrap();
-    let told = "the gateway to bob about \"Here I am.\": Your message has not reached everybody: cathy@b.example: the mailbox is full.";
-    world.bob.reads(told).await;
-}
-
-#[tokio::test]
-async fn an_adapter_can_ask_who_of_its_people_is_in_a_room() {
-    let world = World::of_two().await;
-    let core = world.core("b.example").clone();
-    let door = AdapterDoor { core, adapter: "loopback".into() };
-    assert_eq!(door.members(world.bob.conversation()).await.unwrap(), [world.bob.uri().native()]);
-    assert_eq!(door.members(&ConversationId::new("nowhere")).await.unwrap(), []);
 }

@@ -26,7 +26,8 @@
 //! 4. **Let people be heard: [`Adapter::deliver`].** Speak as `delivery.speaker`, and return when the network has
 //!    confirmed it, with the id that replies will point at. **Same key, same message**: the [`DeliveryKey`] is
 //!    the same on every attempt, also after a crash, so make it the network's transaction id, and people
-//!    see the message once.
+//!    see the message once. Where the network has no list of who is in a conversation, they are [`Inbox::members`];
+//!    what it gives back after it had confirmed it, tell by [`Inbox::not_delivered`].
 //! 5. **Give ghosts a body.** A [`Ghost`] joins, speaks and leaves by `deliver`; [`Inbox::ghosts`] says who should be
 //!    present after you have reconnected. The ghost's name shows its provider: nobody from outside may look
 //!    like a local person, and nobody local may speak as a ghost.

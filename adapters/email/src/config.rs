@@ -73,7 +73,8 @@ pub enum Tls {
     None,
     /// From the first octet (RFC 8314 §3.3).
     Implicit,
-    StartTls,
+    /// After STARTTLS (RFC 3207).
+    Upgraded,
 }
 
 /// Several people with one address.
@@ -246,7 +247,7 @@ impl Fields {
         const HINT: &str = "the server that carries our mail: \"mail.c.example:587\"";
         let server = self.string("server", HINT);
         let tls = match self.optional("tls").as_deref() {
-            None | Some("starttls") => Tls::StartTls,
+            None | Some("starttls") => Tls::Upgraded,
             Some("implicit") => Tls::Implicit,
             Some("none") => Tls::None,
             Some(other) => {

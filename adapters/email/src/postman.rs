@@ -46,12 +46,15 @@ pub struct Postman {
     files: Semaphore,
 }
 
-/// Who has which message already.
+/// Who has which message of which conversation already.
 #[derive(Default)]
 struct Progress {
-    have: HashMap<NativeMessageId, BTreeSet<NativeUserId>>,
-    order: VecDeque<NativeMessageId>,
+    have: HashMap<Message, BTreeSet<NativeUserId>>,
+    order: VecDeque<Message>,
 }
+
+/// A mail can be in several conversations, under the same Message-ID.
+type Message = (ConversationId, NativeMessageId);
 
 /// Somebody whom the server will never take a mail for, and why.
 pub struct Missed {
@@ -98,7 +101,7 @@ impl Postman {
         };
         let id = self.config.addresses.message_id(&delivery.key);
         let missed = self
-            .post(&id, &people, |to| Letter {
+            .post((delivery.conversation.clone(), id.clone()), &people, |to| Letter {
                 place: &place,
                 title: self.title(&place),
                 to,
@@ -117,12 +120,12 @@ impl Postman {
     /// Sends each of them who has not got it yet a letter. `Reject` if it can be sent to none of them.
     pub async fn post<'l>(
         &self,
-        id: &NativeMessageId,
+        message: Message,
         people: &'l [NativeUserId],
         letter: impl Fn(&'l NativeUserId) -> Letter<'l>,
     ) -> Result<Vec<Missed>, Refusal> {
         let mut missed = Vec::new();
-        for to in people.iter().filter(|person| !self.has(id, person)).collect::<Vec<_>>() {
+        for to in people.iter().filter(|person| !self.has(&message, person)).collect::<Vec<_>>() {
             let sent = match to_native::write(&letter(to), &self.config.addresses) {
                 Ok(post) if post.octets.len() > self.config.max_mail => {
                     let most = size_in_words(self.config.max_mail as u64);
@@ -132,7 +135,7 @@ impl Postman {
                 Err(refusal) => Err(refusal),
             };
             match sent {
-                Ok(()) => self.note(id, to),
+                Ok(()) => self.note(&message, to),
                 Err(Refusal::Reject { reason }) => missed.push(Missed { person: to.clone(), reason }),
                 Err(retry) => return Err(retry),
             }
@@ -195,18 +198,18 @@ impl Postman {
         (self.config.max_mail as u64 / 100 * 72).saturating_sub(200_000)
     }
 
-    fn has(&self, id: &NativeMessageId, person: &NativeUserId) -> bool {
+    fn has(&self, message: &Message, person: &NativeUserId) -> bool {
         let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.have.get(id).is_some_and(|people| people.contains(person))
+        progress.have.get(message).is_some_and(|people| people.contains(person))
     }
 
-    fn note(&self, id: &NativeMessageId, person: &NativeUserId) {
+    fn note(&self, message: &Message, person: &NativeUserId) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let Progress { have, order } = &mut *progress;
-        if !have.contains_key(id) {
-            order.push_back(id.clone());
+        if !have.contains_key(message) {
+            order.push_back(message.clone());
         }
-        have.entry(id.clone()).or_default().insert(person.clone());
+        have.entry(message.clone()).or_default().insert(person.clone());
         if order.len() > REMEMBERED
             && let Some(oldest) = order.pop_front()
         {

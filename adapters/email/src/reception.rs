@@ -248,7 +248,7 @@ impl Reception {
         let date = date.map_or_else(SystemTime::now, |date| SystemTime::UNIX_EPOCH + Duration::from_secs(date));
         let missed = self
             .postman
-            .post(&said.id, &others, |to| Letter {
+            .post((conversation.clone(), said.id.clone()), &others, |to| Letter {
                 place,
                 title: self.postman.title(place),
                 to,

@@ -27,7 +27,7 @@ impl Submission {
         let tls = match config.tls {
             Tls::None => LettreTls::None,
             Tls::Implicit => LettreTls::Wrapper(TlsParameters::new(config.host.clone())?),
-            Tls::StartTls => LettreTls::Required(TlsParameters::new(config.host.clone())?),
+            Tls::Upgraded => LettreTls::Required(TlsParameters::new(config.host.clone())?),
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&config.host)
             .port(config.port)

@@ -207,8 +207,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Desk> Session<'_, S, D> {
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let octets: Arc<[u8]> = match data {
             Data::Mail(octets) => octets.into(),
-            Data::TooLarge => return self.to_all(&self.too_large()).await,
-            Data::Bare => return self.to_all("550 5.6.0 a CR or LF stands alone in this mail").await,
+            Data::TooLarge => return self.answer_all(&self.too_large()).await,
+            Data::Bare => return self.answer_all("550 5.6.0 a CR or LF stands alone in this mail").await,
         };
         let Forwarded { client, helo } = self.forwarded.clone();
         let mail = Mail { client, helo: helo.unwrap_or_else(|| self.helo.clone()), sender, octets };
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Desk> Session<'_, S, D> {
         Ok(Next::Command)
     }
 
-    async fn to_all(&mut self, answer: &str) -> io::Result<Next> {
+    async fn answer_all(&mut self, answer: &str) -> io::Result<Next> {
         for _ in std::mem::take(&mut self.recipients) {
             self.say(answer).await?;
         }
@@ -319,8 +319,11 @@ mod tests {
     /// Takes what is for Alice, not yet what is for Bob, and never what is for Cathy.
     #[derive(Default)]
     struct Counter {
-        taken: Mutex<Vec<(String, String, Option<IpAddr>, Vec<u8>)>>,
+        taken: Mutex<Vec<Taken>>,
     }
+
+    /// From whom, for whom, who connected to the MTA, and what.
+    type Taken = (String, String, Option<IpAddr>, Vec<u8>);
 
     #[async_trait]
     impl Desk for Counter {

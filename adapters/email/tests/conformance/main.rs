@@ -1,6 +1,8 @@
 //! The checks every adapter has to pass, with a post office of our own. There Alice has a mailbox, and is on the list tea.
 //! Real servers are in tests/real/test_mail.py.
 
+#![allow(clippy::unwrap_used)] // The helpers of tests are tests as well.
+
 mod office;
 mod scenes;
 
