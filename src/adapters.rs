@@ -20,10 +20,12 @@ pub const KINDS: &[&AdapterKind] = &[
     &mimi_matrix::KIND,
     #[cfg(feature = "xmpp")]
     &mimi_xmpp::KIND,
+    #[cfg(feature = "email")]
+    &mimi_email::KIND,
 ];
 
-/// Every kind there is. The two that bring a large library of their network with them are cargo features.
-const NAMES: [&str; 3] = ["loopback", "matrix", "xmpp"];
+/// Every kind there is. Those that bring libraries of their network with them are cargo features.
+const NAMES: [&str; 4] = ["loopback", "matrix", "xmpp", "email"];
 
 /// The value of a `kind` key. Whether this binary has it is another question, which [`build`] answers.
 pub fn known(kind: &str) -> Result<String, String> {

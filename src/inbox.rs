@@ -107,9 +107,81 @@ impl AdapterCore for AdapterDoor {
         });
         cursor.await.map_err(Refusal::from)
     }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
+        let members = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else {
+                    return Ok(Vec::new());
+                };
+                let participants = tx.participants(&portal.room).await?;
+                Ok(participants
+                    .into_iter()
+                    .map(|(user, _)| user)
+                    .filter(|user| core.is_ours(user))
+                    .map(|user| user.native())
+                    .collect::<Vec<_>>())
+            })
+        });
+        let members = members.await.map_err(Refusal::from)?;
+        let serves = &self.core.adapters.get(&self.adapter).expect("an adapter's door has its adapter's name").adapter;
+        Ok(members.into_iter().filter(|member| serves.serves(member)).collect())
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        info!(adapter = %self.adapter, %conversation, id = %message, reason, "Not delivered, says the network.");
+        let told = match self.tell_author(conversation, message, reason, Patience::First).await {
+            Ok(Some(Offer::Unnamed { room, row })) => {
+                self.core.dispatcher.until_settled(&self.core, &room, row).await;
+                self.tell_author(conversation, message, reason, Patience::Last).await
+            }
+            told => told,
+        };
+        told.map(drop).map_err(Refusal::from)
+    }
 }
 
 impl AdapterDoor {
+    /// Answers what to wait for if the message has no name yet: the report may be faster than the delivery.
+    async fn tell_author(
+        &self,
+        conversation: &ConversationId,
+        native: &NativeMessageId,
+        reason: &str,
+        patience: Patience,
+    ) -> Result<Option<Offer>, Fault> {
+        let (adapter, conversation, native) = (self.adapter.clone(), conversation.clone(), native.clone());
+        let reason = reason.to_owned();
+        let told = self.core.write(move |core, tx| {
+            Box::pin(async move {
+                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else { return Ok(None) };
+                let Some(message) = tx.message_of_native(portal.id, &native).await? else {
+                    if patience == Patience::Last {
+                        return Ok(None);
+                    }
+                    let to = Destination::Portal(portal.room.clone()).to_string();
+                    let head = tx.outbox_head(&to, 1).await?.pop();
+                    return Ok(head.map(|head| Offer::Unnamed { room: portal.room, row: head.id }));
+                };
+                match tx.author(&portal.room, &message).await? {
+                    Some(author) if core.is_ours(&author) => {
+                        let text = format!("Your message has not reached everybody: {reason}.");
+                        core.notice(tx, &portal.room, text, Some(*message.as_bytes()), Some(&author)).await?;
+                    }
+                    _ => core.report_not_shown(tx, &portal.room, &[*message.as_bytes()]).await?,
+                }
+                Ok(None)
+            })
+        });
+        told.await
+    }
+
     async fn take(&self, inbound: Inbound<Asset>) -> Result<Accepted, Fault> {
         let mut accepted = self.offer(inbound.clone(), Patience::First).await;
         if let Ok(Offer::Unnamed { room, row }) = &accepted {

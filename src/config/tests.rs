@@ -59,7 +59,7 @@ conversation = ""
         r#"line 11: consent.allow[2]: "*" is not a pattern: name a provider ("b.example"), the providers below a domain ("*.gov.example") or a person ("mimi://c.example/u/cathy")"#,
         r#"line 14: disclosure.security: "plain text" is none of unknown, plaintext, transport, reencrypted (did you mean "plaintext"?)"#,
         r#"line 15: disclosure.policy: "http://a.example/" is not an https address"#,
-        r#"line 18: adapters.work.kind: there is no adapter of kind "matrx" (did you mean "matrix"?); there are: loopback, matrix, xmpp"#,
+        r#"line 18: adapters.work.kind: there is no adapter of kind "matrx" (did you mean "matrix"?); there are: loopback, matrix, xmpp, email"#,
         r#"line 25: portals[0].room: "mimi://a.example/u/alice" is not a room URI: it should look like mimi://a.example/r/clubhouse"#,
         r#"line 26: portals[0].adapter: no adapter is called "offise" (did you mean "office"?); there are: office"#,
         r#"line 27: portals[0].conversation: is empty"#,

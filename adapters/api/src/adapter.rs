@@ -219,6 +219,13 @@ pub trait Core: Send + Sync {
     async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal>;
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal>;
     fn receipt(&self, receipt: Receipt<NativeUserId>);
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal>;
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal>;
 }
 
 impl Inbox {
@@ -259,5 +266,22 @@ impl Inbox {
     /// The cursor of the last accepted event of this conversation that had one.
     pub async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
         self.0.cursor(conversation).await
+    }
+
+    /// Who of the adapter's people is in the room: whom to show what is delivered, where the network has no list of its
+    /// own. A [`Join`](Event::Join) that has just been accepted may not be in it yet.
+    pub async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        self.0.members(conversation).await
+    }
+
+    /// The network reports, after it had confirmed it, that somebody has not got what was delivered under this id. Its
+    /// author is told, each time this is called. `reason` is a sentence as in [`Refusal::Reject`].
+    pub async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        self.0.not_delivered(conversation, message, reason).await
     }
 }

@@ -83,7 +83,7 @@ pub trait Harness: Send {
     /// The next thing the gateway itself tells Alice: a notice, or the error that answers her message.
     async fn told(&mut self) -> String;
 
-    /// Is the ghost, as Alice sees it, in the conversation?
+    /// Is the ghost, as Alice sees it, in the conversation? Not asked where [nobody sees that](Self::shows_who_is_there).
     async fn is_present(&mut self, ghost: &Ghost) -> bool;
 
     /// The network can't be reached, until [`comes_back`](Self::comes_back).
@@ -94,6 +94,12 @@ pub trait Harness: Send {
     /// bytes on the way to it are swallowed. Until [`comes_back`](Self::comes_back). Let the adapter have a short
     /// [`Canary`](crate::Canary): it has to notice within [`BOUND`].
     async fn falls_silent(&mut self);
+
+    /// False declares that in this network nobody sees who is in a conversation. Then nobody may notice anything of comings
+    /// and goings.
+    fn shows_who_is_there(&self) -> bool {
+        true
+    }
 
     /// Declares that this network can't recognise a repeated delivery, so people see it twice. Say it in
     /// the adapter's documentation as well.

@@ -26,7 +26,8 @@
 //! 4. **Let people be heard: [`Adapter::deliver`].** Speak as `delivery.speaker`, and return when the network has
 //!    confirmed it, with the id that replies will point at. **Same key, same message**: the [`DeliveryKey`] is
 //!    the same on every attempt, also after a crash, so make it the network's transaction id, and people
-//!    see the message once.
+//!    see the message once. Where the network has no list of who is in a conversation, they are [`Inbox::members`];
+//!    what it gives back after it had confirmed it, tell by [`Inbox::not_delivered`].
 //! 5. **Give ghosts a body.** A [`Ghost`] joins, speaks and leaves by `deliver`; [`Inbox::ghosts`] says who should be
 //!    present after you have reconnected. The ghost's name shows its provider: nobody from outside may look
 //!    like a local person, and nobody local may speak as a ghost.
@@ -190,6 +191,8 @@
 //! #     async fn ghosts(&self, _: &ConversationId) -> Result<Vec<Ghost>, Refusal> { unreachable!() }
 //! #     async fn cursor(&self, _: &ConversationId) -> Result<Option<Cursor>, Refusal> { unreachable!() }
 //! #     fn receipt(&self, _: Receipt<NativeUserId>) { unreachable!() }
+//! #     async fn members(&self, _: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> { unreachable!() }
+//! #     async fn not_delivered(&self, _: &ConversationId, _: &NativeMessageId, _: &str) -> Result<(), Refusal> { unreachable!() }
 //! # }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {

@@ -35,6 +35,8 @@ struct State {
     known: HashSet<(ConversationId, NativeMessageId)>,
     ghosts: HashMap<ConversationId, Vec<Ghost>>,
     cursors: HashMap<ConversationId, Cursor>,
+    members: HashMap<ConversationId, BTreeSet<NativeUserId>>,
+    not_delivered: Vec<(ConversationId, NativeMessageId, String)>,
 }
 
 impl Recorder {
@@ -107,6 +109,11 @@ impl Recorder {
         self.state().ghosts.insert(conversation, ghosts);
     }
 
+    /// What the adapter has reported as not delivered so far: conversation, message and reason.
+    pub fn not_delivered_so_far(&self) -> Vec<(ConversationId, NativeMessageId, String)> {
+        self.state().not_delivered.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,6 +151,11 @@ impl Core for Recorder {
         if let Some(cursor) = &inbound.cursor {
             state.cursors.insert(inbound.conversation.clone(), cursor.clone());
         }
+        let members = state.members.entry(inbound.conversation.clone()).or_default();
+        match inbound.event {
+            Event::Leave => members.remove(&inbound.sender),
+            _ => members.insert(inbound.sender.clone()),
+        };
         if !comes_or_goes && !state.known.insert((inbound.conversation.clone(), inbound.id.clone())) {
             return Ok(Accepted::Duplicate);
         }
@@ -165,5 +177,19 @@ impl Core for Recorder {
 
     fn receipt(&self, receipt: Receipt<NativeUserId>) {
         self.receipts.send_modify(|receipts| receipts.push(receipt));
+    }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        Ok(self.state().members.get(conversation).into_iter().flatten().cloned().collect())
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        self.state().not_delivered.push((conversation.clone(), message.clone(), reason.to_owned()));
+        Ok(())
     }
 }

@@ -222,6 +222,19 @@ impl Core for Ear {
     fn receipt(&self, receipt: Receipt<NativeUserId>) {
         self.inbox.receipt(receipt);
     }
+
+    async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
+        self.inbox.members(conversation).await
+    }
+
+    async fn not_delivered(
+        &self,
+        conversation: &ConversationId,
+        message: &NativeMessageId,
+        reason: &str,
+    ) -> Result<(), Refusal> {
+        self.inbox.not_delivered(conversation, message, reason).await
+    }
 }
 
 /// The same people, with a liar between them and the gateway.
