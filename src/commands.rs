@@ -12,7 +12,6 @@ use tracing::info;
 
 use crate::{
     core::{Core, Fault},
-    description::name_of_event,
     mimi::uri::{Domain, RoomUri, UserUri},
     store::{Tx, invites::InviteState, portals::Portal, rooms::Room},
 };
@@ -90,8 +89,7 @@ impl Core {
         (native, proof): (&NativeMessageId, SenderProof),
         (words, manages): (&str, bool),
     ) -> Result<(), Fault> {
-        let id = name_of_event(&portal.room, native)?;
-        tx.name_message(portal.id, id, std::slice::from_ref(native));
+        let id = self.remember_event(tx, portal, native)?;
         let manages = manages && proof == SenderProof::Verified;
         let answer = match read(words) {
             Ok(Command::Help) => HELP.to_owned(),

@@ -24,6 +24,7 @@ use crate::{
     room_state,
     store::{
         Tx,
+        hops::Named,
         portals::Portal,
         rooms::{Room, RoomGroup},
     },
@@ -110,7 +111,7 @@ impl Core {
             let why = "the network does not say for sure who you are, so you can't change what the room is called";
             return Err(Fault::never(why));
         }
-        tx.name_message(portal.id, name_of_event(&portal.room, id)?, std::slice::from_ref(id));
+        self.remember_event(tx, portal, id)?;
         let payload = Payload::Describe { user: user.clone(), matter, text };
         self.enqueue(tx, &Destination::Hub(portal.room.clone()), &payload).await
     }
@@ -204,11 +205,22 @@ impl Core {
     }
 }
 
-/// What is no message has no message ID. This one is never sent: by it the native event is known if it is offered again.
-pub(crate) fn name_of_event(room: &RoomUri, native: &NativeMessageId) -> Result<MessageId, Fault> {
-    let mut octets = hash(format!("no message {room} {native}").as_bytes());
-    octets[0] = 1;
-    MessageId::new(octets).map_err(Fault::broken)
+impl Core {
+    /// What is no message has no message ID. This one is never sent: by it the native event is known if it is offered
+    /// again.
+    pub(crate) fn remember_event(
+        &self,
+        tx: &mut Tx,
+        portal: &Portal,
+        native: &NativeMessageId,
+    ) -> Result<MessageId, Fault> {
+        let mut octets = hash(format!("no message {} {native}", portal.room).as_bytes());
+        octets[0] = 1;
+        let id = MessageId::new(octets).map_err(Fault::broken)?;
+        let named = Named { at: self.now(), attempts: 1, loss: None };
+        tx.name_message(portal.id, id, std::slice::from_ref(native), &named);
+        Ok(id)
+    }
 }
 
 #[cfg(test)]

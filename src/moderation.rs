@@ -9,7 +9,6 @@ use mimi_adapter::{NativeMessageId, SenderProof};
 use crate::{
     breaker::Deed,
     core::{Core, Fault},
-    description::name_of_event,
     mimi::{
         component,
         participants::{ParticipantListUpdate, UserIndexRolePair},
@@ -40,8 +39,7 @@ impl Core {
         if self.is_ours(user) {
             return Err(Fault::never("that is somebody of this side"));
         }
-        let id = name_of_event(&portal.room, native)?;
-        tx.name_message(portal.id, id, std::slice::from_ref(native));
+        self.remember_event(tx, portal, native)?;
         if tx.participant_role(&portal.room, user).await?.is_none() {
             return Ok(());
         }

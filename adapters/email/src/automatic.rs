@@ -53,10 +53,7 @@ pub fn written(header: &Message<'_>, envelope_sender: &str, own: &Own<'_>) -> Wr
     let precedence = |of: &[&str]| values("Precedence").any(|value| of.contains(&value.as_str()));
     if values("Auto-Submitted").any(submitted)
         || precedence(&["auto_reply", "auto-reply"])
-        || values("X-Auto-Response-Suppress").any(|value| !value.is_empty() && value != "none")
-        || ["X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Loop", "Feedback-ID", "X-Vacation"]
-            .into_iter()
-            .any(has)
+        || ["X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Loop", "X-Vacation"].into_iter().any(has)
     {
         return Written::AutoReply;
     }
@@ -105,8 +102,9 @@ mod tests {
             ("auto-submitted: Auto-Generated; type=vacation", AutoReply),
             ("Auto-Submitted: auto-notified (really)", AutoReply),
             ("Precedence: auto_reply", AutoReply),
-            ("X-Auto-Response-Suppress: All", AutoReply),
-            ("X-Auto-Response-Suppress: None", Person),
+            // These ask not to be answered by a machine, or are counted by one; people's mail has them too.
+            ("X-Auto-Response-Suppress: All", Person),
+            ("Feedback-ID: a.example:mail", Person),
             ("X-Autoreply: yes", AutoReply),
             ("X-Loop: alice@a.example", AutoReply),
             ("Precedence: bulk", List),

@@ -46,7 +46,18 @@ use reception::{Lanes, Reception};
 use submission::Submission;
 use trust::Trust;
 
-pub const KIND: AdapterKind = AdapterKind { name: "email", example: include_str!("../example.toml"), build };
+pub const KIND: AdapterKind =
+    AdapterKind { name: "email", example: include_str!("../example.toml"), capabilities: CAPABILITIES, build };
+
+const CAPABILITIES: Capabilities = Capabilities {
+    reply: Support::Full,
+    formatting: Support::Full,
+    file: Support::Full,
+    // The configuration says how large a mail may be.
+    max_file: u64::MAX,
+    max_text: 1 << 20,
+    ..Capabilities::PLAIN_TEXT
+};
 
 struct Email {
     config: Arc<Config>,
@@ -126,14 +137,7 @@ impl Adapter for Email {
 
     /// Nothing that was sent can be changed or taken back, and a reaction is a mail.
     fn capabilities(&self, _: &ConversationId) -> Capabilities {
-        Capabilities {
-            reply: Support::Full,
-            formatting: Support::Full,
-            file: Support::Full,
-            max_file: self.postman.max_file(),
-            max_text: 1 << 20,
-            ..Capabilities::PLAIN_TEXT
-        }
+        Capabilities { max_file: self.postman.max_file(), ..CAPABILITIES }
     }
 
     async fn open_direct(&self, user: &NativeUserId, ghost: &Ghost) -> Result<ConversationId, Refusal> {

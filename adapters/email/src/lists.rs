@@ -74,6 +74,7 @@ async fn report_once(
             id: NativeMessageId::new(format!("join {member}")),
             sender: member.clone(),
             proof: SenderProof::Verified,
+            thread: None,
             event: Event::Join,
             cursor: Some(Cursor::new(names.join(" "))),
         });

@@ -138,7 +138,7 @@ impl Reception {
             };
             let conversation = conversation.clone();
             let sender = sender.clone();
-            self.accept(Inbound { conversation, direct, id, sender, proof, event, cursor: None }).await?;
+            self.accept(Inbound { conversation, direct, id, sender, proof, thread: None, event, cursor: None }).await?;
         }
         match &place {
             Place::List(_) => self.pass_round(&said, mail, header, &place, &author, &sender).await,
@@ -290,6 +290,7 @@ impl Reception {
             id,
             sender: person,
             proof,
+            thread: None,
             event: Event::Leave,
             cursor: None,
         })

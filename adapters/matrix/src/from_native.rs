@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(said("!mimi"), What::Asked("".into()));
         assert_eq!(said(" !mimi  invite mimi://b.example/u/bob "), What::Asked("invite mimi://b.example/u/bob".into()));
         for body in ["!mimicry", "What does !mimi do?"] {
-            assert_eq!(said(body), What::Said(Event::Message { text: plain(body), in_reply_to: None }));
+            assert_eq!(said(body), What::Said(Event::Message { text: plain(body), in_reply_to: None }, None));
         }
     }
 

@@ -230,7 +230,7 @@ impl Transactions {
             return self.homeserver.tell(&room, &id, Some(&sender), not_connected(&room)).await;
         };
         let manages = unless_final(self.homeserver.manages(&sender, &room).await)?.unwrap_or_default();
-        self.offer(place, room, id, sender, Event::Command { words, manages }).await
+        self.offer(place, room, id, sender, Event::Command { words, manages }, None).await
     }
 
     /// A one-to-one room is called what everybody likes to call it.
@@ -242,7 +242,7 @@ impl Transactions {
         event: Event<NativeMessageId>,
     ) -> Result<(), Refusal> {
         match self.place(&room, &sender).await? {
-            Some(place) if place.direct.is_none() => self.offer(place, room, id, sender, event).await,
+            Some(place) if place.direct.is_none() => self.offer(place, room, id, sender, event, None).await,
             _ => Ok(()),
         }
     }
@@ -348,7 +348,7 @@ impl Transactions {
                     Some(_) => Ok(()),
                     None => {
                         let event = Event::Oust { user, banned: now == Membership::Banned };
-                        self.offer(Place { direct: None }, room, id, sender, event).await
+                        self.offer(Place { direct: None }, room, id, sender, event, None).await
                     }
                 }
             }
@@ -360,7 +360,7 @@ impl Transactions {
                 let Some(user) = names.user(&whom) else { return Ok(()) };
                 // Who may invite here says the homeserver, and whether they come their provider.
                 let event = Event::Command { words: format!("invite {user}"), manages: true };
-                self.offer(Place { direct: None }, room, id, sender, event).await
+                self.offer(Place { direct: None }, room, id, sender, event, None).await
             }
             (Membership::Invited, true) => {
                 unless_final(self.homeserver.welcome(&sender, &whom, &room).await).map(|_| ())

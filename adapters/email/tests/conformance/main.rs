@@ -95,7 +95,12 @@ fn seen(mail: &Message<'_>) -> Seen {
         }
         None => Event::Message { text: formatted(mail).unwrap_or(Text::Plain(text)), in_reply_to },
     };
-    Seen { id: NativeMessageId::new(mail.message_id().unwrap()), name: from.name().unwrap().into(), event }
+    Seen {
+        id: NativeMessageId::new(mail.message_id().unwrap()),
+        name: from.name().unwrap().into(),
+        event,
+        thread: None,
+    }
 }
 
 /// What is above the signature, with lines that flow (RFC 3676).
