@@ -359,8 +359,8 @@ fn every_file_under_config_is_right() {
 }
 
 /// Their secrets are not there, so they get others. Says something about the adapters of this build only.
-#[test]
-fn the_adapters_of_every_file_under_config_can_be_built() {
+#[tokio::test]
+async fn the_adapters_of_every_file_under_config_can_be_built() {
     fn give_secrets(table: &mut toml::Table, secret: &str) {
         for (key, value) in table {
             match value {

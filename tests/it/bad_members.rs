@@ -303,7 +303,9 @@ async fn who_has_been_removed_is_not_heard_any_more_and_hears_no_more() {
     world.cathy.sees(&["alice (a.example): He's gone."]).await;
     world.cathy.says("So he is.").await;
     world.alice.sees(&["alice: He's gone.", "cathy (c.example): So he is."]).await;
-    assert_eq!(world.bob.transcript(), [""; 0]);
+    let told = "the gateway to bob: mimi://c.example/u/cathy has taken you out of the room. What you write from now on \
+                reaches people elsewhere only if the room lets you in again.";
+    assert_eq!(world.bob.transcript(), [told]);
 }
 
 #[tokio::test]

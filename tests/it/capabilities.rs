@@ -6,7 +6,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/ADAPTERS.md"
 
 #[test]
 fn the_page_about_the_adapters_is_up_to_date() {
-    assert_eq!(adapters::KINDS.len(), 3, "the page is of all adapters: run this with all features");
+    assert_eq!(adapters::KINDS.len(), 4, "the page is of all adapters: run this with all features");
     let page = adapters::page(adapters::KINDS);
     if std::env::var_os("MIMI_REWRITE").is_some() {
         std::fs::write(DOCUMENT, &page).unwrap();

@@ -164,5 +164,7 @@ async fn who_is_banned_is_out_and_does_not_come_back() {
     assert_eq!(peer.posts("a.example", "groupInfo", TEA, &request).await, not_authorized);
     world.alice.says("He's gone.").await;
     world.cathy.sees(&["alice (a.example): He's gone."]).await;
-    assert_eq!(world.bob.transcript(), [""; 0]);
+    let told = "the gateway to bob: mimi://a.example/u/alice has banned you from the room: people elsewhere no longer read \
+                what you write here.";
+    assert_eq!(world.bob.transcript(), [told]);
 }

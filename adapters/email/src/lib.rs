@@ -55,7 +55,8 @@ const CAPABILITIES: Capabilities = Capabilities {
     file: Support::Full,
     // The configuration says how large a mail may be.
     max_file: u64::MAX,
-    max_text: 1 << 20,
+    // In plain text and in HTML, encoded, it is some 700 KiB, and the smallest limit for a mail is 1 MiB.
+    max_text: 1 << 18,
     ..Capabilities::PLAIN_TEXT
 };
 

@@ -574,7 +574,7 @@ mod tests {
     #[test]
     fn what_nobody_said_is_passed_over() {
         for event in [
-            json!({ "type": "m.room.topic", "state_key": "", "content": { "topic": "Tea" } }),
+            json!({ "type": "m.room.avatar", "state_key": "", "content": { "url": "mxc://a.example/x" } }),
             json!({ "type": "m.room.message", "content": {}, "unsigned": { "redacted_because": {
                 "type": "m.room.redaction", "content": {}, "event_id": "$r", "sender": "@alice:a.example", "origin_server_ts": 1 } } }),
             json!({ "type": "com.example.unheard", "content": { "x": 1 } }),

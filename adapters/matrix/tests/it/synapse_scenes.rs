@@ -167,6 +167,9 @@ async fn people_talk_through_a_real_homeserver() {
 
     // Who is banned stays out.
     alice.ask(Method::POST, &format!("rooms/{room}/ban"), json!({ "user_id": bob_id })).await;
+    let ousted = gateway.accepted().await;
+    let event = Event::Oust { user: bob.user.clone(), banned: true };
+    assert_eq!((ousted.sender.as_str(), ousted.event), (&*alice.id, event));
     let Err(Refusal::Reject { reason }) = gateway.deliver("k12", &room, &bob, message("Me again")).await else {
         panic!("banned")
     };
