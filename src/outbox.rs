@@ -5,8 +5,7 @@
 //!
 //! What was prepared for sending (a ciphertext, a commit, a batch of fan-out) stays on its row, so a second
 //! attempt sends the very same octets, and whoever has them already can tell. Where the hub is ourselves,
-//! take, send and settle are one transaction: there is no network to wait for. It is even the one in which a message
-//! was accepted, unless somebody is at that queue: one commit for all that happens to it here.
+//! take, send and settle are one transaction: there is no network to wait for.
 //!
 //! A turn goes on while all goes well: what is next is taken in the transaction that settles what was, and a hub's
 //! queue encrypts up to 64 messages at a time. They are sent one after the other all the same, each when the one
@@ -25,7 +24,6 @@ pub(crate) mod rejoin;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
 use mimi_adapter::{Domain, NativeUserId};
 use serde::{Deserialize, Serialize};
 
@@ -173,9 +171,6 @@ impl Payload {
     }
 }
 
-/// At most so many turns are done in the transaction of what they are about.
-const TURNS: usize = 4;
-
 /// What became of one turn of a worker.
 pub(super) enum Step {
     /// Something is settled; look at the queue again.
@@ -205,62 +200,15 @@ impl From<Fault> for Step {
 }
 
 impl Core {
-    /// Puts something into the outbox. Once it is on disk its worker is woken for what has not been done by then.
+    /// Puts something into the outbox, and wakes its worker once it is on disk.
     pub async fn enqueue(&self, tx: &mut Tx, to: &Destination, payload: &Payload) -> Result<(), Fault> {
         tx.add_to_outbox(to.to_string(), payload.kind(), payload.encode()?, self.now());
         let (dispatcher, to) = (self.dispatcher.clone(), to.clone());
-        let is_a_message = matches!(payload, Payload::Submit { .. } | Payload::Fanout { .. });
-        let may_begin = is_a_message && tx.sees_its_outbox() && self.begins_within(&to);
-        match dispatcher.if_nobody_is_at(&to).filter(|_| may_begin) {
-            Some(core) => {
-                let begun = to.clone();
-                tx.then(
-                    to.to_string(),
-                    move |tx| Box::pin(async move { core.begin_within(tx, &begun).await }),
-                    move |begun| {
-                        if !matches!(begun, Ok(Step::Idle)) {
-                            dispatcher.wake(to);
-                        }
-                    },
-                );
-            }
-            None => tx.on_commit(move || {
-                mimi_adapter::failpoint!("outbox.enqueued");
-                dispatcher.wake(to);
-            }),
-        }
+        tx.on_commit(move || {
+            mimi_adapter::failpoint!("outbox.enqueued");
+            dispatcher.wake(to);
+        });
         Ok(())
-    }
-
-    /// Is there something to be done for this destination before anything leaves the process?
-    fn begins_within(&self, to: &Destination) -> bool {
-        match to {
-            Destination::Hub(_) => true,
-            Destination::Follower(_, provider) => *provider == self.domain,
-            _ => false,
-        }
-    }
-
-    /// What of a destination's turns needs no network, in the transaction that has put something into its queue. `Idle`
-    /// if that is all.
-    fn begin_within<'t>(
-        self: &'t Arc<Self>,
-        tx: &'t mut Tx,
-        to: &'t Destination,
-    ) -> BoxFuture<'t, Result<Step, Fault>> {
-        Box::pin(async move {
-            for _ in 0..TURNS {
-                let step = match to {
-                    Destination::Hub(room) => self.begin_hub(tx, room).await?,
-                    Destination::Follower(room, _) => self.step_own_follower(tx, room).await?,
-                    _ => Step::Settled,
-                };
-                if !matches!(step, Step::Settled) {
-                    return Ok(step);
-                }
-            }
-            Ok(Step::Settled)
-        })
     }
 
     /// What a destination waited for may have come: let it try again at once.

@@ -229,37 +229,28 @@ impl Store {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
-        // The caller may have gone away; its work stands.
-        let work = told(work, move |outcome| drop(answer.send(outcome)));
+        let work: Work = Box::new(move |tx| {
+            Box::pin(async move {
+                let outcome = match AssertUnwindSafe(work(tx)).catch_unwind().await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(StoreError::Panicked.into()),
+                };
+                Finished {
+                    succeeded: outcome.is_ok(),
+                    answer: Box::new(move |committed| {
+                        let outcome = match committed {
+                            Ok(()) => outcome,
+                            Err(failure) => outcome.and(Err(StoreError::from(failure).into())),
+                        };
+                        // The caller may have gone away; its work stands.
+                        let _ = answer.send(outcome);
+                    }),
+                }
+            })
+        });
         self.jobs.send(Job { sought, work }).await.map_err(|_| StoreError::Unavailable)?;
         answered.await.unwrap_or_else(|_| Err(StoreError::Unavailable.into()))
     }
-}
-
-/// Work whose outcome `tell` hears once the fate of its transaction is known.
-fn told<T, E, F>(work: F, tell: impl FnOnce(Result<T, E>) + Send + 'static) -> Work
-where
-    T: Send + 'static,
-    E: From<StoreError> + Send + 'static,
-    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-{
-    Box::new(move |tx| {
-        Box::pin(async move {
-            let outcome = match AssertUnwindSafe(work(tx)).catch_unwind().await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(StoreError::Panicked.into()),
-            };
-            Finished {
-                succeeded: outcome.is_ok(),
-                answer: Box::new(move |committed| {
-                    tell(match committed {
-                        Ok(()) => outcome,
-                        Err(failure) => outcome.and(Err(StoreError::from(failure).into())),
-                    });
-                }),
-            }
-        })
-    })
 }
 
 impl Watchers {

@@ -134,13 +134,6 @@ impl Dispatcher {
         self.0.started.get().is_some_and(|started| started.lifecycle.stop().asked())
     }
 
-    /// The core, for whoever wants to do a worker's work: there is none at this destination, and one could be.
-    pub(super) fn if_nobody_is_at(&self, to: &Destination) -> Option<Arc<Core>> {
-        let started = self.0.started.get()?;
-        let free = !started.lifecycle.stop().asked() && !self.is_serving(to);
-        started.core.upgrade().filter(|_| free)
-    }
-
     /// Is there a worker at it now, if only one that waits for its next try?
     pub fn is_serving(&self, to: &Destination) -> bool {
         self.lock().contains_key(to)

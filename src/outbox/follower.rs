@@ -27,8 +27,22 @@ impl Core {
     ) -> Result<Step, Fault> {
         let to = Destination::Follower(room.clone(), provider.clone()).to_string();
         if *provider == self.domain {
+            // Our own follower half: the same octets through the same door, in one transaction.
             let room = room.clone();
-            return self.write(move |core, tx| Box::pin(async move { core.step_own_follower(tx, &room).await })).await;
+            return self
+                .write(move |core, tx| {
+                    Box::pin(async move {
+                        let Some(Batch { rows, body, .. }) = pick(tx, &to, BATCH_ROWS, 0).await? else {
+                            return Ok(Step::Idle);
+                        };
+                        let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
+                        core.accept_fanout(tx, &room, &messages).await?;
+                        mimi_adapter::failpoint!("outbox.follower.own.accepted");
+                        settle(tx, &rows);
+                        Ok(Step::Settled)
+                    })
+                })
+                .await;
         }
         let queue = to.clone();
         let mut taken = self.write(move |_, tx| Box::pin(async move { take_again(tx, &queue).await })).await?;
@@ -55,17 +69,6 @@ impl Core {
             *progress = true;
         }
         Ok(Step::Idle)
-    }
-
-    /// Our own follower half: the same octets through the same door, in one transaction.
-    pub(super) async fn step_own_follower(self: &Arc<Self>, tx: &mut Tx, room: &RoomUri) -> Result<Step, Fault> {
-        let queue = Destination::Follower(room.clone(), self.domain.clone()).to_string();
-        let Some(Batch { rows, body, .. }) = pick(tx, &queue, BATCH_ROWS, 0).await? else { return Ok(Step::Idle) };
-        let messages = FanoutMessage::decode_all(&body).map_err(|e| Fault::later(e.to_string()))?;
-        self.accept_fanout(tx, room, &messages).await?;
-        mimi_adapter::failpoint!("outbox.follower.own.accepted");
-        settle(tx, &rows);
-        Ok(Step::Settled)
     }
 
     /// Sends a batch. `None` if it is where it should be.

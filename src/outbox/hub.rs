@@ -150,7 +150,17 @@ impl Core {
     pub(super) async fn step_hub(self: &Arc<Self>, room: &RoomUri, progress: &mut bool) -> Result<Step, Fault> {
         let of = room.clone();
         if *room.domain() == self.domain {
-            return self.write(move |core, tx| Box::pin(async move { core.begin_hub(tx, &of).await })).await;
+            return self
+                .write(move |core, tx| {
+                    Box::pin(async move {
+                        match core.take_hub(tx, &of, 0).await? {
+                            Take::Nothing => Ok(Step::Idle),
+                            Take::Done => Ok(Step::Settled),
+                            Take::Ready(taken) => core.order(tx, *taken).await,
+                        }
+                    })
+                })
+                .await;
         }
         let mut taken = self.write(move |core, tx| Box::pin(async move { core.take_hub(tx, &of, 0).await })).await?;
         loop {
@@ -185,16 +195,6 @@ impl Core {
                 // What is next must not hold up the settling of what has been sent.
                 Err(_) => return self.settle_alone(sent).await,
             };
-        }
-    }
-
-    /// What can be done before anything leaves the process: all of a turn where the hub is ourselves, taking where it is
-    /// not.
-    pub(super) async fn begin_hub(&self, tx: &mut Tx, room: &RoomUri) -> Result<Step, Fault> {
-        match self.take_hub(tx, room, 0).await? {
-            Take::Nothing => Ok(Step::Idle),
-            Take::Ready(taken) if *room.domain() == self.domain => self.order(tx, *taken).await,
-            Take::Done | Take::Ready(_) => Ok(Step::Settled),
         }
     }
 

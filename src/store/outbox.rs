@@ -58,11 +58,6 @@ impl Tx {
         self.behind.outbox.push(NewRow { id, destination, kind, payload, created });
     }
 
-    /// Does [`outbox_left`](Self::outbox_left) find what this very transaction has added?
-    pub fn sees_its_outbox(&self) -> bool {
-        self.queues.is_some()
-    }
-
     /// The first rows of a destination's queue, in order.
     pub async fn outbox_head(&mut self, destination: &str, limit: i64) -> Result<Vec<Row>, StoreError> {
         match self.queues {

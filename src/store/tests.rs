@@ -95,46 +95,6 @@ async fn work_that_panics_is_rolled_back_and_the_next_goes_on() {
 }
 
 #[tokio::test]
-async fn what_a_job_leaves_to_be_done_is_done_once_with_it_and_fails_alone() {
-    let (_directory, store) = store().await;
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let jobs = ["good", "good", "bad follow-up", "bad job"].map(|kind| {
-        let (store, tell) = (store.clone(), tell.clone());
-        async move {
-            let done = store.write(move |tx| {
-                Box::pin(async move {
-                    tx.add_to_outbox("hub mimi://a.example/r/tea".into(), "submit", kind.into(), 1);
-                    let follow_up = move |tx: &mut Tx| {
-                        tx.add_to_outbox("follower mimi://a.example/r/tea b.example".into(), "fanout", kind.into(), 1);
-                        if kind == "good" { Ok(()) } else { Err(StoreError::Unavailable) }
-                    };
-                    tx.then(
-                        kind.to_owned(),
-                        move |tx| Box::pin(async move { follow_up(tx) }),
-                        move |outcome| tell.send((kind, outcome.is_ok())).unwrap(),
-                    );
-                    if kind == "bad job" { Err(StoreError::Unavailable) } else { Ok(()) }
-                })
-            });
-            done.await.is_ok()
-        }
-    });
-    assert_eq!(futures::future::join_all(jobs).await, [true, true, true, false]);
-    drop(tell);
-    let mut outcomes = Vec::new();
-    while let Some(outcome) = told.recv().await {
-        outcomes.push(outcome);
-    }
-    // Two that share a commit share what follows, and two that don't don't.
-    let good = outcomes.iter().filter(|outcome| **outcome == ("good", true)).count();
-    assert!((1..=2).contains(&good), "{outcomes:?}");
-    assert_eq!(outcomes[good..], [("bad follow-up", false)]);
-    let count = |queue: &'static str| store.write(move |tx| Box::pin(async move { tx.outbox_length(queue).await }));
-    assert_eq!(count("hub mimi://a.example/r/tea").await.unwrap(), 3);
-    assert_eq!(count("follower mimi://a.example/r/tea b.example").await.unwrap(), good as i64);
-}
-
-#[tokio::test]
 async fn work_goes_on_when_its_caller_has_hung_up() {
     let (_directory, store) = store().await;
     let caller = store.write(|tx| {

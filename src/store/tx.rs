@@ -1,6 +1,6 @@
 //! What runs inside a write: a connection in an open transaction, and what to undo in memory if it fails.
 
-use std::{collections::VecDeque, fmt};
+use std::fmt;
 
 use futures::{StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 use sqlx::{
@@ -8,9 +8,7 @@ use sqlx::{
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
 };
 
-use super::{
-    Sought, StoreError, Work, ahead::Ahead, behind::Behind, known::Known, queues::Queues, script::Script, told,
-};
+use super::{Sought, StoreError, ahead::Ahead, behind::Behind, known::Known, queues::Queues, script::Script};
 
 /// The current transaction. Rows are read and written by the `impl Tx` blocks beside each table.
 pub struct Tx {
@@ -39,9 +37,6 @@ pub struct Tx {
     /// Run when the group is committed: wake who waits for its effects.
     on_commit: Vec<Box<dyn FnOnce() + Send>>,
     job_commits: usize,
-    /// What is done in this transaction after the jobs of its group, by name.
-    follow_ups: VecDeque<(String, Work)>,
-    job_follow_ups: usize,
 }
 
 impl Tx {
@@ -60,8 +55,6 @@ impl Tx {
             job: 0,
             on_commit: Vec::new(),
             job_commits: 0,
-            follow_ups: VecDeque::new(),
-            job_follow_ups: 0,
         }
     }
 
@@ -118,25 +111,6 @@ impl Tx {
         self.on_commit.push(Box::new(then));
     }
 
-    /// Does `work` in this very transaction, after the jobs of its group, as a job of its own; `tell` hears what became of
-    /// it. Whatever asks for the same `name` meanwhile is served by it too.
-    ///
-    /// What one job leaves to be done and needs no network then costs no commit of its own.
-    pub fn then<T, E, F>(&mut self, name: String, work: F, tell: impl FnOnce(Result<T, E>) + Send + 'static)
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
-    {
-        if self.follow_ups.iter().all(|(waiting, _)| *waiting != name) {
-            self.follow_ups.push_back((name, told(work, tell)));
-        }
-    }
-
-    pub(super) fn next_follow_up(&mut self) -> Option<Work> {
-        self.follow_ups.pop_front().map(|(_, work)| work)
-    }
-
     /// Looks for what the jobs of a group will look for.
     pub(super) async fn look_ahead(&mut self, sought: Vec<Sought>) -> Result<(), sqlx::Error> {
         self.ahead.clear();
@@ -147,7 +121,6 @@ impl Tx {
     pub(super) fn savepoint(&mut self) {
         self.job = self.on_rollback.len();
         self.job_commits = self.on_commit.len();
-        self.job_follow_ups = self.follow_ups.len();
         self.behind.begin_job();
     }
 
@@ -163,7 +136,6 @@ impl Tx {
             undo();
         }
         self.on_commit.truncate(self.job_commits);
-        self.follow_ups.truncate(self.job_follow_ups);
         self.behind.forget_job();
         self.forget();
         if std::mem::take(&mut self.saved) {
@@ -203,7 +175,6 @@ impl Tx {
             undo();
         }
         self.on_commit.clear();
-        self.follow_ups.clear();
         self.behind.clear();
         self.forget();
         self.saved = false;

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Answer, Backend, Failure, Job, Session, StoreError, Tx, Watchers, Work, lease, lease::Leases, postgres};
+use super::{Answer, Backend, Failure, Job, Session, StoreError, Tx, Watchers, lease, lease::Leases, postgres};
 
 /// At most this many pieces of work share one commit: beyond it the first caller waits longer than an fsync.
 const GROUP: usize = 128;
@@ -191,13 +191,11 @@ impl Connected {
         // dropped.
         for job in group.drain(..) {
             if committed.is_ok() {
-                committed = self.run_job(job.work, &mut answers).await;
+                match self.run_job(job).await {
+                    Ok(answer) => answers.push(answer),
+                    Err(e) => committed = Err(e),
+                }
             }
-        }
-        while committed.is_ok()
-            && let Some(work) = self.tx.next_follow_up()
-        {
-            committed = self.run_job(work, &mut answers).await;
         }
         if committed.is_ok() {
             committed = self.tx.commit().await;
@@ -205,15 +203,14 @@ impl Connected {
         (answers, committed)
     }
 
-    async fn run_job(&mut self, work: Work, answers: &mut Vec<Answer>) -> Result<(), sqlx::Error> {
+    async fn run_job(&mut self, job: Job) -> Result<Answer, sqlx::Error> {
         self.tx.savepoint();
-        let finished = work(&mut self.tx).await;
+        let finished = (job.work)(&mut self.tx).await;
         if finished.succeeded {
             self.tx.release().await?;
         } else {
             self.tx.rollback_to_savepoint().await?;
         }
-        answers.push(finished.answer);
-        Ok(())
+        Ok(finished.answer)
     }
 }
