@@ -79,7 +79,7 @@ impl Core {
         Batch { rows, body, .. }: &Batch,
     ) -> Result<Option<Step>, Fault> {
         let size = body.len();
-        let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), Bytes::copy_from_slice(body)).await;
+        let answer = self.peers.call(provider, Endpoint::Notify, room.as_str(), body.clone()).await;
         mimi_adapter::failpoint!("outbox.follower.answered");
         let words = answer.as_ref().map_or_else(ToString::to_string, |_| "201".into());
         self.trace.request(&self.domain, provider, "notify", size, &words, &format!("{} message(s)", rows.len()));
@@ -102,7 +102,7 @@ impl Core {
 /// What goes in one request.
 struct Batch {
     rows: Vec<i64>,
-    body: Vec<u8>,
+    body: Bytes,
     /// The hub's timestamps of the first and the last in it.
     times: Option<(u64, u64)>,
     /// With this one.
@@ -155,7 +155,7 @@ async fn pick(tx: &mut Tx, to: &str, most: i64, done: usize) -> Result<Option<Ba
         body.extend(message);
         ids.push(row.id);
     }
-    Ok(Some(Batch { rows: ids, body, times, attempts }))
+    Ok(Some(Batch { rows: ids, body: body.into(), times, attempts }))
 }
 
 fn settle(tx: &mut Tx, rows: &[i64]) {
