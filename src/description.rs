@@ -21,7 +21,6 @@ use crate::{
         uri::{RoomUri, UserUri},
     },
     outbox::{Destination, Payload, hub::Prepared},
-    room_state,
     store::{
         Tx,
         hops::Named,
@@ -125,12 +124,7 @@ impl Core {
         row: i64,
         (user, matter, text): (&UserUri, Matter, &str),
     ) -> Result<Option<Prepared>, Fault> {
-        let state = self
-            .groups
-            .member(tx, group.reader, &group.group_id, |member| {
-                room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later)
-            })
-            .await?;
+        let state = self.state_of_reader(tx, group).await?;
         let mut after = RoomState { ..state.clone() };
         matter.set(&mut after.metadata, text);
         if after.metadata == state.metadata {
@@ -138,13 +132,9 @@ impl Core {
         }
         policy::authorise(&state, &after, &Actor::User(user.clone()), &policy::Change::ChangeMetadata)
             .map_err(|denied| Fault::never(format!("the room does not allow it ({denied})")))?;
-        let leaf = self.leaf_of(tx, &room.room, user).await?;
-        let leaf = leaf.ok_or_else(|| Fault::never("you are not a member of the room"))?;
-        self.catch_up(tx, &room.room, &group.group_id, &leaf).await?;
         let update = vec![(component::ROOM_METADATA, after.metadata.encode())];
         let change = crate::mls::Change { update, ..Default::default() };
-        let material = self.make_commit(tx, group, &leaf, user, change).await?;
-        Ok(Some(self.prepared_commit(material, leaf.owner, vec![row], Vec::new())))
+        self.commit_as(tx, &room.room, group, user, change, row).await.map(Some)
     }
 
     /// A commit has changed the room's metadata, `by` somebody from elsewhere or by one of ours: the conversation follows.

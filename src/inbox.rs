@@ -72,22 +72,8 @@ impl AdapterCore for AdapterDoor {
     }
 
     async fn ghosts(&self, conversation: &ConversationId) -> Result<Vec<Ghost>, Refusal> {
-        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
-        let ghosts = self.core.write(move |core, tx| {
-            Box::pin(async move {
-                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else {
-                    return Ok(Vec::new());
-                };
-                let participants = tx.participants(&portal.room).await?;
-                Ok(participants
-                    .into_iter()
-                    .map(|(user, _)| user)
-                    .filter(|user| !core.is_ours(user))
-                    .map(Ghost::new)
-                    .collect())
-            })
-        });
-        ghosts.await.map_err(Refusal::from)
+        let participants = self.participants(conversation).await?;
+        Ok(participants.into_iter().filter(|user| !self.core.is_ours(user)).map(Ghost::new).collect())
     }
 
     async fn cursor(&self, conversation: &ConversationId) -> Result<Option<Cursor>, Refusal> {
@@ -104,24 +90,10 @@ impl AdapterCore for AdapterDoor {
     }
 
     async fn members(&self, conversation: &ConversationId) -> Result<Vec<NativeUserId>, Refusal> {
-        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
-        let members = self.core.write(move |core, tx| {
-            Box::pin(async move {
-                let Some(portal) = tx.portal_of_conversation(&adapter, &conversation).await? else {
-                    return Ok(Vec::new());
-                };
-                let participants = tx.participants(&portal.room).await?;
-                Ok(participants
-                    .into_iter()
-                    .map(|(user, _)| user)
-                    .filter(|user| core.is_ours(user))
-                    .map(|user| user.native())
-                    .collect::<Vec<_>>())
-            })
-        });
-        let members = members.await.map_err(Refusal::from)?;
+        let participants = self.participants(conversation).await?;
+        let members = participants.into_iter().filter(|user| self.core.is_ours(user)).map(|user| user.native());
         let serves = &self.core.adapters.get(&self.adapter).expect("an adapter's door has its adapter's name").adapter;
-        Ok(members.into_iter().filter(|member| serves.serves(member)).collect())
+        Ok(members.filter(|member| serves.serves(member)).collect())
     }
 
     async fn not_delivered(
@@ -143,6 +115,20 @@ impl AdapterCore for AdapterDoor {
 }
 
 impl AdapterDoor {
+    /// Of the room that a conversation is linked to.
+    async fn participants(&self, conversation: &ConversationId) -> Result<Vec<UserUri>, Refusal> {
+        let (adapter, conversation) = (self.adapter.clone(), conversation.clone());
+        let participants = self.core.write(move |_, tx| {
+            Box::pin(async move {
+                match tx.portal_of_conversation(&adapter, &conversation).await? {
+                    Some(portal) => Ok(tx.participants(&portal.room).await?),
+                    None => Ok(Vec::new()),
+                }
+            })
+        });
+        Ok(participants.await.map_err(Refusal::from)?.into_iter().map(|(user, _)| user).collect())
+    }
+
     /// Answers what to wait for if the message has no name yet: the report may be faster than the delivery.
     async fn tell_author(
         &self,

@@ -61,12 +61,7 @@ impl Core {
         row: i64,
         (by, user, banned): (&UserUri, &UserUri, bool),
     ) -> Result<Option<Prepared>, Fault> {
-        let state = self
-            .groups
-            .member(tx, group.reader, &group.group_id, |member| {
-                room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later)
-            })
-            .await?;
+        let state = self.state_of_reader(tx, group).await?;
         let Some(user_index) = state.participants.index(user) else { return Ok(None) };
         if state.participants.role(user) == Some(role::BANNED) {
             return Ok(None);
@@ -80,17 +75,13 @@ impl Core {
         };
         may_oust(&state, by, user, banned)
             .map_err(|denied| Fault::never(format!("the room does not allow it ({denied})")))?;
-        let leaf = self.leaf_of(tx, &room.room, by).await?;
-        let leaf = leaf.ok_or_else(|| Fault::never("you are not a member of the room"))?;
-        self.catch_up(tx, &room.room, &group.group_id, &leaf).await?;
         let clients = state.clients.values().filter(|client| client.user == *user);
         let change = Change {
             remove: clients.map(|client| client.identity()).collect(),
             update: vec![(component::PARTICIPANT_LIST, update.encode())],
             ..Default::default()
         };
-        let material = self.make_commit(tx, group, &leaf, by, change).await?;
-        Ok(Some(self.prepared_commit(material, leaf.owner, vec![row], Vec::new())))
+        self.commit_as(tx, &room.room, group, by, change, row).await.map(Some)
     }
 
     /// It will not be: whoever tried reads why, and the ghost comes back.

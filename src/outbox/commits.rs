@@ -11,6 +11,7 @@ use crate::{
     mimi::{
         component,
         participants::{ParticipantListUpdate, UserRolePair},
+        policy::RoomState,
         tls::Tls,
         uri::{ClientUri, RoomUri, UserUri},
         wire::{GroupInfoOption, HandshakeBundle, RatchetTreeOption},
@@ -89,12 +90,7 @@ impl Core {
         row: i64,
     ) -> Result<Option<Prepared>, Fault> {
         let Some(leaf) = self.leaf_of(tx, room, user).await? else { return Ok(None) };
-        let state = self
-            .groups
-            .member(tx, group.reader, &group.group_id, |member| {
-                room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later)
-            })
-            .await?;
+        let state = self.state_of_reader(tx, group).await?;
         let removed_indices = state.participants.index(user).into_iter().collect();
         let update = ParticipantListUpdate { removed_indices, ..Default::default() }.encode();
         let committer = self.other_leaf(tx, room, group, &leaf).await?;
@@ -127,6 +123,30 @@ impl Core {
         let proposal = proposals.next().ok_or_else(|| Fault::later("leaving came to no proposal"))?;
         let bundle = HandshakeBundle::Proposal { proposal, more_proposals: proposals.collect() };
         Ok(Some(Prepared::Leave { request: bundle.encode() }))
+    }
+
+    /// The room as our reader sees it.
+    pub(crate) async fn state_of_reader(&self, tx: &mut Tx, group: &RoomGroup) -> Result<RoomState, Fault> {
+        let read =
+            |member: &mut Member| room_state::read(&member.dictionary(), &member.leaves()?).map_err(Fault::later);
+        self.groups.member(tx, group.reader, &group.group_id, read).await
+    }
+
+    /// A commit for one row, in the name of a user of ours who wants it.
+    pub(crate) async fn commit_as(
+        &self,
+        tx: &mut Tx,
+        room: &RoomUri,
+        group: &RoomGroup,
+        user: &UserUri,
+        change: Change,
+        row: i64,
+    ) -> Result<Prepared, Fault> {
+        let leaf = self.leaf_of(tx, room, user).await?;
+        let leaf = leaf.ok_or_else(|| Fault::never("you are not a member of the room"))?;
+        self.catch_up(tx, room, &group.group_id, &leaf).await?;
+        let material = self.make_commit(tx, group, &leaf, user, change).await?;
+        Ok(self.prepared_commit(material, leaf.owner, vec![row], Vec::new()))
     }
 
     pub(crate) async fn make_commit(
