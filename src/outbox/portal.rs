@@ -17,7 +17,7 @@ use crate::{
     lower::{Lowered, as_reply, lower},
     mimi::{
         content::{MessageId, MimiContent},
-        uri::{RoomUri, UserUri},
+        uri::RoomUri,
     },
     store::{
         Tx,
@@ -201,10 +201,6 @@ impl Core {
         };
         let key = |name: &[u8]| DeliveryKey::new(hex::encode(hash(&[room.as_str().as_bytes(), b" ", name].concat())));
         let row_key = || key(format!("row {}", row.id).as_bytes());
-        let sender = match Payload::decode(&row.payload)? {
-            Payload::Content { sender, .. } => Some(sender),
-            _ => None,
-        };
         let (speaker, accepted, event, topic, message, key) = match Payload::decode(&row.payload)? {
             Payload::Content { sender, message, accepted, content } => {
                 let content =
@@ -267,7 +263,7 @@ impl Core {
             return Ok(Some((portal, None)));
         }
         let lowered = match lower(event, &can, refused) {
-            Ok(lowered) => self.with_file(tx, room, sender.as_ref(), lowered, &can).await?,
+            Ok(lowered) => self.with_file(tx, room, &speaker, lowered, &can).await?,
             Err(reason) => Err(reason),
         };
         match lowered {
@@ -292,11 +288,11 @@ impl Core {
         self: &Arc<Self>,
         tx: &mut Tx,
         room: &RoomUri,
-        sender: Option<&UserUri>,
+        speaker: &Speaker,
         Lowered { event, loss }: Lowered,
         can: &Capabilities,
     ) -> Result<Result<(Event<NativeMessageId>, Option<String>), String>, Fault> {
-        let (Event::File { file, .. }, Some(sender)) = (&event, sender) else {
+        let (Event::File { file, .. }, Speaker::Ghost(Ghost { user: sender, .. })) = (&event, speaker) else {
             let none = |file: File<Asset>| file.at(Octets::new(Vec::new()));
             return Ok(Ok((event.with_file(none), loss)));
         };
