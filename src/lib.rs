@@ -25,9 +25,12 @@
 //! # In reading order
 //!
 //! [`core`] what every part shares · [`inbox`] accept · [`outbox`] take, send, settle · [`dead_letters`] what
-//! can't be delivered · [`breaker`] what hits too many at once · [`members`] our
-//! clients in a room · [`description`] its name and topic · [`commands`] what people ask the gateway itself · [`moderation`] who is shown the door · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room · [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
-//! left · [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
+//! can't be delivered · [`breaker`] what hits too many at once · [`members`] our clients in a room ·
+//! [`description`] its name and topic · [`commands`] what people ask the gateway itself · [`moderation`] who is shown the
+//! door · [`rejoin`] how they come back when they have lost it · [`assets`] files · [`hub`] the order of a room ·
+//! [`consent`] who may reach whom · [`discovery`] who can be found · [`abuse`] what is reported · [`rooms`] made, linked,
+//! left · [`desk`] what the admin asks ·
+//! [`doors`], [`limits`] and [`provider`] HTTP between providers · [`mimi`] the protocol without I/O · [`mls`] the
 //! only user of openmls · [`store`] the only user of sqlx · [`event`] and [`lower`] what a message is ·
 //! [`threads`] where in a conversation it is said · [`receipts`] who has read it ·
 //! [`hops`] where it has been ·
@@ -49,6 +52,7 @@ pub mod core;
 pub mod dead_letters;
 pub mod demo;
 pub mod description;
+pub mod desk;
 pub mod discovery;
 pub mod doors;
 pub mod event;

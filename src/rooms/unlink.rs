@@ -35,7 +35,7 @@ impl Core {
     }
 
     /// As it was before the unlink.
-    pub(super) async fn relink(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
+    pub(crate) async fn relink(&self, tx: &mut Tx, room: &RoomUri) -> Result<(), Fault> {
         let Some(portal) = tx.unlinked_portal(room).await? else {
             return Err(Fault::never(format!("{room} was not unlinked within the last week, or is linked again")));
         };
@@ -64,7 +64,7 @@ impl Core {
 
     /// Our users' clients leave the room as they would if they had left the conversation, and what we know of it
     /// goes. The ghosts go with the link.
-    pub(super) async fn forget_link(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
+    pub(crate) async fn forget_link(&self, tx: &mut Tx, portal: &Portal) -> Result<(), Fault> {
         self.must_run(&portal.adapter)?;
         // From now on the room is in the hands of whoever has those that are linked to nothing.
         self.forget_if_shared(tx);

@@ -20,12 +20,12 @@ use mimi_gateway::{
     assets::Settings,
     config::Portal,
     core::Core,
+    desk::Desk,
     discovery::Findable,
     gateway::{self, Parts},
     lifecycle::Lifecycle,
     mimi::uri::RoomUri,
     provider::{Authority, Identity, Trust},
-    rooms::Desk,
     store::{Place, Store},
     trace::Trace,
 };
